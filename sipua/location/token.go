@@ -1,0 +1,135 @@
+package location
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// TokenKind is what a push token is for.
+type TokenKind uint8
+
+// The kinds of token. The zero kind is none.
+const (
+	VoIP  TokenKind = 1 + iota // PushKit; topic <bundle>.voip
+	Alert                      // ordinary notifications
+)
+
+// String is "voip", "alert" or "none".
+func (k TokenKind) String() string { return name(k, "none", "voip", "alert") }
+
+// TokenSource is how we learned of a token.
+type TokenSource uint8
+
+// The sources of a token.
+const (
+	FromSIP  TokenSource = 1 + iota // a REGISTER
+	FromHTTP                        // the app's backend
+)
+
+// String is "sip", "http" or "unknown".
+func (s TokenSource) String() string { return name(s, "unknown", "sip", "http") }
+
+// Environment is the side of APNs that knows a token.
+type Environment uint8
+
+// The environments.
+const (
+	UnknownEnvironment Environment = iota
+	Production
+	Sandbox
+)
+
+// String is "unknown", "production" or "sandbox".
+func (e Environment) String() string { return name(e, "unknown", "production", "sandbox") }
+
+func name[T ~uint8](v T, names ...string) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return names[0]
+}
+
+// Token is a push token of a device. The zero Token is "no token". It prints,
+// logs and encodes to JSON masked but for its last four characters; a Store
+// reads Value.
+type Token struct {
+	Value       string // as the app gave it: for APNs 2 to 200 hexadecimal digits
+	Kind        TokenKind
+	Updated     time.Time // when the device last announced it
+	Source      TokenSource
+	Environment Environment // where this token was proven to be known; unknown until a push was accepted
+}
+
+// IsZero says that there is no token.
+func (t Token) IsZero() bool { return t.Value == "" }
+
+// Masked is the token's last four characters behind an ellipsis, less for a
+// short token, "" for none.
+func (t Token) Masked() string { return mask(t.Value) }
+
+// String is the kind and the masked value, "voip …1a2b", or "none".
+func (t Token) String() string {
+	if t.IsZero() {
+		return "none"
+	}
+	return t.Kind.String() + " " + t.Masked()
+}
+
+// GoString masks the token under %#v too.
+func (t Token) GoString() string { return fmt.Sprintf("location.Token(%q)", t.String()) }
+
+// MarshalJSON masks the token: what we show is never what we store.
+func (t Token) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(struct {
+		Value       string    `json:"value"`
+		Kind        string    `json:"kind"`
+		Updated     time.Time `json:"updated"`
+		Source      string    `json:"source"`
+		Environment string    `json:"environment"`
+	}{t.Masked(), t.Kind.String(), t.Updated, t.Source.String(), t.Environment.String()})
+}
+
+// PushInfo is how to push to a device (RFC 8599 s4.1).
+type PushInfo struct {
+	Provider    string      // "apns" or "fcm"; "" if the device announced none
+	BundleID    string      // the app, without team and service
+	TeamID      string      // "" if the app did not say
+	Environment Environment // what the app said (apns.dev: Sandbox); see EnvironmentOf
+	VoIP        Token
+	Alert       Token
+	FateHeader  bool // the Contact had +x-wake-fate: the app reads X-Call-Ended
+}
+
+// Token is the token of that kind, the zero Token if there is none.
+func (p PushInfo) Token(kind TokenKind) Token {
+	switch kind {
+	case VoIP:
+		return p.VoIP
+	case Alert:
+		return p.Alert
+	}
+	return Token{}
+}
+
+// HasToken says whether there is any token.
+func (p PushInfo) HasToken() bool { return !p.VoIP.IsZero() || !p.Alert.IsZero() }
+
+// EnvironmentOf is where to send a push to the token of that kind: what was
+// learned, else what the app said.
+func (p PushInfo) EnvironmentOf(kind TokenKind) Environment {
+	if e := p.Token(kind).Environment; e != UnknownEnvironment {
+		return e
+	}
+	return p.Environment
+}
+
+func (p *PushInfo) token(kind TokenKind) *Token {
+	if kind == VoIP {
+		return &p.VoIP
+	}
+	return &p.Alert
+}
