@@ -4,7 +4,7 @@
 //
 // Memory is the truth at run time; a Store is its journal. Each write goes
 //
-//	Apply -> Flush (Store.Commit) -> answer, with Applied.Release anywhere after Apply
+//	Memory.Apply -> Memory.Flush (Store.Commit) -> answer, with Applied.Release anywhere after Apply
 //
 // Apply changes memory at once, so every reader sees the new state; Release
 // tells the watchers of the AOR; Flush makes the change durable. The registrar

@@ -1,0 +1,299 @@
+package sipua
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// ClientTx is a request of ours that waits for its response (RFC 3261 s17.1).
+type ClientTx struct {
+	ep      *Endpoint
+	flow    *Flow
+	key     string
+	req     *sip.Request
+	inner   *sip.ClientTx
+	deliver func(*sip.Response, error)
+	forget  func()
+
+	mu       sync.Mutex
+	queue    []*sip.Response
+	feeding  bool
+	final    bool // a final response or an error was delivered
+	finalRes *sip.Response
+}
+
+// Request sends a request on f and delivers what comes back: any number of
+// provisional responses, then one final response or one error (ErrTimeout,
+// ErrFlowGone, ErrClosed). After the 2xx of an INVITE each later 2xx, a
+// retransmission or that of another fork, is delivered too; every one wants an
+// ACK. deliver is called in order and must only post.
+//
+// Via, Max-Forwards, User-Agent and Content-Length are added where they are
+// missing. An error of Request itself means that nothing was sent and nothing
+// will be delivered.
+func (ep *Endpoint) Request(f *Flow, req *sip.Request, deliver func(*sip.Response, error)) (*ClientTx, error) {
+	ep.complete(f, req)
+	tx := &ClientTx{ep: ep, flow: f, req: req, deliver: deliver,
+		key: clientKey(viaBranch(req.Via()), req.Method)}
+	tx.inner = sip.NewClientTx(tx.key, req, f, slog.New(slog.DiscardHandler))
+	tx.inner.OnRetransmission(func(res *sip.Response) { tx.pass(res) })
+	if !ep.txs.addClient(tx) {
+		return nil, ErrClosed
+	}
+	if err := tx.inner.Init(); err != nil {
+		ep.txs.removeClient(tx)
+		tx.inner.Terminate()
+		if !errors.Is(err, ErrFlowGone) && !errors.Is(err, ErrUnsafeHeader) {
+			err = fmt.Errorf("%w: %w", ErrFlowGone, err)
+		}
+		return nil, err
+	}
+	if !ep.launch(tx.read) {
+		ep.txs.removeClient(tx)
+		tx.inner.Terminate()
+		return nil, ErrClosed
+	}
+	tx.mu.Lock()
+	tx.forget = f.OnClose(func(err error) { ep.launch(func() { tx.fail(err) }) })
+	tx.mu.Unlock()
+	return tx, nil
+}
+
+// Send sends a request that has no transaction: the ACK of a 2xx. The same
+// headers are added as by Request.
+func (ep *Endpoint) Send(f *Flow, req *sip.Request) error {
+	ep.complete(f, req)
+	return f.WriteMsg(req)
+}
+
+// complete adds the headers that each request has.
+func (ep *Endpoint) complete(f *Flow, req *sip.Request) {
+	if req.Via() == nil {
+		req.PrependHeader(ep.via(f))
+	}
+	if req.MaxForwards() == nil {
+		mf := sip.MaxForwardsHeader(70)
+		req.AppendHeader(&mf)
+	}
+	if Value(req, "User-Agent") == "" {
+		req.AppendHeader(sip.NewHeader("User-Agent", ep.cfg.Agent))
+	}
+	if req.ContentLength() == nil {
+		req.SetBody(req.Body())
+	}
+	req.SetTransport(f.transport.String())
+	req.SetDestination(f.remote.String())
+}
+
+func (ep *Endpoint) via(f *Flow) *sip.ViaHeader {
+	host, port := f.Advertised()
+	return &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: f.transport.String(), Host: host, Port: port,
+		Params: sip.HeaderParams{{K: "branch", V: NewBranch()}, {K: "rport", V: ""}}}
+}
+
+// Sent is the request as it was sent.
+func (tx *ClientTx) Sent() *sip.Request { return tx.req }
+
+// Flow is the flow that it was sent on.
+func (tx *ClientTx) Flow() *Flow { return tx.flow }
+
+// Terminate forgets the transaction: nothing more is sent or delivered.
+func (tx *ClientTx) Terminate() {
+	tx.mu.Lock()
+	tx.final = true
+	tx.mu.Unlock()
+	tx.inner.Terminate()
+}
+
+// NewCancel makes the CANCEL of an INVITE that was sent: same Request-URI,
+// branch, From, To, Call-ID, CSeq number and Route (RFC 3261 s9.1). It may only
+// be sent after a provisional response; the INVITE's transaction still brings
+// the final one. reasons become Reason headers (RFC 3326).
+func (tx *ClientTx) NewCancel(reasons ...string) *sip.Request {
+	req := sip.NewRequest(sip.CANCEL, *tx.req.Recipient.Clone())
+	req.AppendHeader(sip.HeaderClone(tx.req.Via()))
+	for _, h := range tx.req.GetHeaders("Route") {
+		req.AppendHeader(sip.HeaderClone(h))
+	}
+	for _, h := range []sip.Header{tx.req.From(), tx.req.To(), tx.req.CallID()} {
+		req.AppendHeader(sip.HeaderClone(h))
+	}
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: tx.req.CSeq().SeqNo, MethodName: sip.CANCEL})
+	for _, r := range reasons {
+		req.AppendHeader(sip.NewHeader("Reason", r))
+	}
+	return req
+}
+
+// read is the goroutine that drains the transaction; sipgo writes to an
+// unbuffered channel under its lock, so somebody always has to read.
+func (tx *ClientTx) read() {
+	for {
+		select {
+		case res := <-tx.inner.Responses():
+			tx.pass(res)
+		case <-tx.inner.Done():
+			tx.ep.txs.removeClient(tx)
+			tx.mu.Lock()
+			forget := tx.forget
+			tx.mu.Unlock()
+			if forget != nil {
+				forget()
+			}
+			tx.giveUp(tx.reason())
+			return
+		}
+	}
+}
+
+func (tx *ClientTx) reason() error {
+	err := tx.inner.Err()
+	switch {
+	case errors.Is(err, sip.ErrTransactionTimeout):
+		return ErrTimeout
+	case errors.Is(err, sip.ErrTransactionTransport):
+		return fmt.Errorf("%w: %w", ErrFlowGone, err)
+	case tx.ep.isClosed():
+		return ErrClosed
+	}
+	return fmt.Errorf("transaction ended: %w", ErrFlowGone)
+}
+
+// receive gets a response from the read loop. sipgo's Receive waits for the
+// reader, so it runs in a goroutine that lives as long as responses are queued.
+func (tx *ClientTx) receive(f *Flow, res *sip.Response) {
+	if !tx.flow.SameParty(f) {
+		tx.ep.log.Debug("response from a stranger", "flow", f, "status", res.StatusCode)
+		return
+	}
+	tx.mu.Lock()
+	if tx.finalRes != nil && !tx.finalRes.IsSuccess() {
+		tx.mu.Unlock()
+		tx.confirmAgain(f, res)
+		return
+	}
+	const manyResponses = 64 // more are a broken peer's
+	if len(tx.queue) >= manyResponses {
+		tx.mu.Unlock()
+		return
+	}
+	tx.queue = append(tx.queue, res)
+	start := !tx.feeding
+	tx.feeding = true
+	tx.mu.Unlock()
+	if start && !tx.ep.launch(tx.feed) {
+		tx.mu.Lock()
+		tx.feeding = false
+		tx.mu.Unlock()
+	}
+}
+
+func (tx *ClientTx) feed() {
+	for {
+		tx.mu.Lock()
+		if len(tx.queue) == 0 {
+			tx.feeding = false
+			tx.mu.Unlock()
+			return
+		}
+		res := tx.queue[0]
+		tx.queue = tx.queue[1:]
+		if res.StatusCode >= 200 && tx.finalRes == nil {
+			tx.finalRes = res
+		}
+		tx.mu.Unlock()
+		tx.inner.Receive(res)
+	}
+}
+
+// confirmAgain sends the ACK of a final response >= 300 once more, because the
+// response came again. sipgo would wait 4 s first, holding its lock.
+func (tx *ClientTx) confirmAgain(f *Flow, res *sip.Response) {
+	if !tx.req.IsInvite() || res.StatusCode < 300 {
+		return
+	}
+	ack := sip.NewRequest(sip.ACK, *tx.req.Recipient.Clone())
+	ack.AppendHeader(sip.HeaderClone(tx.req.Via()))
+	for _, h := range tx.req.GetHeaders("Route") {
+		ack.AppendHeader(sip.HeaderClone(h))
+	}
+	for _, h := range []sip.Header{tx.req.From(), res.To(), tx.req.CallID()} {
+		ack.AppendHeader(sip.HeaderClone(h))
+	}
+	ack.AppendHeader(&sip.CSeqHeader{SeqNo: tx.req.CSeq().SeqNo, MethodName: sip.ACK})
+	if err := tx.ep.Send(tx.flow, ack); err != nil {
+		tx.ep.log.Debug("ACK again", "flow", f, "error", err)
+	}
+}
+
+// pass delivers a response. A non-INVITE transaction ends with its final
+// response: a retransmission of it finds nobody and is dropped, which is what
+// Timer K is for.
+func (tx *ClientTx) pass(res *sip.Response) {
+	tx.mu.Lock()
+	done := tx.final && !(tx.req.IsInvite() && res.IsSuccess())
+	if res.StatusCode >= 200 {
+		tx.final = true
+	}
+	tx.mu.Unlock()
+	if done {
+		return
+	}
+	tx.deliver(res, nil)
+	if res.StatusCode >= 200 && !tx.req.IsInvite() {
+		// The state machine holds its lock while it passes a response up.
+		tx.ep.launch(tx.inner.Terminate)
+	}
+}
+
+// giveUp delivers err, unless something final was delivered.
+func (tx *ClientTx) giveUp(err error) {
+	tx.mu.Lock()
+	done := tx.final
+	tx.final = true
+	tx.mu.Unlock()
+	if !done {
+		tx.deliver(nil, err)
+	}
+}
+
+// fail ends the transaction because its flow or the endpoint is gone.
+func (tx *ClientTx) fail(err error) {
+	tx.giveUp(err)
+	tx.inner.Terminate()
+}
+
+func (t *txTable) client(key string) *ClientTx {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.clients[key]
+}
+
+func (t *txTable) addClient(tx *ClientTx) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.clients[tx.key] = tx
+	return true
+}
+
+func (t *txTable) removeClient(tx *ClientTx) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.clients[tx.key] == tx {
+		delete(t.clients, tx.key)
+	}
+}
+
+// SentBy is "host:port" of our Via on this flow.
+func (f *Flow) SentBy() string {
+	host, port := f.Advertised()
+	return host + ":" + strconv.Itoa(port)
+}

@@ -1,0 +1,383 @@
+package sipua
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Handler gets what begins outside any dialog. Its methods are called in read
+// loops: they must only post.
+type Handler interface {
+	// Invite gets an INVITE without a To tag. 100 Trying is already sent; a
+	// CANCEL right behind it finds tx, whatever the handler did with it.
+	Invite(tx *ServerTx)
+	// Request gets any other request that the endpoint's Allow names and that
+	// belongs to no dialog: REGISTER, OPTIONS.
+	Request(tx *ServerTx)
+	// FlowGone tells that a flow ended; err wraps ErrFlowGone.
+	FlowGone(f *Flow, err error)
+}
+
+// Dialog is the owner of the requests inside one dialog (RFC 3261 s12). Its
+// methods are called in read loops, in the order of arrival, and must only post.
+type Dialog interface {
+	// Request gets a request with the dialog's Call-ID and local tag. The dialog
+	// checks remote tag, CSeq and the flow it came on.
+	Request(tx *ServerTx)
+	// Ack gets an ACK that belongs to a 2xx.
+	Ack(req *sip.Request, f *Flow)
+}
+
+// Config is what an Endpoint needs. Handler and Log are required.
+type Config struct {
+	Handler Handler
+	Log     *slog.Logger
+	// Dial opens a stream to a trunk; for TLS it returns after the handshake.
+	// nil: no stream can be dialled.
+	Dial func(ctx context.Context, t Transport, to Destination) (net.Conn, error)
+	// Advertise gives the host and port that Via and Contact show on a flow;
+	// host "" means the flow's own. nil: always the flow's own.
+	Advertise func(f *Flow) (host string, port int)
+	// Party knows who an address belongs to without authentication: a peer
+	// trunk. "" or nil: nobody.
+	Party func(t Transport, remote netip.AddrPort) string
+	// Admit may refuse a request outside any dialog before anything is made for
+	// it; the error's Status is sent. nil admits all.
+	Admit func(f *Flow, req *sip.Request) error
+	// Tap sees each message that was read or written. It must only post and not
+	// change the message. nil: nobody looks.
+	Tap func(Traffic)
+	// Allow lists the methods that work here. Default: INVITE, ACK, CANCEL, BYE,
+	// OPTIONS, REGISTER.
+	Allow []string
+	// Supported lists the option tags that a Require header may name.
+	Supported []string
+	// Agent is the value of Server and User-Agent. Default: "Wakebridge".
+	Agent      string
+	Limits     Limits
+	Registerer prometheus.Registerer // nil: no metrics are registered
+}
+
+// Traffic is one message on its way, for captures and ladders.
+type Traffic struct {
+	Flow    *Flow
+	Sent    bool // by us
+	At      time.Time
+	Message sip.Message
+}
+
+// Destination is where a new flow should lead.
+type Destination struct {
+	Addr netip.AddrPort
+	Host string // name for TLS, as the URI had it; "" for an address
+}
+
+// Endpoint owns listeners, flows, transactions and the table of dialogs.
+type Endpoint struct {
+	cfg      Config
+	log      *slog.Logger
+	lastFlow atomic.Uint64
+	metrics  *metrics
+	limits   *guard
+	flows    *flowTable
+	dialogs  dialogTable
+	txs      txTable
+
+	wg        sync.WaitGroup // read loops, writers, transactions
+	mu        sync.Mutex
+	closed    chan struct{}
+	ctx       context.Context // ends with Close
+	cancel    context.CancelFunc
+	packets   []*packetListener
+	listeners []*streamListener
+}
+
+// New makes an endpoint without listeners.
+func New(cfg Config) *Endpoint {
+	if len(cfg.Allow) == 0 {
+		cfg.Allow = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER"}
+	}
+	if cfg.Agent == "" {
+		cfg.Agent = "Wakebridge"
+	}
+	ep := &Endpoint{cfg: cfg, log: cfg.Log, closed: make(chan struct{})}
+	ep.ctx, ep.cancel = context.WithCancel(context.Background())
+	ep.metrics = newMetrics(cfg.Registerer)
+	ep.limits = newGuard(cfg.Limits)
+	ep.flows = newFlowTable()
+	ep.dialogs.m = make(map[dialogKey]Dialog)
+	ep.txs.init()
+	ep.wg.Add(1)
+	go func() { // awaited by Close
+		defer ep.wg.Done()
+		ep.reap()
+	}()
+	return ep
+}
+
+// Close ends listeners, flows and transactions, without a word to the peers, and
+// waits for everything that the endpoint started.
+func (ep *Endpoint) Close() {
+	ep.mu.Lock()
+	select {
+	case <-ep.closed:
+		ep.mu.Unlock()
+		ep.wg.Wait()
+		return
+	default:
+	}
+	close(ep.closed)
+	ep.cancel()
+	packets, listeners := ep.packets, ep.listeners
+	ep.mu.Unlock()
+	for _, l := range listeners {
+		l.close()
+	}
+	for _, f := range ep.flows.all() {
+		f.Shut(ErrClosed)
+	}
+	ep.txs.terminateAll()
+	for _, l := range packets {
+		l.close()
+	}
+	ep.wg.Wait()
+}
+
+func (ep *Endpoint) isClosed() bool {
+	select {
+	case <-ep.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// launch runs fn in a goroutine that Close waits for; false once closed.
+func (ep *Endpoint) launch(fn func()) bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if ep.isClosed() {
+		return false
+	}
+	ep.wg.Add(1)
+	go func() { // awaited by Close
+		defer ep.wg.Done()
+		fn()
+	}()
+	return true
+}
+
+// reap closes idle flows, once a minute.
+func (ep *Endpoint) reap() {
+	tick := time.NewTicker(30 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ep.closed:
+			return
+		case now := <-tick.C:
+			for _, f := range ep.flows.all() {
+				if reason := ep.limits.idle(f, now); reason != nil {
+					f.Shut(reason)
+				}
+			}
+		}
+	}
+}
+
+// Flow finds an open flow, nil if it is gone.
+func (ep *Endpoint) Flow(id FlowID) *Flow { return ep.flows.get(id) }
+
+// Connect gives a flow to a trunk's address: the UDP listener that fits, an open
+// stream, or a newly dialled one (so it may wait as long as ctx allows; never
+// call it from a read loop or a call's owner). Errors: ErrNoListener, ErrClosed,
+// those of Config.Dial.
+func (ep *Endpoint) Connect(ctx context.Context, t Transport, to Destination) (*Flow, error) {
+	if ep.isClosed() {
+		return nil, ErrClosed
+	}
+	to.Addr = netip.AddrPortFrom(to.Addr.Addr().Unmap(), to.Addr.Port())
+	if t == UDP {
+		l := ep.packetListenerFor(to.Addr)
+		if l == nil {
+			return nil, fmt.Errorf("udp to %s: %w", to.Addr, ErrNoListener)
+		}
+		return l.flow(to.Addr, netip.Addr{}), nil
+	}
+	if f := ep.flows.dialledTo(t, to.Addr); f != nil {
+		return f, nil
+	}
+	if ep.cfg.Dial == nil {
+		return nil, fmt.Errorf("%s to %s: %w", t, to.Addr, ErrNoListener)
+	}
+	conn, err := ep.cfg.Dial(ctx, t, to)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s %s: %w", t, to.Addr, err)
+	}
+	return ep.adopt(conn, t)
+}
+
+func (ep *Endpoint) packetListenerFor(remote netip.AddrPort) *packetListener {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	for _, l := range ep.packets {
+		a := l.local.Addr()
+		if a.Is4() != remote.Addr().Is4() {
+			if a != netip.IPv6Unspecified() {
+				continue
+			}
+		}
+		if a.IsLoopback() && !remote.Addr().IsLoopback() {
+			continue
+		}
+		return l
+	}
+	return nil
+}
+
+// advertisedPort is the port at which a peer can open a new flow to us: that of
+// a listener with the flow's transport, else the flow's own.
+func (ep *Endpoint) advertisedPort(f *Flow) int {
+	if !f.dialled {
+		return int(f.local.Port())
+	}
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	for _, l := range ep.listeners {
+		if l.transport == f.transport {
+			return int(l.local.Port())
+		}
+	}
+	return int(f.local.Port())
+}
+
+// Listening lists the addresses that the endpoint listens at.
+func (ep *Endpoint) Listening(t Transport) []netip.AddrPort {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	var out []netip.AddrPort
+	for _, l := range ep.packets {
+		if t == UDP {
+			out = append(out, l.local)
+		}
+	}
+	for _, l := range ep.listeners {
+		if l.transport == t {
+			out = append(out, l.local)
+		}
+	}
+	return out
+}
+
+// NewTag makes a tag of 128 random bits (RFC 3261 s19.3 wants 32 at least).
+func NewTag() string { return rand.Text() }
+
+// NewBranch makes a branch with the magic cookie (RFC 3261 s8.1.1.7).
+func NewBranch() string { return "z9hG4bK" + rand.Text() }
+
+// flowTable finds flows by id and by address.
+type flowTable struct {
+	mu   sync.RWMutex
+	byID map[FlowID]*Flow
+	dial map[dialKey]*Flow
+}
+
+type dialKey struct {
+	t    Transport
+	addr netip.AddrPort
+}
+
+func newFlowTable() *flowTable {
+	return &flowTable{byID: make(map[FlowID]*Flow), dial: make(map[dialKey]*Flow)}
+}
+
+func (t *flowTable) add(f *Flow) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byID[f.id] = f
+	if f.dialled {
+		t.dial[dialKey{f.transport, f.remote}] = f
+	}
+}
+
+func (t *flowTable) remove(f *Flow) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, f.id)
+	if k := (dialKey{f.transport, f.remote}); t.dial[k] == f {
+		delete(t.dial, k)
+	}
+}
+
+func (t *flowTable) get(id FlowID) *Flow {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byID[id]
+}
+
+func (t *flowTable) dialledTo(tr Transport, addr netip.AddrPort) *Flow {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.dial[dialKey{tr, addr}]
+}
+
+func (t *flowTable) all() []*Flow {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := make([]*Flow, 0, len(t.byID))
+	for _, f := range t.byID {
+		out = append(out, f)
+	}
+	return out
+}
+
+// dialogTable finds the owner of an in-dialog request.
+type dialogTable struct {
+	mu sync.RWMutex
+	m  map[dialogKey]Dialog
+}
+
+type dialogKey struct{ callID, localTag string }
+
+// AddDialog makes d the owner of requests with this Call-ID whose To tag (our
+// local tag) is localTag.
+func (ep *Endpoint) AddDialog(callID, localTag string, d Dialog) {
+	ep.dialogs.mu.Lock()
+	defer ep.dialogs.mu.Unlock()
+	ep.dialogs.m[dialogKey{callID, localTag}] = d
+}
+
+// RemoveDialog undoes AddDialog. Later requests get 481.
+func (ep *Endpoint) RemoveDialog(callID, localTag string) {
+	ep.dialogs.mu.Lock()
+	defer ep.dialogs.mu.Unlock()
+	delete(ep.dialogs.m, dialogKey{callID, localTag})
+}
+
+func (ep *Endpoint) dialog(callID, localTag string) Dialog {
+	ep.dialogs.mu.RLock()
+	defer ep.dialogs.mu.RUnlock()
+	return ep.dialogs.m[dialogKey{callID, localTag}]
+}
+
+// Sizes counts what lives in the endpoint, for metrics and leak tests.
+func (ep *Endpoint) Sizes() (flows, dialogs, serverTxs, clientTxs int) {
+	ep.flows.mu.RLock()
+	flows = len(ep.flows.byID)
+	ep.flows.mu.RUnlock()
+	ep.dialogs.mu.RLock()
+	dialogs = len(ep.dialogs.m)
+	ep.dialogs.mu.RUnlock()
+	serverTxs, clientTxs = ep.txs.sizes()
+	return flows, dialogs, serverTxs, clientTxs
+}

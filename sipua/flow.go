@@ -1,0 +1,319 @@
+package sipua
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// FlowID names a flow for as long as the process lives; it is never used again.
+type FlowID uint64
+
+// Transport is one of the transports of RFC 3261 s18 that an Endpoint speaks.
+type Transport uint8
+
+// The transports. TLS is SIP over TLS over TCP.
+const (
+	UDP Transport = iota + 1
+	TCP
+	TLS
+)
+
+// String is the transport as a Via header spells it.
+func (t Transport) String() string {
+	switch t {
+	case UDP:
+		return "UDP"
+	case TCP:
+		return "TCP"
+	case TLS:
+		return "TLS"
+	}
+	return fmt.Sprintf("Transport(%d)", uint8(t))
+}
+
+// Reliable says that the transport retransmits by itself (RFC 3261 s17).
+func (t Transport) Reliable() bool { return t != UDP }
+
+// Param is the value of the URI parameter transport (RFC 3261 s19.1.1).
+func (t Transport) Param() string {
+	switch t {
+	case TCP:
+		return "tcp"
+	case TLS:
+		return "tls"
+	default:
+		return "udp"
+	}
+}
+
+// How long a flow that was heard from counts as alive. UDP mappings in NATs are
+// short (RFC 4787 REQ-5 allows 2 min, many home routers give 30 s).
+const (
+	aliveStream = 100 * time.Second
+	aliveUDP    = 35 * time.Second
+)
+
+// Flow is one TCP or TLS connection, or one UDP peer as seen from one listener
+// (RFC 5626 s3). It implements sip.Connection. All its methods may be called
+// from any goroutine and none waits for the peer.
+type Flow struct {
+	id        FlowID
+	transport Transport
+	local     netip.AddrPort
+	remote    netip.AddrPort
+	dialled   bool
+	ep        *Endpoint
+	wire      wire
+	created   time.Time
+
+	lastSeen atomic.Int64 // unix nanoseconds
+	pinned   atomic.Int64 // unix nanoseconds until which an idle UDP flow stays
+	party    atomic.Pointer[string]
+	authed   atomic.Bool
+
+	mu      sync.Mutex
+	closed  bool
+	err     error
+	done    chan struct{}
+	onClose map[int]func(error)
+	nextKey int
+}
+
+// wire is what writes a flow's bytes: a connection's writer or a UDP socket.
+type wire interface {
+	// send queues data, or fails at once: it never waits for the peer.
+	send(data []byte) error
+	// shut ends the wire; no send follows.
+	shut()
+}
+
+func newFlow(ep *Endpoint, t Transport, local, remote netip.AddrPort) *Flow {
+	f := &Flow{
+		id: FlowID(ep.lastFlow.Add(1)), transport: t, local: local, remote: remote, ep: ep,
+		created: time.Now(), done: make(chan struct{}), onClose: make(map[int]func(error)),
+	}
+	f.touch()
+	if ep.cfg.Party != nil {
+		if p := ep.cfg.Party(t, remote); p != "" {
+			f.party.Store(&p)
+			f.authed.Store(true)
+		}
+	}
+	return f
+}
+
+// ID names the flow.
+func (f *Flow) ID() FlowID { return f.id }
+
+// Transport is the flow's transport.
+func (f *Flow) Transport() Transport { return f.transport }
+
+// Remote is the peer's address as we see it (behind a NAT, the NAT's).
+func (f *Flow) Remote() netip.AddrPort { return f.remote }
+
+// Local is our address on this flow.
+func (f *Flow) Local() netip.AddrPort { return f.local }
+
+// Dialled says that we opened the connection.
+func (f *Flow) Dialled() bool { return f.dialled }
+
+// LastSeen is when the peer was last heard from.
+func (f *Flow) LastSeen() time.Time { return time.Unix(0, f.lastSeen.Load()) }
+
+func (f *Flow) touch() { f.lastSeen.Store(time.Now().UnixNano()) }
+
+// Alive says that the flow is open and was heard from so recently that a request
+// on it will probably arrive: within 100 s on a stream, 35 s on UDP.
+func (f *Flow) Alive() bool {
+	select {
+	case <-f.done:
+		return false
+	default:
+	}
+	limit := aliveStream
+	if f.transport == UDP {
+		limit = aliveUDP
+	}
+	return time.Since(f.LastSeen()) <= limit
+}
+
+// Party names who is at the other end as far as that is proven: a trunk, by its
+// source address (Config.Party), or a device, after it authenticated (SetParty);
+// "" when nobody knows. Two flows with the same party may act for each other.
+func (f *Flow) Party() string {
+	if p := f.party.Load(); p != nil {
+		return *p
+	}
+	return ""
+}
+
+// SetParty says who authenticated on this flow; it lifts the limits for
+// strangers.
+func (f *Flow) SetParty(party string) {
+	f.party.Store(&party)
+	if !f.authed.Swap(true) {
+		f.ep.limits.authenticated(f)
+	}
+}
+
+// Authenticated says that somebody proved who is at the other end.
+func (f *Flow) Authenticated() bool { return f.authed.Load() }
+
+// Pin keeps an idle UDP flow until t, because a binding needs it. Streams live
+// as long as their connection.
+func (f *Flow) Pin(t time.Time) { f.pinned.Store(t.UnixNano()) }
+
+// SameParty says that g may act for f: it is the same flow, or the same proven
+// party, or (UDP, where a NAT may move the port) the same address.
+func (f *Flow) SameParty(g *Flow) bool {
+	if f == g {
+		return true
+	}
+	if p := f.Party(); p != "" || g.Party() != "" {
+		return p == g.Party()
+	}
+	return f.transport == UDP && g.transport == UDP && f.remote.Addr() == g.remote.Addr()
+}
+
+// Done is closed when the flow is gone.
+func (f *Flow) Done() <-chan struct{} { return f.done }
+
+// OnClose calls fn once when the flow goes, or at once if it is gone already. fn
+// must only post. The result takes fn back.
+func (f *Flow) OnClose(fn func(error)) (forget func()) {
+	f.mu.Lock()
+	if f.closed {
+		err := f.err
+		f.mu.Unlock()
+		fn(err)
+		return func() {}
+	}
+	key := f.nextKey
+	f.nextKey++
+	f.onClose[key] = fn
+	f.mu.Unlock()
+	return func() {
+		f.mu.Lock()
+		delete(f.onClose, key)
+		f.mu.Unlock()
+	}
+}
+
+// Shut closes the flow for a reason, which wraps into ErrFlowGone.
+func (f *Flow) Shut(reason error) {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return
+	}
+	f.closed = true
+	f.err = fmt.Errorf("%w: %w", ErrFlowGone, reason)
+	keys := make([]int, 0, len(f.onClose))
+	for k := range f.onClose {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	fns := make([]func(error), 0, len(keys))
+	for _, k := range keys {
+		fns = append(fns, f.onClose[k])
+	}
+	f.onClose = nil
+	close(f.done)
+	f.mu.Unlock()
+	f.wire.shut()
+	f.ep.flows.remove(f)
+	for _, fn := range fns {
+		fn(f.err)
+	}
+	f.ep.cfg.Handler.FlowGone(f, f.err)
+}
+
+// LocalAddr implements sip.Connection.
+func (f *Flow) LocalAddr() net.Addr {
+	if f.transport == UDP {
+		return net.UDPAddrFromAddrPort(f.local)
+	}
+	return net.TCPAddrFromAddrPort(f.local)
+}
+
+// WriteMsg implements sip.Connection: it queues msg and does not wait. The error
+// wraps ErrFlowGone or ErrUnsafeHeader.
+func (f *Flow) WriteMsg(msg sip.Message) error {
+	text := msg.String()
+	if err := safeWire(msg, text); err != nil {
+		return err
+	}
+	select {
+	case <-f.done:
+		return f.goneErr()
+	default:
+	}
+	f.ep.metrics.sent(f.transport, msg)
+	if tap := f.ep.cfg.Tap; tap != nil {
+		tap(Traffic{Flow: f, Sent: true, At: time.Now(), Message: msg})
+	}
+	if err := f.wire.send([]byte(text)); err != nil {
+		// Not here: a transaction may hold its lock while it writes, and Shut
+		// ends the flow's transactions.
+		f.ep.launch(func() { f.Shut(err) })
+		return fmt.Errorf("%w: %w", ErrFlowGone, err)
+	}
+	return nil
+}
+
+func (f *Flow) goneErr() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return f.err
+	}
+	return ErrFlowGone
+}
+
+// Ref implements sip.Connection. Flows are not counted: they live as long as
+// their connection, not as long as a transaction.
+func (f *Flow) Ref(int) int { return 1 }
+
+// TryClose implements sip.Connection and closes nothing: a finished transaction
+// must never end a phone's flow.
+func (f *Flow) TryClose() (int, error) { return 1, nil }
+
+// Close implements sip.Connection.
+func (f *Flow) Close() error {
+	f.Shut(ErrClosed)
+	return nil
+}
+
+// LogValue shows the flow without anything secret.
+func (f *Flow) LogValue() slog.Value {
+	return slog.GroupValue(slog.Uint64("id", uint64(f.id)), slog.String("transport", f.transport.String()),
+		slog.String("remote", f.remote.String()))
+}
+
+// Advertised is the host and port that our Via and Contact show on this flow.
+func (f *Flow) Advertised() (host string, port int) {
+	if f.ep.cfg.Advertise != nil {
+		if h, p := f.ep.cfg.Advertise(f); h != "" {
+			return h, p
+		}
+	}
+	return f.local.Addr().Unmap().String(), f.ep.advertisedPort(f)
+}
+
+// Contact is our Contact URI on this flow, for user ("" for none).
+func (f *Flow) Contact(user string) sip.Uri {
+	host, port := f.Advertised()
+	uri := sip.Uri{Scheme: "sip", User: user, Host: host, Port: port}
+	if f.transport != UDP {
+		uri.UriParams = sip.HeaderParams{{K: "transport", V: f.transport.Param()}}
+	}
+	return uri
+}

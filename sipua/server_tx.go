@@ -1,0 +1,264 @@
+package sipua
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// ServerTx is a request that waits for its response, or has it. It wraps sipgo's
+// state machine (RFC 3261 s17.2, RFC 6026) and holds what sipgo gets wrong: one
+// To tag for all responses, nothing after a final one, and CANCEL.
+type ServerTx struct {
+	// Request is the request, validated. Nobody changes it.
+	Request *sip.Request
+
+	ep    *Endpoint
+	flow  *Flow
+	tag   string
+	key   string
+	inner *sip.ServerTx
+	reply *replyTo
+
+	mu       sync.Mutex
+	final    *sip.Response
+	onCancel func(reasons []string)
+	gotCan   bool
+	reasons  []string
+}
+
+// Flow is the flow on which the request came.
+func (tx *ServerTx) Flow() *Flow { return tx.flow }
+
+// Tag is our tag: that of the request's To, or the one that all responses get.
+func (tx *ServerTx) Tag() string { return tx.tag }
+
+// newServerTx makes the transaction of a new request. For an INVITE 100 Trying
+// leaves at once, because a held call answers late.
+func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerTx, error) {
+	tag := ToTag(req)
+	if tag == "" {
+		tag = NewTag()
+	}
+	tx := &ServerTx{Request: req, ep: ep, flow: f, tag: tag, key: key}
+	tx.reply = &replyTo{tx: tx, flow: f}
+	tx.inner = sip.NewServerTx(key, req, tx.reply, slog.New(slog.DiscardHandler))
+	if err := tx.inner.Init(); err != nil {
+		return nil, fmt.Errorf("begin transaction: %w", err)
+	}
+	tx.inner.OnTerminate(func(string, error) { ep.txs.removeServer(tx) })
+	if !ep.txs.addServer(tx) {
+		tx.inner.Terminate()
+		return nil, ErrClosed
+	}
+	if req.IsInvite() {
+		if err := tx.inner.Respond(tx.NewResponse(100, "")); err != nil {
+			ep.log.Debug("send 100", "flow", f, "error", err)
+		}
+	}
+	return tx, nil
+}
+
+// NewResponse makes a response with this transaction's To tag; phrase "" is the
+// standard one.
+func (tx *ServerTx) NewResponse(status int, phrase string) *sip.Response {
+	res := NewResponse(tx.Request, status, phrase, tag100(status, tx.tag))
+	res.AppendHeader(sip.NewHeader("Server", tx.ep.cfg.Agent))
+	return res
+}
+
+func tag100(status int, tag string) string {
+	if status == 100 {
+		return ""
+	}
+	return tag
+}
+
+// Respond sends a response. After a final one it sends nothing more and returns
+// ErrFinalSent. Other errors wrap ErrFlowGone or ErrUnsafeHeader.
+func (tx *ServerTx) Respond(res *sip.Response) error {
+	tx.mu.Lock()
+	if tx.final != nil {
+		tx.mu.Unlock()
+		return ErrFinalSent
+	}
+	if res.StatusCode >= 200 {
+		tx.final = res
+	}
+	tx.mu.Unlock()
+	if err := tx.inner.Respond(res); err != nil {
+		return fmt.Errorf("send %d to %s: %w", res.StatusCode, tx.Request.Method, err)
+	}
+	return nil
+}
+
+// Reject sends the final response that fits err (see Status); an error of sending
+// it is logged, because nothing else can be done about it.
+func (tx *ServerTx) Reject(err error) {
+	rej := asRejection(err)
+	if e := tx.Respond(tx.ep.rejection(tx.Request, rej, tx.tag)); e != nil {
+		tx.ep.log.Debug("reject", "flow", tx.flow, "status", rej.Status, "error", e)
+	}
+}
+
+// Resend sends the 2xx of an INVITE again (RFC 3261 s13.3.1.4: that is the
+// owner's task, not the transaction's). Without a 2xx it does nothing.
+func (tx *ServerTx) Resend() error {
+	tx.mu.Lock()
+	res := tx.final
+	tx.mu.Unlock()
+	if res == nil || !res.IsSuccess() {
+		return nil
+	}
+	return tx.reply.WriteMsg(res)
+}
+
+// Final is the status of the final response, 0 while there is none.
+func (tx *ServerTx) Final() int {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.final == nil {
+		return 0
+	}
+	return tx.final.StatusCode
+}
+
+// OnCancel says what to call, once, when a CANCEL for this INVITE comes (it got
+// its 200 by then); at once if it is here already. fn must only post. The owner
+// answers the INVITE, with 487 or with what it already has.
+func (tx *ServerTx) OnCancel(fn func(reasons []string)) {
+	tx.mu.Lock()
+	tx.onCancel = fn
+	fire := tx.gotCan
+	reasons := tx.reasons
+	tx.mu.Unlock()
+	if fire {
+		fn(reasons)
+	}
+}
+
+func (tx *ServerTx) cancelled(reasons []string) {
+	tx.mu.Lock()
+	if tx.gotCan || tx.final != nil { // RFC 3261 s9.2: after a final response it has no effect
+		tx.mu.Unlock()
+		return
+	}
+	tx.gotCan, tx.reasons = true, reasons
+	fn := tx.onCancel
+	tx.mu.Unlock()
+	if fn != nil {
+		fn(reasons)
+	}
+}
+
+// repeated is the same request again: sipgo resends the last response.
+func (tx *ServerTx) repeated(f *Flow, req *sip.Request) {
+	tx.reply.moved(f)
+	if err := tx.inner.Receive(req); err != nil {
+		tx.ep.log.Debug("repeated request", "flow", f, "error", err)
+	}
+}
+
+// acked takes the ACK of a final response >= 300; false if it is not for that.
+func (tx *ServerTx) acked(req *sip.Request) bool {
+	if tx.Final() < 300 {
+		return false
+	}
+	if err := tx.inner.Receive(req); err != nil {
+		tx.ep.log.Debug("ACK", "flow", tx.flow, "error", err)
+	}
+	return true
+}
+
+// txTable finds transactions.
+type txTable struct {
+	mu      sync.Mutex
+	closed  bool
+	servers map[string]*ServerTx
+	merged  map[mergeKey]string // of requests outside a dialog: their transaction
+	clients map[string]*ClientTx
+}
+
+type mergeKey struct {
+	callID, fromTag string
+	cseq            uint32
+	method          sip.RequestMethod
+}
+
+func (t *txTable) init() {
+	t.servers = make(map[string]*ServerTx)
+	t.merged = make(map[mergeKey]string)
+	t.clients = make(map[string]*ClientTx)
+}
+
+func mergeKeyOf(req *sip.Request) mergeKey {
+	return mergeKey{req.CallID().Value(), FromTag(req), req.CSeq().SeqNo, req.Method}
+}
+
+func (t *txTable) server(key string) *ServerTx {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.servers[key]
+}
+
+// isMerged says that the same request is here already under another branch: it
+// came twice, over two paths (RFC 3261 s8.2.2.2).
+func (t *txTable) isMerged(req *sip.Request) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.merged[mergeKeyOf(req)]
+	return ok
+}
+
+func (t *txTable) addServer(tx *ServerTx) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.servers[tx.key] = tx
+	if ToTag(tx.Request) == "" {
+		t.merged[mergeKeyOf(tx.Request)] = tx.key
+	}
+	return true
+}
+
+func (t *txTable) removeServer(tx *ServerTx) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.servers[tx.key] == tx {
+		delete(t.servers, tx.key)
+	}
+	if k := mergeKeyOf(tx.Request); t.merged[k] == tx.key {
+		delete(t.merged, k)
+	}
+}
+
+func (t *txTable) sizes() (servers, clients int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.servers), len(t.clients)
+}
+
+// terminateAll ends everything without a word to the peers.
+func (t *txTable) terminateAll() {
+	t.mu.Lock()
+	t.closed = true
+	servers := make([]*ServerTx, 0, len(t.servers))
+	for _, tx := range t.servers {
+		servers = append(servers, tx)
+	}
+	clients := make([]*ClientTx, 0, len(t.clients))
+	for _, tx := range t.clients {
+		clients = append(clients, tx)
+	}
+	t.mu.Unlock()
+	for _, tx := range servers {
+		tx.inner.Terminate()
+	}
+	for _, tx := range clients {
+		tx.fail(ErrClosed)
+	}
+}

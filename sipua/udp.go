@@ -1,0 +1,282 @@
+package sipua
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// packetListener is one UDP socket: its reader, and the flows to the peers that
+// were seen on it. Everything that we send to them leaves from this socket.
+type packetListener struct {
+	ep    *Endpoint
+	conn  net.PacketConn
+	local netip.AddrPort
+	info4 *ipv4.PacketConn // set when the socket is bound to no address: which of ours a packet came to
+	info6 *ipv6.PacketConn
+
+	mu    sync.Mutex
+	peers map[netip.AddrPort]*Flow
+	once  sync.Once
+}
+
+// ServeUDP takes packets from conn until the endpoint closes, which also closes
+// conn.
+func (ep *Endpoint) ServeUDP(conn net.PacketConn) error {
+	local, err := addrPortOf(conn.LocalAddr())
+	if err != nil {
+		return err
+	}
+	l := &packetListener{ep: ep, conn: conn, local: local, peers: make(map[netip.AddrPort]*Flow)}
+	if local.Addr().IsUnspecified() {
+		l.askWhere()
+	}
+	ep.mu.Lock()
+	ep.packets = append(ep.packets, l)
+	ep.mu.Unlock()
+	if !ep.launch(l.read) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// askWhere turns on IP_PKTINFO: a socket bound to 0.0.0.0 must answer from the
+// address that was asked.
+func (l *packetListener) askWhere() {
+	c, ok := l.conn.(*net.UDPConn)
+	if !ok {
+		return
+	}
+	if l.local.Addr().Is4() {
+		p := ipv4.NewPacketConn(c)
+		if p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true) == nil {
+			l.info4 = p
+		}
+		return
+	}
+	p := ipv6.NewPacketConn(c)
+	if p.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true) == nil {
+		l.info6 = p
+	}
+}
+
+func (l *packetListener) close() {
+	l.once.Do(func() {
+		if err := l.conn.Close(); err != nil {
+			l.ep.log.Debug("close UDP socket", "local", l.local, "error", err)
+		}
+	})
+}
+
+func (l *packetListener) read() {
+	buf := make([]byte, maxMessage)
+	for {
+		n, src, at, err := l.readFrom(buf)
+		if err != nil {
+			if l.ep.isClosed() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// An ICMP error of an earlier packet, or a passing lack of memory:
+			// the socket still works.
+			l.ep.log.Warn("read UDP", "local", l.local, "error", err)
+			select {
+			case <-l.ep.closed:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
+		}
+		l.take(buf[:n], src, at)
+	}
+}
+
+func (l *packetListener) readFrom(buf []byte) (n int, src, at netip.AddrPort, err error) {
+	at = l.local
+	var from net.Addr
+	switch {
+	case l.info4 != nil:
+		var cm *ipv4.ControlMessage
+		n, cm, from, err = l.info4.ReadFrom(buf)
+		if cm != nil {
+			if ip, ok := netip.AddrFromSlice(cm.Dst); ok {
+				at = netip.AddrPortFrom(ip.Unmap(), l.local.Port())
+			}
+		}
+	case l.info6 != nil:
+		var cm *ipv6.ControlMessage
+		n, cm, from, err = l.info6.ReadFrom(buf)
+		if cm != nil {
+			if ip, ok := netip.AddrFromSlice(cm.Dst); ok {
+				at = netip.AddrPortFrom(ip.Unmap(), l.local.Port())
+			}
+		}
+	default:
+		n, from, err = l.conn.ReadFrom(buf)
+	}
+	if err != nil {
+		return 0, src, at, err
+	}
+	src, err = addrPortOf(from)
+	return n, src, at, err
+}
+
+// take handles one datagram. Only what looks like a SIP message makes a flow:
+// empty lines and noise are signs of life of a known peer at most.
+func (l *packetListener) take(data []byte, src, at netip.AddrPort) {
+	if !looksLikeSIP(data) {
+		if f := l.known(src); f != nil {
+			f.touch()
+		}
+		return
+	}
+	fr, err := cutDatagram(data)
+	if err != nil {
+		return
+	}
+	f := l.flow(src, at.Addr())
+	f.touch()
+	l.ep.receive(f, fr)
+}
+
+// looksLikeSIP is the cheap test before anything is kept for a datagram: a
+// method or "SIP/2.0" at its beginning.
+func looksLikeSIP(data []byte) bool {
+	for len(data) > 0 && (data[0] == '\r' || data[0] == '\n') {
+		data = data[1:]
+	}
+	if len(data) < 20 {
+		return false
+	}
+	c := data[0]
+	return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+}
+
+func (l *packetListener) known(src netip.AddrPort) *Flow {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peers[src]
+}
+
+// flow finds or makes the flow to a peer; at is the address of ours that the
+// peer wrote to, if known.
+func (l *packetListener) flow(remote netip.AddrPort, at netip.Addr) *Flow {
+	l.mu.Lock()
+	if f := l.peers[remote]; f != nil {
+		l.mu.Unlock()
+		return f
+	}
+	local := l.local
+	if local.Addr().IsUnspecified() {
+		if !at.IsValid() || at.IsUnspecified() {
+			at = outgoingAddr(remote)
+		}
+		local = netip.AddrPortFrom(at, local.Port())
+	}
+	f := newFlow(l.ep, UDP, local, remote)
+	f.wire = &packetWire{l: l, f: f}
+	victim := l.crowded()
+	l.peers[remote] = f
+	l.ep.flows.add(f)
+	l.mu.Unlock()
+	if victim != nil {
+		victim.Shut(errTooManyConns)
+	}
+	return f
+}
+
+// crowded picks the stranger that was silent longest when there are too many
+// peers (a flood of forged sources must not eat the memory).
+func (l *packetListener) crowded() *Flow {
+	limit := l.ep.limits.UDPPeers
+	if limit < 0 || len(l.peers) < limit {
+		return nil
+	}
+	var oldest *Flow
+	seen := 0
+	for _, f := range l.peers { // random order: a sample is enough
+		if f.Authenticated() {
+			continue
+		}
+		if oldest == nil || f.lastSeen.Load() < oldest.lastSeen.Load() {
+			oldest = f
+		}
+		if seen++; seen >= 32 {
+			break
+		}
+	}
+	return oldest
+}
+
+// packetWire sends to one peer of a packetListener. A UDP write does not wait
+// for the peer.
+type packetWire struct {
+	l *packetListener
+	f *Flow
+}
+
+func (w *packetWire) send(data []byte) error {
+	l := w.l
+	to := net.UDPAddrFromAddrPort(w.f.remote)
+	var err error
+	switch {
+	case l.info4 != nil && w.f.local.Addr().Is4() && !w.f.local.Addr().IsUnspecified():
+		_, err = l.info4.WriteTo(data, &ipv4.ControlMessage{Src: w.f.local.Addr().AsSlice()}, to)
+	case l.info6 != nil && w.f.local.Addr().Is6() && !w.f.local.Addr().IsUnspecified():
+		_, err = l.info6.WriteTo(data, &ipv6.ControlMessage{Src: w.f.local.Addr().AsSlice()}, to)
+	default:
+		_, err = l.conn.WriteTo(data, to)
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		// The packet is lost, as any packet may be; the transaction's timers
+		// decide. An ICMP "port unreachable" of an earlier one shows up here.
+		l.ep.log.Debug("write UDP", "remote", w.f.remote, "error", err)
+		return nil
+	}
+	return err
+}
+
+func (w *packetWire) shut() {
+	w.l.mu.Lock()
+	defer w.l.mu.Unlock()
+	if w.l.peers[w.f.remote] == w.f {
+		delete(w.l.peers, w.f.remote)
+	}
+}
+
+// outgoingAddr is the address of ours from which the system would write to
+// remote. No packet is sent.
+func outgoingAddr(remote netip.AddrPort) netip.Addr {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(remote))
+	if err != nil {
+		return netip.IPv4Unspecified()
+	}
+	defer c.Close() //nolint:errcheck // nothing was written
+	a, err := addrPortOf(c.LocalAddr())
+	if err != nil {
+		return netip.IPv4Unspecified()
+	}
+	return a.Addr()
+}
+
+// addrPortOf reads the address types of package net, IPv4 unmapped.
+func addrPortOf(a net.Addr) (netip.AddrPort, error) {
+	var ap netip.AddrPort
+	switch a := a.(type) {
+	case *net.UDPAddr:
+		ap = a.AddrPort()
+	case *net.TCPAddr:
+		ap = a.AddrPort()
+	default:
+		var err error
+		if ap, err = netip.ParseAddrPort(a.String()); err != nil {
+			return ap, fmt.Errorf("address %q: %w", a, err)
+		}
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+}
