@@ -25,10 +25,14 @@ const (
 type Privacy []string
 
 // ParsePrivacy reads the values of all Privacy header fields; values are separated
-// by ";" (RFC 3323 s4.2), which some senders write as ",". Errors wrap ErrMalformed.
+// by ";" (RFC 3323 s4.2), which some senders write as ",". Errors wrap ErrMalformed
+// or ErrUnsafe.
 func ParsePrivacy(values ...string) (Privacy, error) {
 	var all Privacy
 	for _, v := range values {
+		if err := Safe(v); err != nil {
+			return nil, fmt.Errorf("Privacy: %w", err)
+		}
 		for part := range strings.FieldsFuncSeq(v, func(r rune) bool { return r == ';' || r == ',' }) {
 			part = strings.ToLower(strings.TrimSpace(part))
 			if !isToken(part) || len(all) == maxPrivacyValues {
