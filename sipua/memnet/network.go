@@ -5,6 +5,17 @@
 // delays are timers of package time. Make the Network inside the bubble that uses it, and give Dial contexts
 // made there. Outside a bubble it works in real time.
 //
+//	synctest.Test(t, func(t *testing.T) {
+//		network := memnet.New(memnet.Options{Seed: 1})
+//		phone, pbx := netip.MustParseAddr("192.168.1.10"), netip.MustParseAddr("10.0.0.5")
+//		nat, err := network.NAT(netip.MustParseAddr("203.0.113.7"), memnet.NATOptions{}, phone)
+//		...
+//		network.ImpairBoth(phone, pbx, memnet.Impairment{Delay: 40 * time.Millisecond, Loss: 0.05})
+//		server, err := network.Host(pbx).ListenPacket(netip.MustParseAddrPort("0.0.0.0:5060"))
+//		...
+//		err = nat.Rebind(netip.MustParseAddr("198.51.100.1")) // the phone leaves its Wi-Fi
+//	})
+//
 // Two properties hold without impairments: a stream delivers exactly the bytes written, in order, and a datagram
 // is delivered at most once (it is lost only if nobody is bound to its destination or the receiver's queue is
 // full). With zero delay, delivery happens inside the sender's call.
