@@ -30,13 +30,15 @@ type Upsert struct {
 	AOR         sipua.AOR
 	Binding     Binding // Registered and Expires set; Instance by InstanceID
 	Announced   Announcement
-	Push        PushInfo // with Announced == Tokens: Value and Environment of the tokens; the rest of Token is set here
+	Push        PushInfo // FateHeader always; the rest with Announced == Tokens, of each token the Value alone
 	InCall      bool     // the device is in a call: NoTokens forgets nothing
 	MaxContacts int      // per AOR, 0: no limit; the oldest idle one goes
 }
 
 // Announce is what an app's backend says over HTTP. Tokens that it names
-// replace those of the same kind and are never forgotten by a REGISTER.
+// replace those of the same kind and are never forgotten by a REGISTER; those
+// that it named before and does not name now are forgotten. It needs an
+// instance.
 type Announce struct {
 	AOR         sipua.AOR
 	Instance    string // as InstanceID returns it
@@ -51,6 +53,7 @@ type Announce struct {
 type RemoveBinding struct {
 	AOR      sipua.AOR
 	Contact  string
+	RegID    int    // reg-id of the Contact; 0: any
 	Instance string // finds a device whose binding has already expired
 	Token    string // the same, by pn-prid
 	At       time.Time

@@ -10,6 +10,7 @@ import (
 type victim struct {
 	key     string
 	contact string
+	regID   int
 }
 
 // evict chooses what goes so that an AOR has at most limit contacts (0: no
@@ -40,7 +41,7 @@ func (r Rules) evict(devices []Device, keep string, limit int, now time.Time) []
 			if b.Flow != 0 {
 				class = 3
 			}
-			all = append(all, candidate{victim{d.Key, b.Contact}, class, b.Registered})
+			all = append(all, candidate{victim{d.Key, b.Contact, b.RegID}, class, b.Registered})
 		}
 		if d.Key == keep {
 			continue
@@ -52,7 +53,7 @@ func (r Rules) evict(devices []Device, keep string, limit int, now time.Time) []
 		case r.Wakeable(d, now):
 			class = 2
 		}
-		all = append(all, candidate{victim{d.Key, ""}, class, d.LastSeen})
+		all = append(all, candidate{victim{key: d.Key}, class, d.LastSeen})
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.class, b.class), a.seen.Compare(b.seen), cmp.Compare(a.key, b.key))
@@ -79,3 +80,6 @@ func (r Rules) evict(devices []Device, keep string, limit int, now time.Time) []
 	}
 	return out
 }
+
+// is says whether b is the contact that goes.
+func (v victim) is(b Binding) bool { return b.Contact == v.contact && b.RegID == v.regID }

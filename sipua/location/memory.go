@@ -76,13 +76,13 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 		byFlow:   index[FlowID]{},
 		byToken:  index[string]{},
 		fates:    map[Ref]map[string]*Fate{},
-		due:      agenda{at: map[any]time.Time{}},
+		due:      agenda{at: map[any]*item{}},
 		dirty:    dirty{devices: map[Ref]struct{}{}, fates: map[FateRef]struct{}{}},
 		flushing: make(chan struct{}, 1),
 	}
 	now := time.Now()
 	for _, d := range state.Devices {
-		d = revive(d, now)
+		d = revive(d, m.rules.Grace, now)
 		m.entry(d.AOR).devices[d.Key] = &d
 		m.reindex(&d)
 	}
@@ -109,7 +109,7 @@ func onClock(t, now time.Time) time.Time {
 
 // revive makes a stored device fit for this process: no flow survived, and
 // nothing was seen in the future, whatever the clock said then.
-func revive(d Device, now time.Time) Device {
+func revive(d Device, grace time.Duration, now time.Time) Device {
 	d = d.clone()
 	past := func(t time.Time) time.Time {
 		if t.After(now) {
@@ -127,8 +127,15 @@ func revive(d Device, now time.Time) Device {
 		b.Registered, b.Expires = past(b.Registered), onClock(b.Expires, now)
 	}
 	d.LastSeen = past(d.LastSeen)
-	d.LogoutDue = onClock(d.LogoutDue, now)
-	d.TokensDue = onClock(d.TokensDue, now)
+	for _, t := range []*time.Time{&d.Push.VoIP.Updated, &d.Push.Alert.Updated, &d.Health.LastAccepted, &d.Health.LastRefused, &d.LoggedOut} {
+		*t = past(*t)
+	}
+	for _, t := range []*time.Time{&d.LogoutDue, &d.TokensDue} {
+		if !t.IsZero() && t.Sub(now) > grace {
+			*t = now.Add(grace)
+		}
+		*t = onClock(*t, now)
+	}
 	return d
 }
 

@@ -143,9 +143,9 @@ func (p PushInfo) announce(new PushInfo, source TokenSource, at time.Time) PushI
 		case t.IsZero():
 			t = Token{}
 		default:
-			t.Kind, t.Source, t.Updated = kind, source, at
+			t = Token{Value: t.Value, Kind: kind, Source: source, Updated: at}
 			if t.Value == old.Value {
-				t.Environment = cmp.Or(t.Environment, old.Environment)
+				t.Environment = old.Environment
 				t.Source = max(source, old.Source) // once announced over HTTP, no REGISTER forgets it
 			}
 		}

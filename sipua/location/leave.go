@@ -1,0 +1,198 @@
+package location
+
+import (
+	"slices"
+	"time"
+)
+
+func (a *applying) removeBinding(r RemoveBinding) {
+	at := a.orNow(r.At)
+	if r.Contact == "*" {
+		a.removeAll(r, at)
+		return
+	}
+	d, leaves := a.leaving(r)
+	if d == nil {
+		return
+	}
+	var flow FlowID
+	removed := false
+	a.change(d, func(d *Device) {
+		d.Bindings = slices.DeleteFunc(d.Bindings, func(b Binding) bool {
+			gone := leaves != nil && b.Contact == leaves.Contact && b.RegID == leaves.RegID
+			if gone {
+				flow, removed = b.Flow, true
+			}
+			return gone
+		})
+		a.startLogout(d, at)
+	})
+	if removed {
+		a.emit(Unregistered, d, flow)
+	}
+}
+
+// startLogout gives a device without a Contact its time to come back.
+func (a *applying) startLogout(d *Device, at time.Time) {
+	left := slices.ContainsFunc(d.Bindings, func(b Binding) bool { return b.Expires.After(at) })
+	if !left && d.LogoutDue.IsZero() && d.LoggedOut.IsZero() {
+		d.LogoutDue = at.Add(a.rules.Grace)
+	}
+}
+
+// leaving finds the device that removes a Contact, and that Contact: nil if it
+// is gone already.
+func (a *applying) leaving(r RemoveBinding) (*Device, *Binding) {
+	uri := NormalContact(r.Contact)
+	devices := a.devices(r.AOR)
+	for _, d := range devices {
+		if r.Instance != "" && d.Instance != "" && r.Instance != d.Instance {
+			continue
+		}
+		// A phone that says who it is does not remove the same private address
+		// of another phone behind another NAT.
+		for _, b := range d.Bindings {
+			if NormalContact(b.Contact) == uri && (r.RegID == 0 || r.RegID == b.RegID) {
+				return a.device(d.Ref()), &b
+			}
+		}
+	}
+	for _, d := range devices {
+		if r.Instance != "" && d.Instance == r.Instance || r.Token != "" && d.Push.has(r.Token) {
+			return a.device(d.Ref()), nil
+		}
+	}
+	return nil, nil
+}
+
+// removeAll is Contact "*": every binding of the AOR goes. Who sends it is on
+// its way out; if it says who it is, the other devices only fall asleep.
+func (a *applying) removeAll(r RemoveBinding, at time.Time) {
+	named := r.Instance != "" || r.Token != ""
+	for _, snapshot := range a.devices(r.AOR) {
+		d := a.device(snapshot.Ref())
+		had := d.Bindings
+		a.change(d, func(d *Device) {
+			d.Bindings = nil
+			if !named || r.Instance != "" && d.Instance == r.Instance || d.Push.has(r.Token) {
+				a.startLogout(d, at)
+			}
+		})
+		for _, b := range had {
+			a.emit(Unregistered, d, b.Flow)
+		}
+	}
+}
+
+// logOut makes d unwakeable until it registers again. What SIP announced is
+// forgotten; the backend's tokens stay, because it would not announce them
+// again when the user comes back.
+func (a *applying) logOut(d *Device, at time.Time) {
+	a.change(d, func(d *Device) {
+		d.LoggedOut, d.LogoutDue, d.TokensDue = at, time.Time{}, time.Time{}
+		d.Push = d.Push.forget(fromSIP)
+	})
+	a.emit(LoggedOut, d, 0)
+}
+
+func (a *applying) removeToken(r RemoveToken) {
+	dead := func(t Token) bool {
+		return t.Kind == r.Kind && t.Value == r.Value && !t.Updated.After(r.NotAfter)
+	}
+	for _, ref := range a.byToken.refs(r.Value) {
+		d := a.device(ref)
+		if !dead(d.Push.Token(r.Kind)) {
+			continue
+		}
+		a.change(d, func(d *Device) { d.Push = d.Push.forget(dead) })
+		a.emit(TokensChanged, d, 0)
+	}
+}
+
+func (a *applying) setEnvironment(s SetEnvironment) {
+	for _, ref := range a.byToken.refs(s.Value) {
+		d := a.device(ref)
+		if t := d.Push.Token(s.Kind); t.Value != s.Value || t.Environment == s.Environment {
+			continue
+		}
+		a.change(d, func(d *Device) { d.Push.token(s.Kind).Environment = s.Environment })
+		a.emit(TokensChanged, d, 0)
+	}
+}
+
+func (a *applying) pushReport(r PushReport) {
+	d := a.device(Ref{r.AOR, r.Key})
+	if d == nil {
+		return
+	}
+	a.change(d, func(d *Device) {
+		h := &d.Health
+		if !r.Accepted {
+			h.Refused, h.LastRefused, h.LastReason = h.Refused+1, a.orNow(r.At), r.Reason
+			return
+		}
+		h.Accepted, h.LastAccepted = h.Accepted+1, a.orNow(r.At)
+		if r.Kind == VoIP {
+			h.Unanswered++
+		}
+	})
+}
+
+func (a *applying) expire(e Expire) {
+	a.now = a.orNow(e.Now)
+	for {
+		key, ok := a.due.take(a.now)
+		if !ok {
+			return
+		}
+		switch key := key.(type) {
+		case FateRef:
+			delete(a.fates[key.Device], key.UUID)
+			if len(a.fates[key.Device]) == 0 {
+				delete(a.fates, key.Device)
+			}
+			a.dirty.fates[key] = struct{}{}
+		case Ref:
+			a.expireDevice(a.device(key), e.InCall)
+		}
+	}
+}
+
+func (a *applying) expireDevice(d *Device, inCall func(Ref) bool) {
+	var over []Binding
+	a.change(d, func(d *Device) {
+		d.Bindings = slices.DeleteFunc(d.Bindings, func(b Binding) bool {
+			if b.Expires.After(a.now) {
+				return false
+			}
+			over = append(over, b)
+			return true
+		})
+	})
+	for _, b := range over {
+		a.emit(Expired, d, b.Flow)
+	}
+	reached := func(t time.Time) bool { return !t.IsZero() && !t.After(a.now) }
+	if reached(d.TokensDue) {
+		busy := inCall != nil && inCall(d.Ref())
+		a.change(d, func(d *Device) {
+			if busy {
+				d.TokensDue = a.now.Add(a.rules.Grace)
+				return
+			}
+			d.TokensDue = time.Time{}
+			d.Push = d.Push.forget(fromSIP)
+		})
+		if !busy {
+			a.emit(TokensChanged, d, 0)
+		}
+	}
+	if reached(d.LogoutDue) {
+		a.logOut(d, d.LogoutDue)
+	}
+	// A device that nothing keeps is removed before Apply ends; until then it
+	// must not be due again.
+	if len(d.Bindings) == 0 && !a.now.Before(d.LastSeen.Add(a.rules.DeviceTTL)) {
+		a.due.set(d.Ref(), time.Time{})
+	}
+}
