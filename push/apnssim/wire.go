@@ -1,0 +1,311 @@
+package apnssim
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+const (
+	handshakeTimeout = 10 * time.Second // TLS handshake and HTTP/2 preface together
+	drainGrace       = 5 * time.Second  // after GOAWAY, for streams that still run
+	drainLinger      = time.Second      // after the last stream, so that the peer reads our GOAWAY before a reset can overtake it
+	headerTableSize  = 4096
+	maxHeaderList    = 8000 // bytes, RFC 9113 s6.5.2 counting
+	initialWindow    = 65535
+	maxFrame         = 16384
+)
+
+// conn is one HTTP/2 connection. Its read loop is the goroutine of run; all
+// writes go through out, so reading never waits for the peer. What the pushes
+// mean is not decided here but by Sim.serve.
+type conn struct {
+	sim *Sim
+	env Environment
+	id  uint64
+	raw net.Conn
+	tls *tls.Conn
+	out *outbox
+	log *slog.Logger
+	// team is the team of the first valid provider token; a connection belongs
+	// to one. Used by the read loop only.
+	team string
+
+	mu      sync.Mutex // guards what follows, and the streams
+	streams map[uint32]*stream
+	highest uint32 // highest stream identifier seen
+	last    uint32 // streams above it are not processed (GOAWAY)
+	limits  streamLimits
+	window  int64 // bytes the peer takes on the connection
+	initial int64 // bytes the peer takes on a new stream
+}
+
+func newConn(s *Sim, env Environment, raw net.Conn) *conn {
+	id := s.stats.connected()
+	log := s.cfg.Log.With("environment", string(env), "conn", id)
+	c := &conn{
+		sim:     s,
+		env:     env,
+		id:      id,
+		raw:     raw,
+		out:     newOutbox(),
+		log:     log,
+		streams: make(map[uint32]*stream),
+		last:    math.MaxInt32,
+		limits:  streamLimits{enforced: s.cfg.Limits.StreamsBefore},
+		window:  initialWindow,
+		initial: initialWindow,
+	}
+	c.tls = tls.Server(raw, s.authority.serverConfig(func() bool { return s.faults.refuseTLS(env) }))
+	return c
+}
+
+// abort ends the connection without a goodbye.
+func (c *conn) abort() {
+	if err := c.raw.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		c.log.Debug("close failed", "err", err)
+	}
+}
+
+// run serves the connection until it ends.
+func (c *conn) run() {
+	defer c.sim.stats.disconnected()
+	defer c.abort()
+	if err := c.handshake(); err != nil {
+		c.log.Info("connection refused", "err", err)
+		return
+	}
+	var writer sync.WaitGroup
+	var broken error // of the writer; read after writer.Wait
+	writer.Go(func() {
+		if broken = c.out.run(c.tls); broken != nil {
+			c.abort() // wakes the read loop
+		}
+	})
+	c.out.settings(
+		http2.Setting{ID: http2.SettingHeaderTableSize, Val: headerTableSize},
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: c.sim.cfg.Limits.StreamsBefore},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: initialWindow},
+		http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxFrame},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeaderList},
+	)
+	c.limits.sent(c.sim.cfg.Limits.StreamsBefore)
+	err := c.read()
+	var protocol http2.ConnectionError
+	if errors.As(err, &protocol) {
+		c.out.goAway(c.seen(), http2.ErrCode(protocol), nil)
+	}
+	c.out.close()
+	writer.Wait()
+	if broken == nil {
+		broken = c.tls.Close()
+	}
+	c.log.Debug("connection ended", "read", err, "write", broken)
+}
+
+func (c *conn) handshake() error {
+	if err := c.raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	if err := c.tls.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if c.tls.ConnectionState().NegotiatedProtocol != "h2" {
+		return errNotH2
+	}
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(c.tls, preface); err != nil {
+		return err
+	}
+	if string(preface) != http2.ClientPreface {
+		return errPreface
+	}
+	return c.raw.SetDeadline(time.Time{})
+}
+
+// read is the read loop. It returns nil when a drained connection ended as
+// planned.
+func (c *conn) read() error {
+	fr := http2.NewFramer(nil, c.tls)
+	fr.SetMaxReadFrameSize(maxFrame)
+	fr.ReadMetaHeaders = hpack.NewDecoder(headerTableSize, nil)
+	fr.MaxHeaderListSize = maxHeaderList
+	for {
+		f, err := fr.ReadFrame()
+		if c.out.silent() {
+			_, err := io.Copy(io.Discard, c.tls)
+			return err
+		}
+		if err == nil {
+			err = c.handle(f)
+		}
+		var bad http2.StreamError
+		switch {
+		case err == nil:
+		case errors.As(err, &bad):
+			c.refuse(bad.StreamID, bad.Code)
+		case errors.Is(err, http2.ErrFrameTooLarge):
+			return http2.ConnectionError(http2.ErrCodeFrameSize)
+		case errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+func (c *conn) handle(f http2.Frame) error {
+	switch f := f.(type) {
+	case *http2.MetaHeadersFrame:
+		return c.onHeaders(f)
+	case *http2.DataFrame:
+		return c.onData(f)
+	case *http2.SettingsFrame:
+		return c.onSettings(f)
+	case *http2.WindowUpdateFrame:
+		return c.onWindow(f)
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			c.sim.stats.pinged()
+			c.out.pong(f.Data)
+		}
+	case *http2.RSTStreamFrame:
+		c.onReset(f)
+	default: // PRIORITY is ignored as Apple does; GOAWAY: the client closes when it is done
+	}
+	return nil
+}
+
+func (c *conn) onSettings(f *http2.SettingsFrame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.IsAck() {
+		c.limits.acked()
+		return nil
+	}
+	err := f.ForeachSetting(func(s http2.Setting) error {
+		if err := s.Valid(); err != nil {
+			return err
+		}
+		switch s.ID {
+		case http2.SettingHeaderTableSize:
+			c.out.tableSize(s.Val)
+		case http2.SettingInitialWindowSize:
+			change := int64(s.Val) - c.initial
+			c.initial = int64(s.Val)
+			for _, st := range c.streams {
+				st.window += change
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.out.settingsAck()
+	c.flushAll()
+	return nil
+}
+
+func (c *conn) onWindow(f *http2.WindowUpdateFrame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.StreamID == 0 {
+		if c.window += int64(f.Increment); c.window > math.MaxInt32 {
+			return http2.ConnectionError(http2.ErrCodeFlowControl)
+		}
+		c.flushAll()
+		return nil
+	}
+	if f.StreamID > c.highest {
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	if st := c.streams[f.StreamID]; st != nil {
+		if st.window += int64(f.Increment); st.window > math.MaxInt32 {
+			return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
+		}
+		c.flush(st)
+	}
+	return nil
+}
+
+// seen returns the highest stream identifier so far, for GOAWAY.
+func (c *conn) seen() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return min(c.highest, c.last)
+}
+
+// goAway announces the end: streams up to last are finished, those above are
+// dropped unprocessed and the client may send them elsewhere (RFC 9113 s6.8).
+func (c *conn) goAway(last uint32, code http2.ErrCode, debug []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = min(c.last, last)
+	for id := range c.streams {
+		if id > c.last {
+			delete(c.streams, id)
+		}
+	}
+	c.out.goAway(c.last, code, debug)
+	c.endBy(drainGrace)
+	c.drained()
+}
+
+// drained ends a connection that said GOAWAY once its last stream is over.
+// c.mu is held.
+func (c *conn) drained() {
+	if c.last != math.MaxInt32 && len(c.streams) == 0 {
+		c.endBy(drainLinger)
+	}
+}
+
+func (c *conn) endBy(d time.Duration) {
+	if err := c.raw.SetReadDeadline(time.Now().Add(d)); err != nil {
+		c.log.Debug("set deadline failed", "err", err)
+	}
+}
+
+// streamLimits follows MAX_CONCURRENT_STREAMS. A raised limit holds at once, a
+// lowered one when the peer acknowledged it (RFC 9113 s6.5.3).
+type streamLimits struct {
+	enforced uint32
+	unacked  []uint32
+}
+
+func (l *streamLimits) sent(n uint32) { l.unacked = append(l.unacked, n) }
+
+func (l *streamLimits) acked() {
+	if len(l.unacked) > 0 {
+		l.enforced, l.unacked = l.unacked[0], l.unacked[1:]
+	}
+}
+
+// announced is the limit the peer was told last.
+func (l *streamLimits) announced() uint32 {
+	if n := len(l.unacked); n > 0 {
+		return l.unacked[n-1]
+	}
+	return l.enforced
+}
+
+// allowed is the limit to refuse streams by.
+func (l *streamLimits) allowed() uint32 {
+	n := l.enforced
+	for _, u := range l.unacked {
+		n = max(n, u)
+	}
+	return n
+}
