@@ -1,0 +1,14 @@
+package media
+
+import "errors"
+
+var (
+	// ErrNoPorts says that no port pair is free and rested: the call gets 503.
+	ErrNoPorts = errors.New("no free media ports")
+	// ErrNoFamily says that no address of the family is bound (media.bind).
+	ErrNoFamily = errors.New("no media address of this family")
+	// ErrClosed says that the relay or the side is closed.
+	ErrClosed = errors.New("media relay is closed")
+	// ErrConfig says that a Config cannot work; the text names the field.
+	ErrConfig = errors.New("media configuration")
+)

@@ -1,0 +1,132 @@
+package relay
+
+import (
+	"net/netip"
+	"time"
+)
+
+const (
+	// latchWindow is how long after the first acceptable packet the source may
+	// still change (DESIGN s7).
+	latchWindow = 2 * time.Second
+	// latchQuiet is how long the learned source must have been silent before an
+	// equally good one may replace it: a phone that moves passes, one that
+	// shoots between a talking phone's packets does not.
+	latchQuiet = 200 * time.Millisecond
+)
+
+// rank says how well a packet's source fits what signalling said.
+type rank uint8
+
+const (
+	rankNone      rank = iota // a stranger
+	rankSignalled             // the address that signalling comes from
+	rankHost                  // the SDP address, another port
+	rankExact                 // the SDP address and port
+)
+
+// latch learns where a stream's packets really come from (RFC 7362), and
+// refuses all others. It is a value: take returns the next one and leaves the
+// old one to him who finds the packet bad after all.
+type latch struct {
+	want     netip.AddrPort // by SDP
+	signal   netip.Addr     // by signalling's source; zero: none
+	source   netip.AddrPort // learned; zero: nothing came yet
+	rank     rank           // of source
+	heard    time.Time      // last packet taken
+	strictAt time.Time      // zero: no packet was taken since answer or reopening
+	answered bool
+	loose    bool // never strict
+}
+
+// rankOf judges a source by what signalling said, whatever was learned.
+func (l latch) rankOf(from netip.AddrPort) rank {
+	host := from.Addr().WithZone("")
+	switch {
+	case host == l.want.Addr().WithZone("") && from.Port() == l.want.Port():
+		return rankExact
+	case host == l.want.Addr().WithZone(""):
+		return rankHost
+	case l.signal.IsValid() && host == l.signal:
+		return rankSignalled
+	}
+	return rankNone
+}
+
+// strict says that only the learned source is believed.
+func (l latch) strict(now time.Time) bool {
+	return !l.loose && !l.strictAt.IsZero() && !now.Before(l.strictAt)
+}
+
+// take judges a packet's source. If ok the caller stores next, once it knows
+// that the packet is good otherwise.
+func (l latch) take(from netip.AddrPort, now time.Time) (next latch, ok bool) {
+	if l.strict(now) {
+		if from != l.source {
+			return l, false
+		}
+		l.heard = now
+		return l, true
+	}
+	r := l.rankOf(from)
+	if r == rankNone || r < l.rank {
+		return l, false
+	}
+	if from != l.source {
+		if r == l.rank && now.Sub(l.heard) < latchQuiet {
+			return l, false
+		}
+		l.source = from
+	}
+	l.rank, l.heard = r, now
+	if l.answered && l.strictAt.IsZero() {
+		l.strictAt = now.Add(latchWindow)
+	}
+	return l, true
+}
+
+// signalled is the latch after signalling named an address: a new one forgets
+// what was learned, the same one changes nothing.
+func (l latch) signalled(want netip.AddrPort, signal netip.Addr) latch {
+	if l.want == want && l.signal == signal {
+		return l
+	}
+	return latch{want: want, signal: signal, answered: l.answered, loose: l.loose}
+}
+
+// reopened is the latch that may learn again but sends where it sent until it
+// does: after a hold the address is the same, the NAT's binding may not be.
+func (l latch) reopened() latch {
+	l.rank, l.strictAt, l.heard = rankNone, time.Time{}, time.Time{}
+	return l
+}
+
+// target is where packets to the far end go, zero if nowhere yet: the learned
+// source, before that the SDP address.
+func (l latch) target() netip.AddrPort {
+	if l.source.IsValid() {
+		return l.source
+	}
+	if l.hidden() || l.want.Addr().IsUnspecified() || l.want.Port() == 0 {
+		return netip.AddrPort{}
+	}
+	return l.want
+}
+
+// hidden says that the SDP address cannot be the one behind the signalling's
+// source: a private address inside some other network, where a packet would
+// reach nobody or the wrong one.
+func (l latch) hidden() bool {
+	return l.signal.IsValid() && private(l.want.Addr()) && !private(l.signal)
+}
+
+// private says that an address means something only near its owner: RFC 1918,
+// loopback, link-local, unique local, and the carriers' shared space (RFC 6598).
+func private(a netip.Addr) bool {
+	if a.Is4() {
+		if b := a.As4(); b[0] == 100 && b[1]&0xc0 == 64 {
+			return true
+		}
+	}
+	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast()
+}

@@ -1,0 +1,217 @@
+package relay
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// channel is one of the two sockets of a pair.
+type channel uint8
+
+const (
+	rtpChannel channel = iota
+	rtcpChannel
+)
+
+// packet is what the rules need of an RTP header.
+type packet struct {
+	ssrc        uint32
+	timestamp   uint32
+	sequence    uint16
+	payloadType uint8
+}
+
+// pastSilence is how long the past sender must be silent to be forgotten.
+const pastSilence = time.Second
+
+// Sender is a source of RTP: where it sends from and its SSRC. The zero value
+// is nobody.
+type Sender struct {
+	Source netip.AddrPort
+	SSRC   uint32
+}
+
+// receiver holds the rules and counters of what comes from one stream's far
+// end. It belongs to one goroutine at a time: the engine sees to that.
+type receiver struct {
+	remote Remote
+	types  payloadTypes
+	clocks map[uint8]uint32
+	rtp    latch
+	rtcp   latch
+	past   Sender
+	pastAt time.Time // when the past sender was heard last; the opening counts
+	header rtp.Header
+	seq    sequence
+	stats  Stats
+}
+
+func newReceiver(past Sender, now time.Time) *receiver {
+	return &receiver{past: past, pastAt: now, types: newPayloadTypes(nil)}
+}
+
+// setRemote takes over what signalling said.
+func (r *receiver) setRemote(next Remote) {
+	next = next.normal()
+	resumed := r.remote.Hold && !next.Hold
+	r.types = newPayloadTypes(next.PayloadTypes)
+	r.clocks = make(map[uint8]uint32, len(next.ClockRates))
+	for t, hz := range next.ClockRates {
+		r.clocks[t] = hz
+	}
+	r.rtp.loose, r.rtcp.loose = next.Datagram, next.Datagram
+	if !next.disabled() && !next.muted() {
+		r.rtp = r.rtp.signalled(next.RTP, next.Signalling)
+		r.rtcp = r.rtcp.signalled(next.RTCP, next.Signalling)
+	}
+	if resumed {
+		r.rtp, r.rtcp = r.rtp.reopened(), r.rtcp.reopened()
+	}
+	next.PayloadTypes, next.ClockRates = nil, nil
+	r.remote = next
+}
+
+func (r *receiver) answer() { r.rtp.answered, r.rtcp.answered = true, true }
+
+// targets are where RTP and RTCP for the far end go; zero: nowhere.
+func (r *receiver) targets() (rtp, rtcp netip.AddrPort) {
+	if r.remote.disabled() || r.remote.muted() {
+		return
+	}
+	rtp = r.rtp.target()
+	if r.remote.mux() {
+		return rtp, rtp
+	}
+	return rtp, r.rtcp.target()
+}
+
+// inbound is one packet as it came from a socket.
+type inbound struct {
+	pkt  []byte // not kept beyond the next packet
+	from netip.AddrPort
+	at   time.Time
+}
+
+// verdict is what the rules say of one packet.
+type verdict struct {
+	ok     bool
+	rtcp   bool // what it is, if ok
+	first  bool // the first RTP packet or datagram
+	moved  bool // a latch learned another source: targets changed
+	reason Reason
+}
+
+func refuse(reason Reason) verdict { return verdict{reason: reason} }
+
+// receive judges one packet and counts it.
+func (r *receiver) receive(ch channel, in inbound) verdict {
+	in.from = plain(in.from)
+	pkt, now := in.pkt, in.at
+	v := r.judge(ch, in)
+	if !v.ok {
+		r.stats.Rejected[v.reason]++
+		return v
+	}
+	r.stats.Alive = now
+	if v.rtcp {
+		r.stats.RTCP.add(len(pkt))
+		return v
+	}
+	v.first = r.stats.RTP.Packets == 0
+	if v.first {
+		r.stats.First = now
+	}
+	r.stats.Last = now
+	r.stats.RTP.add(len(pkt))
+	if !r.remote.Datagram {
+		p := packet{r.header.SSRC, r.header.Timestamp, r.header.SequenceNumber, r.header.PayloadType}
+		r.seq.add(p, r.clock(p.payloadType), now)
+	}
+	return v
+}
+
+func (r *receiver) judge(ch channel, in inbound) verdict {
+	pkt := in.pkt
+	switch {
+	case len(pkt) > maxPacket:
+		return refuse(TooLong)
+	case r.fromPast(ch, in):
+		return refuse(PastSender)
+	case r.remote.disabled():
+		return refuse(NoRemote)
+	}
+	v := verdict{ok: true}
+	v.rtcp = !r.remote.Datagram && (ch == rtcpChannel || r.remote.mux() && looksRTCP(pkt))
+	l := &r.rtp
+	if ch == rtcpChannel {
+		if l = &r.rtcp; r.remote.mux() {
+			return refuse(WrongSource)
+		}
+	}
+	next, ok := l.take(in.from, in.at)
+	if !ok {
+		return refuse(WrongSource)
+	}
+	if reason, bad := r.malformed(v.rtcp, pkt); bad {
+		return refuse(reason)
+	}
+	v.moved = next.source != l.source
+	*l = next
+	return v
+}
+
+// malformed runs the header checks; it fills r.header for RTP.
+func (r *receiver) malformed(rtcp bool, pkt []byte) (Reason, bool) {
+	switch {
+	case r.remote.Datagram:
+		return BadHeader, len(pkt) == 0
+	case rtcp:
+		return BadHeader, !checkRTCP(pkt)
+	case !checkRTP(&r.header, pkt):
+		return BadHeader, true
+	}
+	return PayloadType, !r.types.has(r.header.PayloadType)
+}
+
+// fromPast says that the packet is of the call that used the port before
+// (DESIGN s7, test M9): same source and SSRC, not the address that this call's
+// SDP names, and never silent since the port was opened.
+func (r *receiver) fromPast(ch channel, in inbound) bool {
+	if !r.past.Source.IsValid() {
+		return false
+	}
+	if in.at.Sub(r.pastAt) > pastSilence {
+		r.past = Sender{}
+		return false
+	}
+	if ch != rtpChannel || in.from != r.past.Source || in.from == r.remote.RTP || len(in.pkt) < rtpFixed {
+		return false
+	}
+	at := 8 // of the SSRC in RTP
+	if looksRTCP(in.pkt) {
+		at = 4
+	}
+	if binary.BigEndian.Uint32(in.pkt[at:]) != r.past.SSRC {
+		return false
+	}
+	r.pastAt = in.at
+	return true
+}
+
+func (r *receiver) clock(t uint8) uint32 {
+	if hz := r.clocks[t]; hz > 0 {
+		return hz
+	}
+	return staticClock(t)
+}
+
+// snapshot is the counters of what came in.
+func (r *receiver) snapshot() Stats {
+	s := r.stats
+	s.Lost, s.SSRC, s.PayloadType = r.seq.lost(), r.seq.ssrc, r.seq.mainType
+	s.Jitter, s.Source = r.seq.jitterTime(), r.rtp.source
+	return s
+}

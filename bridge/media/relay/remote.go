@@ -1,0 +1,54 @@
+package relay
+
+import "net/netip"
+
+// Remote is what signalling knows of one stream's far end.
+type Remote struct {
+	// RTP is the address of the far end's m= line. Not valid or port 0: the
+	// line is refused, all packets are. An unspecified address (c=0.0.0.0, the
+	// hold of RFC 2543): nothing is sent, the addresses known before stay
+	// acceptable.
+	RTP netip.AddrPort
+	// RTCP is where RTCP goes. Not valid: the port above RTP (RFC 3550 s11).
+	// Equal to RTP: RTCP shares the RTP port both ways (RFC 5761).
+	RTCP netip.AddrPort
+	// Signalling is the address that the far end's signalling comes from. If
+	// valid, packets from it are acceptable as well: a phone behind a NAT
+	// writes an address into its SDP that nobody can see. Not valid for trunks.
+	Signalling netip.Addr
+	// PayloadTypes are those agreed, 0 to 127. Empty: any that is not RTCP.
+	PayloadTypes []uint8
+	// ClockRates is the RTP clock in Hz by payload type (a=rtpmap), for the
+	// jitter. The static types of RFC 3551 s6 are known without it; types of
+	// unknown clock have no jitter.
+	ClockRates map[uint8]uint32
+	// Datagram marks what is no RTP (T.38 over UDPTL): no header checks, and
+	// the latch never turns strict.
+	Datagram bool
+	// Hold says that the far end is not expected to send.
+	Hold bool
+}
+
+// disabled says that the m= line carries nothing.
+func (r Remote) disabled() bool { return !r.RTP.IsValid() || r.RTP.Port() == 0 }
+
+// muted says that nothing may be sent to the far end for now.
+func (r Remote) muted() bool { return !r.disabled() && r.RTP.Addr().IsUnspecified() }
+
+// mux says that RTCP shares the RTP port (RFC 5761).
+func (r Remote) mux() bool { return r.RTCP == r.RTP }
+
+// normal is r with plain IPv4 addresses and the RTCP default filled in.
+func (r Remote) normal() Remote {
+	r.RTP, r.RTCP = plain(r.RTP), plain(r.RTCP)
+	r.Signalling = r.Signalling.Unmap().WithZone("")
+	if !r.RTCP.IsValid() && r.RTP.IsValid() && r.RTP.Port() > 0 && r.RTP.Port() < 65535 {
+		r.RTCP = netip.AddrPortFrom(r.RTP.Addr(), r.RTP.Port()+1)
+	}
+	return r
+}
+
+// plain undoes the IPv4-in-IPv6 form that dual-stack sockets report.
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
