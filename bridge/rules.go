@@ -1,0 +1,309 @@
+package bridge
+
+import "time"
+
+// rules are the two tables of a call: call phase by event, attempt phase by
+// event.
+type rules struct {
+	call    [phases][callEvents]callRule
+	attempt [attemptPhases][eventKinds - callEvents]attemptRule
+}
+
+func newRules() *rules { return &rules{call: callTable(), attempt: attemptTable()} }
+
+// next is the whole behaviour of a call: what it was, what happened, what it is
+// now and what must be done. It is pure; the owner of the call carries out the
+// actions.
+func (r *rules) next(s state, ev event, now time.Time) (state, []action) {
+	m := machine{rules: r, s: s.clone(), now: now}
+	if ev.kind < callEvents {
+		r.call[m.s.phase][ev.kind](&m, ev)
+	} else if ev.attempt >= 0 && ev.attempt < len(m.s.attempts) {
+		m.attempt(ev.attempt, ev)
+		m.settle()
+	} else {
+		m.bug(ev)
+	}
+	return m.s, m.acts
+}
+
+// machine is a state while one event changes it.
+type machine struct {
+	rules *rules
+	s     state
+	now   time.Time
+	acts  []action
+}
+
+// attempt applies an event to the attempt at index i.
+func (m *machine) attempt(i int, ev event) {
+	a := &m.s.attempts[i]
+	m.rules.attempt[a.phase][ev.kind-callEvents](m, a, ev)
+}
+
+type callRule func(*machine, event)
+
+func ignoreCall(*machine, event) {}
+
+// cannot marks a pair of phase and event that cannot meet. Should it happen all
+// the same, it is logged and changes nothing.
+func cannot(m *machine, ev event) { m.bug(ev) }
+
+func (m *machine) bug(ev event) {
+	m.do(action{kind: actBug, attempt: ev.attempt, reason: ev.kind.String() + " in " + m.s.phase.String()})
+}
+
+func (m *machine) do(a action) { m.acts = append(m.acts, a) }
+
+// callTable says what each event means in each phase of the call.
+func callTable() [phases][callEvents]callRule {
+	return [phases][callEvents]callRule{
+		routing: {
+			evRouted: routed, evRefuse: refused, evCancelled: cancelled, evCallerGone: callerGone,
+			evConfirmed: cannot, evCallerBye: cannot, evCalleeBye: cannot, evHangup: hungUpUnanswered,
+			evRingTimeout: cannot, evWakeTimeout: cannot, evNoPush: cannot, evRingAgain: cannot, evMaxDuration: cannot, evClosed: cannot,
+		},
+		waking:  unanswered(),
+		ringing: unanswered(),
+		answering: {
+			evRouted: cannot, evRefuse: cannot, evCancelled: ignoreCall, evCallerGone: byeCallee,
+			evConfirmed: confirmed, evCallerBye: byeCallee, evCalleeBye: byeCaller, evHangup: byeBoth,
+			evRingTimeout: ignoreCall, evWakeTimeout: ignoreCall, evNoPush: ignoreCall, evRingAgain: ignoreCall,
+			evMaxDuration: byeBoth, evClosed: over,
+		},
+		bridged: {
+			evRouted: cannot, evRefuse: cannot, evCancelled: ignoreCall, evCallerGone: byeCallee,
+			evConfirmed: ignoreCall, evCallerBye: byeCallee, evCalleeBye: byeCaller, evHangup: byeBoth,
+			evRingTimeout: ignoreCall, evWakeTimeout: ignoreCall, evNoPush: ignoreCall, evRingAgain: ignoreCall,
+			evMaxDuration: byeBoth, evClosed: over,
+		},
+		ending: {
+			evRouted: ignoreCall, evRefuse: ignoreCall, evCancelled: ignoreCall, evCallerGone: ignoreCall,
+			evConfirmed: ignoreCall, evCallerBye: ignoreCall, evCalleeBye: ignoreCall, evHangup: ignoreCall,
+			evRingTimeout: ignoreCall, evWakeTimeout: ignoreCall, evNoPush: ignoreCall, evRingAgain: ignoreCall,
+			evMaxDuration: ignoreCall, evClosed: over,
+		},
+		ended: {
+			evRouted: cannot, evRefuse: cannot, evCancelled: ignoreCall, evCallerGone: ignoreCall,
+			evConfirmed: ignoreCall, evCallerBye: ignoreCall, evCalleeBye: ignoreCall, evHangup: ignoreCall,
+			evRingTimeout: ignoreCall, evWakeTimeout: ignoreCall, evNoPush: ignoreCall, evRingAgain: ignoreCall,
+			evMaxDuration: ignoreCall, evClosed: ignoreCall,
+		},
+	}
+}
+
+// unanswered is the row of a call that waits for an answer.
+func unanswered() [callEvents]callRule {
+	return [callEvents]callRule{
+		evRouted: cannot, evRefuse: cannot, evCancelled: cancelled, evCallerGone: callerGone,
+		evConfirmed: cannot, evCallerBye: cancelled, evCalleeBye: cannot, evHangup: hungUpUnanswered,
+		evRingTimeout: ringTimeout, evWakeTimeout: wakeTimeout, evNoPush: noPush, evRingAgain: ringAgain,
+		evMaxDuration: cannot, evClosed: cannot,
+	}
+}
+
+// routed starts all attempts and the call's clock.
+func routed(m *machine, ev event) {
+	m.s.attempts = ev.targets
+	m.s.phase = waking
+	m.timer(timerRing, m.s.terms.RingTimeout)
+	m.timer(timerWake, m.s.terms.WakeTimeout)
+	m.timer(timerNoPush, min(noPushAfter, m.s.terms.WakeTimeout))
+	if m.s.terms.Ringing == RingAtOnce {
+		m.ring(stageNone)
+	}
+	for i := range m.s.attempts {
+		m.attempt(i, event{kind: evStart, attempt: i})
+	}
+	m.settle()
+}
+
+func refused(m *machine, ev event) {
+	m.s.phase = ending
+	m.do(action{kind: actReject, status: ev.status, phrase: ev.phrase, reason: ev.reason})
+}
+
+func cancelled(m *machine, ev event) {
+	m.s.phase = ending
+	m.loseAll(-1, 487, "Call cancelled", ev.reasons)
+	m.do(action{kind: actReject, status: 487, reason: "cancelled by the caller"})
+}
+
+func callerGone(m *machine, ev event) {
+	m.s.phase = ending
+	m.loseAll(-1, 487, "Caller gone", nil)
+	m.do(action{kind: actReject, status: 487, reason: described("the caller's connection was lost", ev)})
+}
+
+func hungUpUnanswered(m *machine, ev event) {
+	m.s.phase = ending
+	m.loseAll(-1, 480, "Call ended", nil)
+	m.do(action{kind: actReject, status: 480, reason: ev.reason})
+}
+
+// ringTimeout ends a call that nobody answered.
+func ringTimeout(m *machine, _ event) {
+	for i := range m.s.attempts {
+		a := &m.s.attempts[i]
+		if a.phase.over() {
+			continue
+		}
+		if a.phase == rings {
+			a.outcome = noAnswer("nobody answered")
+		} else {
+			a.outcome = unreachable("the device did not ring in time")
+		}
+	}
+	m.s.phase = ending
+	m.loseAll(-1, 480, "No answer", nil)
+	m.reject(best(m.s.attempts))
+}
+
+func wakeTimeout(m *machine, _ event) {
+	m.giveUp("the device did not register in time", func(*attempt) bool { return true })
+}
+
+func noPush(m *machine, _ event) {
+	for i := range m.s.attempts {
+		if m.s.attempts[i].accepted() {
+			return
+		}
+	}
+	m.giveUp("the push service did not answer in time", func(a *attempt) bool { return a.phase == pushing })
+}
+
+func (m *machine) giveUp(reason string, which func(*attempt) bool) {
+	for i := range m.s.attempts {
+		if a := &m.s.attempts[i]; which(a) {
+			m.attempt(i, event{kind: evGiveUp, attempt: i, reason: reason})
+		}
+	}
+	m.settle()
+}
+
+// ringAgain repeats the 180, so that no proxy on the way gives up (Timer C).
+func ringAgain(m *machine, _ event) {
+	if m.s.rung {
+		m.do(action{kind: actRing, stage: m.s.told})
+	}
+	m.timer(timerRingAgain, ringAgainAfter)
+}
+
+func confirmed(m *machine, _ event) {
+	m.s.phase = bridged
+	if m.s.terms.MaxDuration > 0 {
+		m.timer(timerMax, m.s.terms.MaxDuration)
+	}
+}
+
+func byeCallee(m *machine, ev event) {
+	m.s.phase = ending
+	m.byeWinner(ev.reasons)
+}
+
+func byeCaller(m *machine, ev event) {
+	m.s.phase = ending
+	m.do(action{kind: actByeCaller, reasons: ev.reasons})
+}
+
+func byeBoth(m *machine, ev event) {
+	m.s.phase = ending
+	m.do(action{kind: actByeCaller, reasons: ev.reasons, reason: ev.reason})
+	m.byeWinner(ev.reasons)
+}
+
+func (m *machine) byeWinner(reasons []string) {
+	if w := m.s.winner; w >= 0 {
+		for n := range m.s.attempts[w].invites {
+			if !m.s.attempts[w].invites[n].over {
+				m.do(action{kind: actBye, attempt: w, invite: n, reasons: reasons})
+			}
+		}
+	}
+}
+
+func over(m *machine, _ event) { m.s.phase = ended }
+
+// settle draws the call's conclusion from its attempts.
+func (m *machine) settle() {
+	if m.s.phase != waking && m.s.phase != ringing {
+		return
+	}
+	m.s.phase = waking
+	alive := 0
+	for i, a := range m.s.attempts {
+		switch {
+		case a.phase == rings:
+			m.s.phase = ringing
+			alive++
+		case !a.phase.over():
+			alive++
+		case a.outcome.rank == rankDeclined && !a.trunk && !m.s.terms.DeclineOne:
+			m.s.phase = ending
+			m.loseAll(i, 603, "Declined elsewhere", []string{reasonDeclined})
+			m.reject(a.outcome)
+			return
+		}
+	}
+	if alive == 0 {
+		m.s.phase = ending
+		m.reject(best(m.s.attempts))
+	}
+}
+
+// Reason headers that end a device's INVITE (RFC 3326; DESIGN).
+const (
+	reasonElsewhere = `SIP;cause=200;text="Call completed elsewhere"`
+	reasonDeclined  = `SIP;cause=603;text="Declined elsewhere"`
+)
+
+func (m *machine) reject(o outcome) {
+	m.do(action{kind: actReject, status: o.status, phrase: o.phrase, reason: o.reason})
+}
+
+// loseAll ends every attempt but the one at index except: cause and text are
+// what a device hears that registers too late, reasons go into the CANCEL of the
+// others.
+func (m *machine) loseAll(except, cause int, text string, reasons []string) {
+	for i := range m.s.attempts {
+		if i == except {
+			continue
+		}
+		m.attempt(i, event{kind: evLose, attempt: i, status: cause, reason: text, reasons: reasons})
+	}
+}
+
+// timer starts a timer of the call; an older one of that name means nothing
+// from now on.
+func (m *machine) timer(t timer, after time.Duration) {
+	m.s.timers[t]++
+	m.do(action{kind: actTimer, attempt: -1, timer: t, after: after, gen: m.s.timers[t]})
+}
+
+func (m *machine) attemptTimer(i int, t timer, after time.Duration) {
+	m.s.attempts[i].timers[t]++
+	m.do(action{kind: actTimer, attempt: i, timer: t, after: after, gen: m.s.attempts[i].timers[t]})
+}
+
+// tell lets the caller hear how far the waking has come, as the policy allows.
+func (m *machine) tell(s stage) {
+	first := stagePushed
+	if m.s.terms.Ringing == RingTrying {
+		first = stageRinging
+	}
+	if s < first || s <= m.s.told {
+		return
+	}
+	if m.s.rung && !m.s.terms.Progress {
+		return
+	}
+	m.ring(s)
+}
+
+func (m *machine) ring(s stage) {
+	if !m.s.rung {
+		m.timer(timerRingAgain, ringAgainAfter)
+	}
+	m.s.rung, m.s.told = true, s
+	m.do(action{kind: actRing, stage: s})
+}

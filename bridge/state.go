@@ -1,0 +1,181 @@
+package bridge
+
+import (
+	"slices"
+	"time"
+
+	"wakebridge/sipua"
+)
+
+// state is all that the rules of a call know. It is a plain value: next copies
+// it, so a test can keep what it had.
+type state struct {
+	phase    phase
+	attempts []attempt
+	winner   int   // index of the attempt that answered, -1 while there is none
+	told     stage // what the newest 180 to the caller said
+	rung     bool  // a 180 or 183 went to the caller
+	timers   [timers]int
+	terms    terms
+}
+
+// terms are the settings that a call's rules depend on; they do not change
+// while it lives.
+type terms struct {
+	RingTimeout   time.Duration // from the INVITE to giving up
+	WakeTimeout   time.Duration // from the INVITE to giving up on devices that did not register
+	Ringing       RingPolicy
+	Progress      bool // the caller's trunk wants X-Wake-Status
+	DeclineOne    bool // calls.decline: one
+	DeclineWindow time.Duration
+	MaxDuration   time.Duration
+}
+
+// RingPolicy says when the caller hears ringing (push.ringing).
+type RingPolicy uint8
+
+// The policies.
+const (
+	RingOnPush RingPolicy = iota // when the first push was accepted
+	RingTrying                   // when a device rings
+	RingAtOnce                   // when the targets are known
+)
+
+// stage is how far the waking has come, as X-Wake-Status tells it.
+type stage uint8
+
+const (
+	stageNone stage = iota
+	stagePushed
+	stageRegistered
+	stageRinging
+)
+
+// String is the header's value.
+func (s stage) String() string { return [...]string{"", "pushed", "registered", "ringing"}[s] }
+
+// attempt is the rules' view of one device or trunk.
+type attempt struct {
+	phase   attemptPhase
+	trunk   bool
+	flow    sipua.FlowID // where to send an INVITE, 0: nowhere
+	alive   bool         // that flow is proven alive
+	hasVoIP bool         // may be woken by a VoIP push
+	hasPush bool         // may be woken by an alert push
+	noPush  string       // why no push may be sent now, "" if it may
+	busy    bool         // in another call, and calls.waiting is busy
+	voip    pushState
+	alert   pushState
+	invites []invite
+	rangAt  time.Time // first 180
+	outcome outcome
+	timers  [timers]int
+}
+
+// pushState is what became of one push.
+type pushState uint8
+
+const (
+	pushNone pushState = iota
+	pushSent
+	pushAccepted
+	pushRefused
+)
+
+// invite is one INVITE to a device; a newer one on another flow supersedes it.
+type invite struct {
+	flow        sipua.FlowID
+	provisional bool // it got a 1xx, so it arrived
+	over        bool // final response, or its flow is gone
+}
+
+// outcome is how an attempt ended, for the choice of what the caller hears.
+type outcome struct {
+	rank   rank
+	status int    // what the caller gets if this outcome is the best
+	phrase string //
+	reason string // for a person
+}
+
+// rank orders outcomes: the caller gets the highest (DESIGN: busy or declined by
+// a user, then no answer, then unreachable; 488 and 415 if nothing better came).
+type rank uint8
+
+const (
+	rankNone rank = iota
+	rankUnreachable
+	rankUnacceptable
+	rankRefused // by a trunk, with a status of its own
+	rankNoAnswer
+	rankBusy
+	rankDeclined
+)
+
+// timer names a timer of the call or of an attempt.
+type timer uint8
+
+const (
+	timerRing timer = iota
+	timerWake
+	timerNoPush
+	timerRingAgain
+	timerMax
+	timerDoubt
+	timerSecondChance
+	timers
+)
+
+// event of a timer.
+func (t timer) event() eventKind {
+	return [...]eventKind{evRingTimeout, evWakeTimeout, evNoPush, evRingAgain, evMaxDuration, evDoubt, evSecondChance}[t]
+}
+
+// How long the rules wait. They are the design's, not an operator's.
+const (
+	ringAgainAfter     = 60 * time.Second // RFC 3261 s13.3.1.1
+	noPushAfter        = 10 * time.Second // no push accepted at all
+	quietInvite        = 1500 * time.Millisecond
+	doubtfulFlow       = 3 * time.Second
+	secondChanceAfter  = 8 * time.Second
+	expiresBeforeWake  = 5 * time.Second // payload and apns-expiration end before push.wake_timeout does
+	callLivesAfterBye  = 5 * time.Minute // fates are kept
+	mergedAnswer       = 486
+	defaultMaxForwards = 70
+)
+
+func (s state) clone() state {
+	s.attempts = slices.Clone(s.attempts)
+	for i := range s.attempts {
+		s.attempts[i].invites = slices.Clone(s.attempts[i].invites)
+	}
+	return s
+}
+
+// canPush says that a push could be sent that was not sent yet.
+func (a *attempt) canPush() bool {
+	return a.noPush == "" && (a.hasVoIP && a.voip == pushNone || a.hasPush && a.alert == pushNone)
+}
+
+// pushOut says that a push is under way or accepted.
+func (a *attempt) pushOut() bool {
+	return a.voip == pushSent || a.voip == pushAccepted || a.alert == pushSent || a.alert == pushAccepted
+}
+
+func (a *attempt) wasPushed() bool { return a.voip != pushNone || a.alert != pushNone }
+
+func (a *attempt) accepted() bool { return a.voip == pushAccepted || a.alert == pushAccepted }
+
+// standing is the newest INVITE that may still bring an answer, nil if none.
+func (a *attempt) standing() *invite {
+	for i := len(a.invites) - 1; i >= 0; i-- {
+		if !a.invites[i].over {
+			return &a.invites[i]
+		}
+	}
+	return nil
+}
+
+// arrived says that an INVITE reached the device.
+func (a *attempt) arrived() bool {
+	return slices.ContainsFunc(a.invites, func(i invite) bool { return i.provisional })
+}
