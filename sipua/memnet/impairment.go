@@ -124,8 +124,8 @@ func (n *Network) path(protocol string, p pair) *path {
 	h := fnv.New64a()
 	from, to := p.from.As16(), p.to.As16()
 	for _, part := range [][]byte{[]byte(protocol), from[:], to[:]} {
-		h.Write(binary.BigEndian.AppendUint16(nil, uint16(len(part)))) //nolint:errcheck // hash.Hash never fails
-		h.Write(part)                                                  //nolint:errcheck // hash.Hash never fails
+		h.Write(binary.BigEndian.AppendUint16(nil, uint16(len(part))))
+		h.Write(part)
 	}
 	made := &path{rng: newRand(n.opts.Seed, h.Sum64())}
 	n.links.paths[key] = made
