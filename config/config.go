@@ -1,0 +1,136 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a whole configuration. One that Load returned is complete and
+// consistent: defaults are filled in, secrets are read from their files, and
+// paths are absolute or relative to the working directory.
+type Config struct {
+	// Node names this instance and its folder.
+	Node Node `mapstructure:"node"`
+	// Log is the program's log.
+	Log Log `mapstructure:"log"`
+	// Listen has one entry per SIP socket. Default: udp and tcp on 0.0.0.0:5060.
+	Listen []Listener `mapstructure:"listen"`
+	// Network says what peers on other networks see of us.
+	Network Network `mapstructure:"network"`
+	// Media is the RTP relay.
+	Media Media `mapstructure:"media"`
+	// Domains are the SIP domains served, with their users. Default: none.
+	Domains []Domain `mapstructure:"domains"`
+	// Trunks are the links to PBXs and carriers. Default: none.
+	Trunks []Trunk `mapstructure:"trunks"`
+	// Routes are tried in order after the built-in rule that a called number
+	// belongs to its user; the first that matches wins. Default: none.
+	Routes []Route `mapstructure:"routes"`
+	// Calls holds the deadlines and policies of a call.
+	Calls Calls `mapstructure:"calls"`
+	// Push says how sleeping phones are woken.
+	Push Push `mapstructure:"push"`
+	// Storage is where devices and records are kept.
+	Storage Storage `mapstructure:"storage"`
+	// Limits are the rates and counts beyond which requests are refused.
+	Limits Limits `mapstructure:"limits"`
+	// HTTP is the port for health, metrics and the API.
+	HTTP HTTP `mapstructure:"http"`
+}
+
+// Node names this instance and its folder.
+type Node struct {
+	// ID is the name of this instance: letters, digits, dot, dash, underscore,
+	// at most 64. It ends the Call-IDs we make. Empty means the host name.
+	// Default: "".
+	ID string `mapstructure:"id"`
+	// DataDir is the folder of the database, made with mode 0700 if missing.
+	// Default: ./data.
+	DataDir string `mapstructure:"data_dir" config:"path,required"`
+}
+
+// Log is the program's log.
+type Log struct {
+	// Level is the least important level that is written. Default: info.
+	Level string `mapstructure:"level" oneof:"debug|info|warn|error"`
+	// Format is auto (text on a terminal, else json), text or json.
+	// Default: auto.
+	Format string `mapstructure:"format" oneof:"auto|text|json"`
+}
+
+// Listener is one SIP socket.
+type Listener struct {
+	// Transport is udp, tcp or tls. Default: none, it must be given.
+	Transport string `mapstructure:"transport" config:"required" oneof:"udp|tcp|tls"`
+	// Bind is the address and port listened on; port 0 takes a free one.
+	// Default: none, it must be given.
+	Bind netip.AddrPort `mapstructure:"bind" config:"required"`
+	// CertFile is the PEM certificate chain of a tls listener. Default: "".
+	CertFile string `mapstructure:"cert_file" config:"path"`
+	// KeyFile is the PEM private key of a tls listener. Default: "".
+	KeyFile string `mapstructure:"key_file" config:"path"`
+}
+
+// Addresses is an address per family; a zero address means "as bound".
+type Addresses struct {
+	// V4 is an IPv4 address. Default: "".
+	V4 netip.Addr `mapstructure:"v4"`
+	// V6 is an IPv6 address. Default: "".
+	V6 netip.Addr `mapstructure:"v6"`
+}
+
+// Network says what peers outside LocalNet see of us.
+type Network struct {
+	// ExternalSignalingAddress is what Via and Contact show to them.
+	ExternalSignalingAddress Addresses `mapstructure:"external_signaling_address"`
+	// ExternalMediaAddress is what SDP shows to them.
+	ExternalMediaAddress Addresses `mapstructure:"external_media_address"`
+	// LocalNet are the networks that see our real addresses. Default: the
+	// private ranges, 100.64.0.0/10 and loopback.
+	LocalNet []netip.Prefix `mapstructure:"local_net"`
+}
+
+// Media is the RTP relay.
+type Media struct {
+	// Bind are the addresses of the relay's sockets, one per family.
+	// Default: 0.0.0.0.
+	Bind []netip.Addr `mapstructure:"bind"`
+	// RTPStart is the first port of the relay, even. Default: 10000.
+	RTPStart int `mapstructure:"rtp_start" range:"1024..65534"`
+	// RTPEnd is the last port of the relay. Default: 20000.
+	RTPEnd int `mapstructure:"rtp_end" range:"1025..65535"`
+	// Allow is the codec order and filter; when empty, everything passes as
+	// offered. Default: empty.
+	Allow []string `mapstructure:"allow" oneof:"opus|g722|alaw|ulaw|g729|g723|gsm|ilbc|speex|amr|amr-wb|evs|l16|cn|telephone-event|h263|h264|h265|vp8|vp9|av1"`
+	// Timeout says when a call without media ends.
+	Timeout MediaTimeout `mapstructure:"timeout"`
+}
+
+// MediaTimeout says when a call without media ends.
+type MediaTimeout struct {
+	// FirstPacket counts from the answer until the first RTP packet.
+	// Default: 30s.
+	FirstPacket time.Duration `mapstructure:"first_packet" range:"1s..1h"`
+	// Silence counts from the last RTP packet. Default: 60s.
+	Silence time.Duration `mapstructure:"silence" range:"1s..1d"`
+	// Hold counts from the last RTP packet of a call on hold. Default: 30m.
+	Hold time.Duration `mapstructure:"hold" range:"1s..7d"`
+}
+
+// Storage is where devices and records are kept.
+type Storage struct {
+	// Driver is sqlite: a database in Node.DataDir. Default: sqlite.
+	Driver string `mapstructure:"driver" oneof:"sqlite" later:"redis"`
+}
+
+// HTTP is the port for health, metrics and the API.
+type HTTP struct {
+	// Bind is the address and port. Beyond loopback it needs TokenFile.
+	// Default: 127.0.0.1:8080.
+	Bind netip.AddrPort `mapstructure:"bind"`
+	// TokenFile holds the bearer token that requests must carry, at least 16
+	// characters. Default: "".
+	TokenFile string `mapstructure:"token_file" config:"path"`
+	// Token is what TokenFile holds; Load fills it.
+	Token Secret `mapstructure:"-"`
+}

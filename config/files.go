@@ -1,0 +1,175 @@
+package config
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/md5"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// maxSecretFile bounds the files of secrets, keys and certificates.
+const maxSecretFile = 1 << 20
+
+// read reads a file that a key names and reports why it cannot be.
+func (in *inspector) read(path, file string) ([]byte, bool) {
+	info, err := os.Stat(file)
+	if err == nil && !info.Mode().IsRegular() {
+		in.at(path, file+" is not a regular file", "name a file")
+		return nil, false
+	}
+	var data []byte
+	if err == nil {
+		data, err = readBounded(file, maxSecretFile)
+	}
+	switch {
+	case errors.Is(err, errTooLong):
+		in.at(path, fmt.Sprintf("%s is larger than %d MiB", file, maxSecretFile>>20), "name the right file")
+	case err != nil:
+		in.at(path, file+" "+unreadable(err), "name a file that this user may read; paths are relative to the configuration's folder")
+	}
+	return data, err == nil
+}
+
+// secretFile is the secret that a file holds: its text without the line end.
+func (in *inspector) secretFile(path, file string) Secret {
+	data, ok := in.read(path, file)
+	if !ok {
+		return Secret{}
+	}
+	text := strings.TrimRight(string(data), "\r\n")
+	switch {
+	case text == "":
+		in.at(path, file+" is empty", "write the secret into it")
+		return Secret{}
+	case strings.ContainsFunc(text, unicode.IsControl):
+		in.at(path, file+" holds more than one line, or control characters", "write the secret alone into it")
+		return Secret{}
+	}
+	return NewSecret(text)
+}
+
+// twin fills a secret from its file; both at once are a fault.
+func (in *inspector) twin(path string, secret *Secret, file string) {
+	if file == "" {
+		return
+	}
+	if !secret.IsZero() {
+		in.at(path+"_file", "is given beside "+path[strings.LastIndexByte(path, '.')+1:], "keep one of the two")
+		return
+	}
+	*secret = in.secretFile(path+"_file", file)
+}
+
+// credentials sees to it that a user can log in by every algorithm that the
+// domain offers.
+func (in *inspector) credentials(d *Domain, u *User, path string) {
+	in.twin(path+".password", &u.Password, u.PasswordFile)
+	in.twin(path+".ha1_md5", &u.HA1MD5, u.HA1MD5File)
+	in.twin(path+".ha1_sha256", &u.HA1SHA256, u.HA1SHA256File)
+	hashes := []struct {
+		algorithm, key string
+		size           int
+		secret         Secret
+		file           string
+	}{
+		{"md5", "ha1_md5", md5.Size, u.HA1MD5, u.HA1MD5File},
+		{"sha-256", "ha1_sha256", sha256.Size, u.HA1SHA256, u.HA1SHA256File},
+	}
+	hasPassword := !u.Password.IsZero() || u.PasswordFile != ""
+	hasAny := hasPassword
+	for _, h := range hashes {
+		given := !h.secret.IsZero() || h.file != ""
+		hasAny = hasAny || given
+		hashPath := path + "." + h.key
+		if h.secret.IsZero() && h.file != "" {
+			continue // the file has been reported
+		}
+		if h.file != "" {
+			hashPath += "_file"
+		}
+		if given && hasPassword {
+			in.at(hashPath, "is given beside a password, which stands for every algorithm", "keep one of the two")
+		}
+		if given && !regexp.MustCompile(fmt.Sprintf(`^[0-9a-fA-F]{%d}$`, 2*h.size)).MatchString(h.secret.Reveal()) {
+			in.at(hashPath, fmt.Sprintf("is not a hash of %d hexadecimal digits", 2*h.size),
+				"write the hash of name:domain:password, or give password")
+		}
+	}
+	if in.blocked(path+".password") || in.blocked(path+".ha1_md5") || in.blocked(path+".ha1_sha256") {
+		return
+	}
+	if !hasAny {
+		in.at(path+".password", "is missing: the user could not log in", "add password, password_file or the hashes")
+		return
+	}
+	for _, h := range hashes {
+		if !hasPassword && h.secret.IsZero() && h.file == "" && slices.Contains(d.Auth, h.algorithm) {
+			in.at(path+"."+h.key, "is missing: the domain's auth lists "+h.algorithm,
+				"add "+h.key+", give password, or take "+h.algorithm+" out of the domain's auth")
+		}
+	}
+}
+
+// certificate reads the certificate and key of a tls listener.
+func (in *inspector) certificate(l Listener, path string) {
+	chain, haveChain := in.read(path+".cert_file", l.CertFile)
+	key, haveKey := in.read(path+".key_file", l.KeyFile)
+	if !haveChain || !haveKey {
+		return
+	}
+	if block, _ := pem.Decode(chain); block == nil || block.Type != "CERTIFICATE" {
+		in.at(path+".cert_file", l.CertFile+" does not begin with a PEM certificate", "name the certificate chain, leaf first")
+		return
+	}
+	if _, err := tls.X509KeyPair(chain, key); err != nil {
+		in.at(path+".key_file", "is no private key of the certificate: "+strings.TrimPrefix(err.Error(), "tls: "),
+			"name the key that belongs to cert_file, PEM, without a passphrase")
+	}
+}
+
+// authorities reads a file of certificate authorities.
+func (in *inspector) authorities(path, file string) {
+	data, ok := in.read(path, file)
+	if ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		in.at(path, file+" holds no PEM certificate", "name a file of CA certificates")
+	}
+}
+
+// signingKey reads an APNs key: PKCS #8 in PEM, an ECDSA key on P-256. Whoever
+// has it can push to every user of the app, hence the mode.
+func (in *inspector) signingKey(path, file string) {
+	data, ok := in.read(path, file)
+	if !ok {
+		return
+	}
+	if info, err := os.Stat(file); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		in.at(path, fmt.Sprintf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm()),
+			"chmod 600 "+file)
+		return
+	}
+	const cure = "name the AuthKey_....p8 file as Apple gave it"
+	block, _ := pem.Decode(data)
+	if block == nil {
+		in.at(path, file+" is not a PEM file", cure)
+		return
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		in.at(path, file+" holds no PKCS #8 private key", cure)
+		return
+	}
+	if signer, isECDSA := key.(*ecdsa.PrivateKey); !isECDSA || signer.Curve != elliptic.P256() {
+		in.at(path, file+" is not a key for APNs (ECDSA on P-256)", cure)
+	}
+}
