@@ -1,4 +1,4 @@
-package apnssim
+package apnssim_test
 
 import (
 	"bytes"
@@ -15,11 +15,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/net/http2"
+
+	"wakebridge/push/apnssim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,12 +35,13 @@ const (
 
 // bench is a simulator with a team, a key, an app and a device.
 type bench struct {
-	*Sim
+	*apnssim.Sim
 	t      testing.TB
 	key    *ecdsa.PrivateKey
-	device *Device
+	device *apnssim.Device
 	voip   string
 	alert  string
+	now    func() time.Time
 }
 
 func listen(t testing.TB) net.Listener {
@@ -50,12 +54,15 @@ func listen(t testing.TB) net.Listener {
 }
 
 // newBench starts a simulator on loopback, unless cfg brings listeners.
-func newBench(t testing.TB, cfg Config) *bench {
+func newBench(t testing.TB, cfg apnssim.Config) *bench {
 	t.Helper()
 	if cfg.Production == nil {
 		cfg.Production, cfg.Sandbox = listen(t), listen(t)
 	}
-	sim, err := New(cfg)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	sim, err := apnssim.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +72,7 @@ func newBench(t testing.TB, cfg Config) *bench {
 		}
 	})
 	must(t, sim.AddTeam(team, bundle))
-	b := &bench{Sim: sim, t: t, key: newKey(t, sim, team, keyID), device: sim.NewDevice("iphone")}
+	b := &bench{Sim: sim, t: t, key: newKey(t, sim, team, keyID), device: sim.NewDevice("iphone"), now: cfg.Now}
 	b.voip, b.alert = b.device.RegisterVoIP(bundle), b.device.RegisterAlert(bundle)
 	return b
 }
@@ -78,7 +85,7 @@ func must(t testing.TB, err error) {
 }
 
 // newKey registers a key and returns its private half, read back from the .p8.
-func newKey(t testing.TB, sim *Sim, team, id string) *ecdsa.PrivateKey {
+func newKey(t testing.TB, sim *apnssim.Sim, team, id string) *ecdsa.PrivateKey {
 	t.Helper()
 	p8, err := sim.GenerateKey(team, id)
 	must(t, err)
@@ -114,7 +121,7 @@ func (b *bench) bearer(iat time.Time) string {
 
 // client is a plain HTTP/2 client that trusts the simulator and talks to one
 // environment only.
-func (b *bench) client(env Environment) *http.Client {
+func (b *bench) client(env apnssim.Environment) *http.Client {
 	b.t.Helper()
 	return b.clientVia(func(ctx context.Context) (net.Conn, error) {
 		addr := b.Addr(env)
@@ -194,19 +201,46 @@ func (b *bench) push(c *http.Client, spoil func(*http.Request)) result {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	res, err := send(c, b.request(ctx, b.cfg.Now(), spoil))
+	res, err := send(c, b.request(ctx, b.now(), spoil))
 	must(b.t, err)
 	return res
 }
 
 // next waits for a delivery.
-func next(t testing.TB, d *Device) Delivery {
+func next(t testing.TB, d *apnssim.Device) apnssim.Delivery {
 	t.Helper()
 	select {
 	case v := <-d.Deliveries():
 		return v
 	case <-time.After(10 * time.Second):
 		t.Fatal("nothing was delivered")
-		return Delivery{}
+		return apnssim.Delivery{}
 	}
+}
+
+// body replaces the payload of a request.
+func body(r *http.Request, payload string) {
+	r.Body = io.NopCloser(bytes.NewReader([]byte(payload)))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader([]byte(payload))), nil }
+	r.ContentLength = int64(len(payload))
+}
+
+// clock is a clock that a test sets.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 123e6, time.UTC)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
 }

@@ -82,7 +82,7 @@ func (s *Sim) conclude(st *stream, p *push, seq uint64, v Verdict, act *Action) 
 			c.log.Error("goaway debug data", "err", err)
 		}
 		if act.Unprocessed {
-			c.goAway(st.id-1, http2.ErrCodeNo, debug)
+			c.goAway(max(st.id, 2)-2, http2.ErrCodeNo, debug) // the client's stream before, or 0
 			return
 		}
 		c.goAway(st.id, http2.ErrCodeNo, debug)
