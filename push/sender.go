@@ -19,7 +19,7 @@ type Sender interface {
 	Can() Capability
 	// Send brings n to t, with whatever retries the service's rules want,
 	// and returns when the service answered or ctx ended. It fills all of
-	// Result but Latency.
+	// Result but Kind, ID and Latency, and Text where the reason is ours.
 	Send(ctx context.Context, t Target, n Notification) Result
 }
 

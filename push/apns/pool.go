@@ -1,0 +1,114 @@
+package apns
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"wakebridge/push"
+)
+
+// hedgeAfter is how long a request may be silent before the same push goes out
+// on the second line too.
+const hedgeAfter = 1500 * time.Millisecond
+
+// pool is two lines to one environment with one team's key: Apple wants one
+// team on a connection.
+type pool struct {
+	env   push.Environment
+	base  string // URL without path
+	token *providerToken
+	lines [2]*line
+	first atomic.Int32 // the line that answered last
+}
+
+// warm gets both lines a connection.
+func (p *pool) warm() {
+	for _, l := range p.lines {
+		l.warm()
+	}
+}
+
+func (p *pool) close() {
+	for _, l := range p.lines {
+		l.close()
+	}
+}
+
+// pick is the line to begin with: the one that answered last, unless it has no
+// stream free and the other has.
+func (p *pool) pick() int {
+	i := int(p.first.Load())
+	if p.lines[i].busy() && !p.lines[1-i].busy() {
+		return 1 - i
+	}
+	return i
+}
+
+// attempt is one try: a request on line i and, with hedge, the same one on the
+// other line if nothing came back in hedgeAfter. The first yes or final no
+// counts; the other request is cancelled. hedged says that a second one was
+// made.
+func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m letter) (a answer, hedged bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+
+	type shot struct {
+		answer
+		line int
+	}
+	shots := make(chan shot, len(p.lines))
+	shoot := func(i int) {
+		running.Go(func() { shots <- shot{sendOnce(ctx, p.lines[i], p.base, bearer, m), i} })
+	}
+	shoot(i)
+	under := 1
+
+	var silence <-chan time.Time
+	if hedge {
+		timer := time.NewTimer(hedgeAfter)
+		defer timer.Stop()
+		silence = timer.C
+	}
+	for {
+		select {
+		case <-silence:
+			silence, hedged = nil, true
+			shoot(1 - i)
+			under++
+		case s := <-shots:
+			under--
+			if s.status != 0 {
+				p.first.Store(int32(s.line)) //nolint:gosec // 0 or 1
+			}
+			a = better(a, s.answer)
+			if under == 0 || settled(s.answer) {
+				return a, hedged
+			}
+		}
+	}
+}
+
+// settled says that an answer needs no second opinion.
+func settled(a answer) bool {
+	if a.accepted() {
+		return true
+	}
+	switch ruleFor(a.status, a.reason).do {
+	case tryAgain, tryAgainNow:
+		return false
+	}
+	return true
+}
+
+// better is the answer worth more: anything the service said over silence, the
+// later over the earlier.
+func better(old, now answer) answer {
+	if now.status == 0 && old.status != 0 {
+		return old
+	}
+	return now
+}

@@ -1,0 +1,145 @@
+package apns_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"wakebridge/push"
+	"wakebridge/push/apns"
+	"wakebridge/push/apnssim"
+)
+
+func TestOneProviderTokenForAHundredCallers(t *testing.T) {
+	inWorld(t, func(c *apnssim.Config, _ *apns.Config) { c.Limits.PushBurst = 1000 }, func(t *testing.T, w *world) {
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				r := w.sender.Send(t.Context(), push.Target{Token: w.voip}, call(uuid.NewString()))
+				if r.Outcome != push.Accepted || r.Tries != 1 {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
+		all.Wait()
+		if got := w.bearers(); len(got) != 1 {
+			t.Errorf("%d provider tokens", len(got))
+		}
+		if got := w.Stats(); got.Connections != 2 || got.Refused != 0 {
+			t.Errorf("a cold burst: %+v", got)
+		}
+		if got := w.counter("wakebridge_apns_provider_tokens_total"); got != 1 {
+			t.Errorf("metric says %v", got)
+		}
+	})
+}
+
+func TestProviderTokenIsRenewedAfter40Minutes(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		accepted(t, w.push())
+		time.Sleep(39 * time.Minute)
+		accepted(t, w.push())
+		if got := len(w.bearers()); got != 1 {
+			t.Errorf("%d provider tokens after 39 minutes", got)
+		}
+		time.Sleep(2 * time.Minute)
+		accepted(t, w.push())
+		if got := len(w.bearers()); got != 2 {
+			t.Errorf("%d provider tokens after 41 minutes", got)
+		}
+		for range 12 { // hours of rare calls: never stale, never too often
+			time.Sleep(31 * time.Minute)
+			accepted(t, w.push())
+		}
+		if got := w.Stats().Connections; got != 2 {
+			t.Errorf("%d connections in a quiet night", got)
+		}
+	})
+}
+
+func TestExpiredProviderTokenIsRenewedOnce(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		expired := apnssim.Action{Fault: apnssim.Respond, Status: 403, Reason: "ExpiredProviderToken"}
+		w.fault(apnssim.Match{Times: 1}, expired)
+		r := w.push()
+		accepted(t, r)
+		if got := len(w.bearers()); got != 2 || r.Tries != 2 {
+			t.Errorf("%d provider tokens, %+v", got, r)
+		}
+		// Our clock is wrong: Apple finds each new one expired as well. That
+		// must not become a flood of tokens.
+		w.fault(apnssim.Match{}, expired)
+		for range 5 {
+			r = w.push()
+			if r.Outcome != push.Refused || r.Reason != "ExpiredProviderToken" || !strings.Contains(r.Text, "clock") {
+				t.Errorf("%+v", r)
+			}
+		}
+		if got := len(w.bearers()); got != 2 {
+			t.Errorf("%d provider tokens within 20 minutes", got)
+		}
+		time.Sleep(21 * time.Minute)
+		w.ClearFaults()
+		w.fault(apnssim.Match{Times: 1}, expired)
+		accepted(t, w.push())
+		if got := len(w.bearers()); got != 3 {
+			t.Errorf("%d provider tokens after a rest", got)
+		}
+	})
+}
+
+func TestAppsOfOneKeyShareConnectionsAndToken(t *testing.T) {
+	inWorld(t, func(_ *apnssim.Config, c *apns.Config) {
+		c.Apps = append(c.Apps, apns.App{BundleID: "com.example.tablet", TeamID: team})
+	}, func(t *testing.T, w *world) {
+		must(t, w.AddApp(team, "com.example.tablet"))
+		accepted(t, w.push())
+		tablet := push.DeviceToken(w.phone.RegisterVoIP("com.example.tablet"))
+		accepted(t, w.service.Routes()[1].Sender.Send(t.Context(), push.Target{Token: tablet}, call(uuid.NewString())))
+		if c, b := w.Stats().Connections, len(w.bearers()); c != 2 || b != 1 {
+			t.Errorf("%d connections, %d provider tokens", c, b)
+		}
+	})
+}
+
+func TestTeamsDoNotShareConnections(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		must(t, w.service.Close())
+		const other, otherApp = "ZYXWV98765", "org.other.phone"
+		must(t, w.AddTeam(other, otherApp))
+		w.config.Metrics = nil
+		w.config.Apps = append(w.config.Apps, apns.App{BundleID: otherApp, TeamID: other, Keys: []apns.Key{w.newKey(other, "OTHERKEY01")}})
+		w.start()
+		accepted(t, w.push())
+		token := push.DeviceToken(w.phone.RegisterVoIP(otherApp))
+		accepted(t, w.service.Routes()[1].Sender.Send(t.Context(), push.Target{Token: token}, call(uuid.NewString())))
+		teams := map[uint64]string{}
+		for _, e := range w.Requests(apnssim.Filter{}) {
+			if was, ok := teams[e.Conn]; ok && was != e.Provider.TeamID {
+				t.Errorf("connection %d carries two teams", e.Conn)
+			}
+			teams[e.Conn] = e.Provider.TeamID
+		}
+		if len(teams) != 2 {
+			t.Errorf("teams by connection: %v", teams)
+		}
+	})
+}
+
+// counter is the sum of a counter's values.
+func (w *world) counter(name string) (sum float64) {
+	w.t.Helper()
+	families, err := w.metrics.Gather()
+	must(w.t, err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}

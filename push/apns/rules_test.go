@@ -1,0 +1,246 @@
+package apns
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sideshow/apns2"
+
+	"wakebridge/push"
+)
+
+// TestEveryReasonHasItsAction pins the table: a reason that lost its row would
+// quietly be judged by its status.
+func TestEveryReasonHasItsAction(t *testing.T) {
+	t.Parallel()
+	want := map[push.Reason]action{
+		apns2.ReasonBadDeviceToken:              otherEnvironment,
+		"BadEnvironmentKeyInToken":              otherEnvironment,
+		apns2.ReasonUnregistered:                tokenDead,
+		apns2.ReasonExpiredToken:                tokenDead,
+		apns2.ReasonExpiredProviderToken:        renewToken,
+		apns2.ReasonIdleTimeout:                 tryAgainNow,
+		apns2.ReasonShutdown:                    tryAgainNow,
+		apns2.ReasonInternalServerError:         tryAgain,
+		apns2.ReasonServiceUnavailable:          tryAgain,
+		apns2.ReasonBadCollapseID:               giveUp,
+		apns2.ReasonBadExpirationDate:           giveUp,
+		apns2.ReasonBadMessageID:                giveUp,
+		apns2.ReasonBadPriority:                 giveUp,
+		apns2.ReasonBadTopic:                    giveUp,
+		apns2.ReasonDeviceTokenNotForTopic:      giveUp,
+		apns2.ReasonDuplicateHeaders:            giveUp,
+		apns2.ReasonInvalidPushType:             giveUp,
+		apns2.ReasonMissingDeviceToken:          giveUp,
+		apns2.ReasonMissingTopic:                giveUp,
+		apns2.ReasonPayloadEmpty:                giveUp,
+		apns2.ReasonTopicDisallowed:             giveUp,
+		apns2.ReasonBadCertificate:              giveUp,
+		apns2.ReasonBadCertificateEnvironment:   giveUp,
+		apns2.ReasonForbidden:                   giveUp,
+		apns2.ReasonInvalidProviderToken:        giveUp,
+		apns2.ReasonMissingProviderToken:        giveUp,
+		apns2.ReasonBadPath:                     giveUp,
+		apns2.ReasonMethodNotAllowed:            giveUp,
+		apns2.ReasonPayloadTooLarge:             giveUp,
+		apns2.ReasonTooManyProviderTokenUpdates: giveUp,
+		apns2.ReasonTooManyRequests:             giveUp,
+		push.Unreachable:                        tryAgain,
+		push.Lost:                               tryAgainNow,
+	}
+	for reason, do := range want {
+		if got, ok := rules[reason]; !ok || got.do != do {
+			t.Errorf("%s: action %d (in the table: %v), want %d", reason, got.do, ok, do)
+		}
+	}
+	if len(rules) != len(want) {
+		t.Errorf("%d reasons in the table, %d known here", len(rules), len(want))
+	}
+	for _, ours := range []push.Reason{push.Deadline, push.Stopped, push.Closed} {
+		if got := ruleFor(0, ours); got.do != giveUp {
+			t.Errorf("%s: action %d", ours, got.do)
+		}
+	}
+	for status, do := range map[int]action{400: giveUp, 403: giveUp, 404: giveUp, 410: tokenDead, 429: giveUp, 500: tryAgain, 502: giveUp, 503: tryAgain} {
+		if got := ruleFor(status, "NewIn2030"); got.do != do || got.what == "" {
+			t.Errorf("unknown reason with %d: %+v", status, got)
+		}
+	}
+}
+
+func TestEffort(t *testing.T) {
+	t.Parallel()
+	yes, no := func() bool { return true }, func() bool { return false }
+	type step struct {
+		do    action
+		renew func() bool
+		again bool
+		pause bool
+	}
+	tests := []struct {
+		name  string
+		steps []step
+	}{
+		{"final at once", []step{{giveUp, yes, false, false}}},
+		{"dead at once", []step{{tokenDead, yes, false, false}}},
+		{"not ours to decide", []step{{otherEnvironment, yes, false, false}}},
+		{"three tries", []step{{tryAgain, yes, true, true}, {tryAgain, yes, true, true}, {tryAgain, yes, false, false}}},
+		{"only the first at once", []step{{tryAgainNow, yes, true, false}, {tryAgainNow, yes, true, true}, {tryAgainNow, yes, false, false}}},
+		{"renewed once", []step{{renewToken, yes, true, false}, {renewToken, yes, false, false}}},
+		{"renewal refused", []step{{renewToken, no, false, false}}},
+		{"a renewal is no try", []step{{tryAgain, yes, true, true}, {renewToken, yes, true, false}, {tryAgain, yes, true, true}, {tryAgain, yes, false, false}}},
+	}
+	for _, tt := range tests {
+		var e effort
+		for i, s := range tt.steps {
+			again, pause := e.after(s.do, s.renew)
+			if again != s.again || (pause > 0) != s.pause || pause > 300*time.Millisecond || s.pause && pause < 100*time.Millisecond {
+				t.Errorf("%s, step %d: again %v, pause %v", tt.name, i+1, again, pause)
+			}
+		}
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	out := func(env push.Environment, o push.Outcome, reason push.Reason, next action) outcome {
+		return outcome{Result: push.Result{Outcome: o, Reason: reason, Environment: env}, next: next}
+	}
+	bad := out(push.Production, push.Refused, badDeviceToken, otherEnvironment)
+	badToo := out(push.Sandbox, push.Refused, badDeviceToken, otherEnvironment)
+	tests := []struct {
+		name        string
+		first, last outcome
+		envs        int
+		want        outcome
+	}{
+		{"known environment", bad, bad, 1, out(push.Production, push.Refused, badDeviceToken, tokenDead)},
+		{"both", bad, badToo, 2, out(push.Sandbox, push.Refused, badDeviceToken, tokenDead)},
+		{"the other took it", bad, out(push.Sandbox, push.Accepted, "", giveUp), 2, out(push.Sandbox, push.Accepted, "", giveUp)},
+		{"the other knew it once", bad, out(push.Sandbox, push.Refused, "Unregistered", tokenDead), 2, out(push.Sandbox, push.Refused, "Unregistered", tokenDead)},
+		{"the other is silent", bad, out(push.Sandbox, push.NoAnswer, push.Deadline, giveUp), 2, bad},
+		{"the key is not for the other", bad, out(push.Sandbox, push.Refused, "BadEnvironmentKeyInToken", otherEnvironment), 2, bad},
+		{"the key is not for the first", out(push.Production, push.Refused, "BadEnvironmentKeyInToken", otherEnvironment), badToo, 2, badToo},
+		{"something else", out(push.Production, push.Refused, "BadTopic", giveUp), out(push.Production, push.Refused, "BadTopic", giveUp), 2, out(push.Production, push.Refused, "BadTopic", giveUp)},
+	}
+	for _, tt := range tests {
+		got := verdict(tt.first, tt.last, tt.envs)
+		got.Text = ""
+		if got != tt.want {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestRedialPause(t *testing.T) {
+	t.Parallel()
+	for failures := range 100 {
+		least, most := 100*time.Millisecond, 300*time.Millisecond
+		if failures > 0 {
+			least = min(redialMax, redialMin<<min(failures-1, 10))
+			most = least + least/2
+		}
+		for range 20 {
+			if got := redialPause(failures); got < least || got > most {
+				t.Fatalf("after %d failures %v, want %v to %v", failures, got, least, most)
+			}
+		}
+	}
+}
+
+func TestProviderTokenAndTheClock(t *testing.T) {
+	t.Parallel()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	token := &providerToken{team: "ABCDE12345", key: Key{ID: "KEY1234567", private: private}, counted: func() { made++ }}
+	use := func(want int, when string) string {
+		t.Helper()
+		bearer, err := token.current()
+		if err != nil || made != want {
+			t.Fatalf("%s: %d tokens made, want %d; %v", when, made, want, err)
+		}
+		return bearer
+	}
+	use(1, "at first")
+	old := use(1, "again")
+	token.made = token.made.Add(30 * time.Second) // the clock stepped back a little
+	use(1, "after a small step back")
+	token.made = token.made.Add(time.Hour) // and a lot: Apple would see the future
+	use(2, "after a large step back")
+	token.made = token.made.Add(-41 * time.Minute) // a night in a suspended machine
+	use(3, "after a suspend")
+	if ok, err := token.renew(old); !ok || err != nil || made != 3 {
+		t.Errorf("a token renewed meanwhile was renewed again: %d made, %v", made, err)
+	}
+
+	broken := &providerToken{team: "T", key: Key{ID: "K"}, counted: func() {}}
+	if _, err := broken.current(); err == nil || errors.Unwrap(err) == nil {
+		t.Errorf("a key that cannot sign: %v", err)
+	}
+}
+
+func TestKeyFor(t *testing.T) {
+	t.Parallel()
+	both, sandbox := Key{ID: "both"}, Key{ID: "sandbox", Environment: push.Sandbox}
+	tests := []struct {
+		keys []Key
+		env  push.Environment
+		want string
+	}{
+		{[]Key{both, sandbox}, push.Production, "both"},
+		{[]Key{both, sandbox}, push.Sandbox, "sandbox"},
+		{[]Key{sandbox}, push.Production, ""},
+		{[]Key{{ID: "a"}, {ID: "b", Environment: push.Auto}}, push.Sandbox, "a"},
+		{nil, push.Sandbox, ""},
+	}
+	for _, tt := range tests {
+		if got, ok := keyFor(tt.keys, tt.env); got.ID != tt.want || ok != (tt.want != "") {
+			t.Errorf("%v in %s: %v, %v", tt.keys, tt.env, got, ok)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	tests := map[string][2]string{
+		"https://api.push.apple.com":      {"https://api.push.apple.com", "api.push.apple.com:443"},
+		"https://api.push.apple.com:2197": {"https://api.push.apple.com:2197", "api.push.apple.com:2197"},
+		"https://127.0.0.1:8443/":         {"https://127.0.0.1:8443", "127.0.0.1:8443"},
+		"https://[::1]:8443":              {"https://[::1]:8443", "[::1]:8443"},
+		"api.push.apple.com":              {},
+		"http://api.push.apple.com":       {},
+		"https://":                        {},
+		"https://host/3/device":           {},
+		"https://host?x=y":                {},
+		"https://%zz":                     {},
+	}
+	for in, want := range tests {
+		base := in
+		addr, err := address(&base)
+		if (err == nil) != (want[0] != "") || err == nil && (base != want[0] || addr != want[1]) {
+			t.Errorf("%s: %s, %s, %v", in, base, addr, err)
+		}
+	}
+}
+
+// FuzzReadAnswer: whatever a server says, an answer keeps its status, and its
+// reason is a word.
+func FuzzReadAnswer(f *testing.F) {
+	f.Add(410, []byte(`{"reason":"Unregistered","timestamp":1700000000123}`))
+	f.Add(400, []byte(`{"reason":"BadDeviceToken"}`))
+	f.Add(503, []byte(`<html>`))
+	f.Add(200, []byte(`{"reason":{},"timestamp":1e400}`))
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		a := readAnswer(status, body)
+		if a.status != status || a.reason != "" && !reasonWord.MatchString(string(a.reason)) || !a.since.IsZero() && a.since.UnixMilli() <= 0 {
+			t.Errorf("%+v", a)
+		}
+	})
+}
