@@ -81,6 +81,9 @@ func (ep *Endpoint) validate(req *sip.Request) error {
 // Allow is the value of the Allow header.
 func (ep *Endpoint) Allow() string { return strings.Join(ep.cfg.Allow, ", ") }
 
+// Supported is the value of the Supported header, "" when there is no extension.
+func (ep *Endpoint) Supported() string { return strings.Join(ep.cfg.Supported, ", ") }
+
 func (ep *Endpoint) unsupported(req *sip.Request) []string {
 	var bad []string
 	for _, tag := range Tokens(Values(req, "Require")) {

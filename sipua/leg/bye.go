@@ -1,0 +1,139 @@
+package leg
+
+import (
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/digest"
+)
+
+// goodbye is a BYE that must wait: the callee may not send one before the ACK of
+// its 2xx or the end of its waiting for it (RFC 3261 s15).
+type goodbye struct{ reasons []string }
+
+// Bye ends the established dialog; reasons become Reason headers. Ended follows at
+// once: the BYE's transaction, or the wait for the ACK before it, goes on alone.
+// Errors: ErrState, ErrEnded.
+func (l *Leg) Bye(reasons ...string) error {
+	switch {
+	case l.parted:
+		return ErrEnded
+	case l.phase != established:
+		return ErrState
+	}
+	l.hangUp(reasons, CauseBye)
+	return nil
+}
+
+// hangUp is Bye for verbs.
+func (l *Leg) hangUp(reasons []string, cause Cause) {
+	if l.awaitsFirstAck() {
+		l.bye = &goodbye{reasons}
+	} else {
+		l.sendBye(reasons)
+		l.leave(true)
+	}
+	l.part()
+	l.later(Ended{Cause: cause})
+}
+
+func (l *Leg) awaitsFirstAck() bool {
+	for _, c := range l.unacked {
+		if c.initial {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Leg) sendHeldBye() {
+	l.sendBye(l.bye.reasons)
+	l.leave(true)
+}
+
+// sendBye sends the BYE. Whatever comes back ends it (a challenge may be answered
+// first); what cannot be sent cannot be helped.
+func (l *Leg) sendBye(reasons []string) {
+	l.confirmLate(l.calls)
+	l.confirmLate(l.offers.ours)
+	req := l.d.request(sip.BYE)
+	for _, r := range reasons {
+		req.AppendHeader(sip.NewHeader("Reason", r))
+	}
+	l.authorize(req)
+	l.ask(&question{req: req})
+}
+
+// gotBye ends the leg because the peer says so (s15.1.2).
+func (l *Leg) gotBye(tx *sipua.ServerTx) {
+	l.send(tx, tx.NewResponse(200, ""))
+	reasons := sipua.Values(tx.Request, "Reason")
+	if l.phase == offered {
+		l.takenBack(reasons)
+		return
+	}
+	l.leave(false)
+	l.conclude(Ended{Cause: CauseBye, ByRemote: true, Reasons: reasons})
+}
+
+// question is a request of ours in a dialog that is no INVITE.
+type question struct {
+	req     *sip.Request
+	attempt *digest.Attempt
+}
+
+func (l *Leg) ask(q *question) {
+	if _, err := l.cfg.Endpoint.Request(l.d.flow, q.req, func(res *sip.Response, err error) {
+		if err != nil || !res.IsProvisional() {
+			l.box.put(func() { l.asked(q, res, err) })
+		}
+	}); err != nil {
+		l.cfg.Log.Info("request was not sent", "method", q.req.Method, "error", err)
+	}
+}
+
+func (l *Leg) asked(q *question, res *sip.Response, err error) {
+	if err != nil {
+		l.cfg.Log.Info("request without response", "method", q.req.Method, "error", err)
+		return
+	}
+	if again := l.authorized(q.req, res, &q.attempt); again != nil {
+		q.req = again
+		l.ask(q)
+		return
+	}
+	if !res.IsSuccess() {
+		l.cfg.Log.Debug("request refused", "method", q.req.Method, "status", res.StatusCode)
+	}
+}
+
+// authorize adds what a peer that challenged before wants to see.
+func (l *Leg) authorize(req *sip.Request) {
+	if l.cfg.Credentials != nil && l.calls != nil {
+		digest.Apply(req, l.cfg.Credentials.Authorize(string(req.Method), req.Recipient.String()))
+	}
+}
+
+// authorized makes the request that answers a challenge, nil if res is none or it
+// must not or cannot be answered (at most two tries, or as often as the nonce is
+// stale). It has a new CSeq and a new branch (RFC 3261 s22.2).
+func (l *Leg) authorized(req *sip.Request, res *sip.Response, attempt **digest.Attempt) *sip.Request {
+	challenges, ok := digest.ChallengesOf(res)
+	if !ok || l.cfg.Credentials == nil || l.calls == nil {
+		return nil
+	}
+	if *attempt == nil {
+		*attempt = l.cfg.Credentials.Attempt()
+	}
+	headers, err := (*attempt).Answer(challenges, string(req.Method), req.Recipient.String())
+	if err != nil {
+		l.cfg.Log.Info("challenge not answered", "method", req.Method, "reason", err)
+		return nil
+	}
+	next := req.Clone()
+	next.RemoveHeader("Via")
+	l.d.localSeq++
+	next.ReplaceHeader(&sip.CSeqHeader{SeqNo: l.d.localSeq, MethodName: req.Method})
+	digest.Apply(next, headers)
+	return next
+}
