@@ -10,9 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// inFlight is how many pushes of one app are under way at once unless Config
-// says otherwise.
-const inFlight = 200
+const (
+	// inFlight is how many pushes of one app are under way at once unless
+	// Config says otherwise.
+	inFlight = 200
+	// longest is how long a push may take at all: as long as CallKit rings.
+	longest = time.Minute
+)
 
 // Request is an order to push.
 type Request struct {
@@ -61,8 +65,9 @@ func NewDelivery(c Config) (*Delivery, error) {
 }
 
 // Deliver sends one push and returns when it was accepted or refused, when ctx
-// ended (Stopped, Deadline), or at the notification's ExpiresAt (Deadline). A
-// refusal that a person may mend is told in Result.Text.
+// ended (Stopped, Deadline), or at the notification's ExpiresAt, at the latest
+// after a minute (Deadline). A refusal that a person may mend is told in
+// Result.Text.
 func (d *Delivery) Deliver(ctx context.Context, req Request) Result {
 	start := time.Now()
 	app := "unknown"
@@ -89,11 +94,12 @@ func (d *Delivery) send(ctx context.Context, route Route, req Request, now time.
 		return Result{Outcome: Refused, Kind: choice.Kind, Reason: choice.Reason}
 	}
 	n := complete(req.Notification, choice.Kind, now)
-	if !n.ExpiresAt.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, n.ExpiresAt)
-		defer cancel()
+	deadline := now.Add(longest)
+	if !n.ExpiresAt.IsZero() && n.ExpiresAt.Before(deadline) {
+		deadline = n.ExpiresAt
 	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	if err := ctx.Err(); err != nil {
 		return Result{Kind: n.Kind, ID: n.ID, Reason: Ended(err)}
 	}
@@ -138,20 +144,19 @@ func complete(n Notification, k Kind, now time.Time) Notification {
 
 // tell logs a result once, in words.
 func (d *Delivery) tell(ctx context.Context, req Request, r Result) {
-	level, what := slog.LevelInfo, "push accepted"
+	level := slog.LevelWarn
 	switch {
-	case r.Outcome == Refused:
-		level, what = slog.LevelWarn, "push refused"
+	case r.Outcome == Accepted:
+		level = slog.LevelInfo
 	case r.Reason == Stopped:
-		level, what = slog.LevelDebug, "push stopped"
-	case r.Outcome == NoAnswer:
-		level, what = slog.LevelWarn, "push without answer"
+		level = slog.LevelDebug
 	}
 	token := req.Device.VoIP
 	if r.Kind != VoIP {
 		token = req.Device.Alert
 	}
 	attrs := []slog.Attr{
+		slog.String("result", r.Outcome.String()),
 		slog.String("uuid", clean(req.Notification.UUID)),
 		slog.String("app", clean(req.Device.App.BundleID)),
 		slog.String("kind", string(r.Kind)),
@@ -168,7 +173,7 @@ func (d *Delivery) tell(ctx context.Context, req Request, r Result) {
 	if !r.Dead.IsZero() {
 		attrs = append(attrs, slog.Time("token_dead_since", r.Dead.Since))
 	}
-	d.log.LogAttrs(ctx, level, what, attrs...)
+	d.log.LogAttrs(ctx, level, "push", attrs...)
 }
 
 // Ended is the reason for a push whose context ended with err: Deadline or

@@ -123,6 +123,9 @@ func TestDeliverEndsAtExpiry(t *testing.T) {
 		if r.Outcome != NoAnswer || r.Reason != Deadline || r.Latency != 25*time.Second {
 			t.Errorf("%+v", r)
 		}
+		if r = d.Deliver(t.Context(), aRequest()); r.Reason != Deadline || r.Latency != longest {
+			t.Errorf("without a deadline: %+v", r)
+		}
 	})
 }
 

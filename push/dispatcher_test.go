@@ -39,7 +39,7 @@ func TestDispatchIsStoppedByItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := NewDispatcher(newDelivery(t, Config{}, hang))
-		defer d.Close() //nolint:errcheck // always nil
+		defer d.Close()
 		results := make(chan Result, 1)
 		ctx, stop := context.WithCancel(t.Context())
 		d.Dispatch(ctx, aRequest(), func(r Result) { results <- r })
@@ -84,7 +84,7 @@ func TestCloseStopsWaitsAndRefuses(t *testing.T) {
 func TestDispatchSurvivesAPanic(t *testing.T) {
 	t.Parallel()
 	d := NewDispatcher(newDelivery(t, Config{}, func(context.Context, Target, Notification) Result { panic("boom") }))
-	defer d.Close() //nolint:errcheck // always nil
+	defer d.Close()
 	results := make(chan Result, 1)
 	for range 2 {
 		d.Dispatch(t.Context(), aRequest(), func(r Result) { results <- r })

@@ -56,7 +56,8 @@ func (b *builder) pool(team string, k Key, env push.Environment) *pool {
 	}
 	for i := range p.lines {
 		name := fmt.Sprintf("%s/%s/%d", env, k.ID, i+1)
-		p.lines[i] = newLine(name, b.addrs[env], b.transport, b.config.Log, b.metrics.dialed(env))
+		d := dialer{addr: b.addrs[env], transport: b.transport, counted: b.metrics.dialed(env)}
+		p.lines[i] = newLine(d, b.config.Log.With("line", name))
 	}
 	b.service.pools[id] = p
 	return p

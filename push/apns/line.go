@@ -78,14 +78,11 @@ func dialTLS(ctx context.Context, dial DialFunc, addr string, roots *x509.CertPo
 // line is one warm HTTP/2 connection: at most one is in use, a lost one is
 // replaced without waiting for the next push.
 type line struct {
-	name      string // for the log
-	addr      string
-	transport *http.Transport
-	log       *slog.Logger
-	dialed    func(ok bool) // counts
-	life      context.Context
-	stop      context.CancelFunc
-	running   sync.WaitGroup // dials, revivals, closings; added to under mu while open
+	dialer  dialer
+	log     *slog.Logger // names the line
+	life    context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup // dials, revivals, closings; added to under mu while open
 
 	mu       sync.Mutex
 	open     bool
@@ -97,6 +94,13 @@ type line struct {
 	failures int // dials and short-lived connections in a row
 }
 
+// dialer makes a line's connections.
+type dialer struct {
+	addr      string
+	transport *http.Transport
+	counted   func(ok bool)
+}
+
 // dialing is a dial that any number of requests wait for.
 type dialing struct {
 	done chan struct{} // closed when conn or err is set
@@ -104,12 +108,9 @@ type dialing struct {
 	err  error
 }
 
-func newLine(name, addr string, t *http.Transport, log *slog.Logger, dialed func(ok bool)) *line {
+func newLine(d dialer, log *slog.Logger) *line {
 	life, stop := context.WithCancel(context.Background())
-	return &line{
-		name: name, addr: addr, transport: t, log: log, dialed: dialed,
-		life: life, stop: stop, open: true, retired: make(map[*http.ClientConn]struct{}),
-	}
+	return &line{dialer: d, log: log, life: life, stop: stop, open: true, retired: make(map[*http.ClientConn]struct{})}
 }
 
 // RoundTrip sends req on the line's connection, which it makes if need be. It
@@ -167,7 +168,7 @@ func (l *line) close() {
 
 func (l *line) hangUp(c *http.ClientConn) {
 	if err := c.Close(); err != nil {
-		l.log.Debug("closing an APNs connection", "line", l.name, "err", err)
+		l.log.Debug("closing an APNs connection", "err", err)
 	}
 }
 
@@ -211,7 +212,7 @@ func (l *line) dialLocked() *dialing {
 		defer close(d.done)
 		ctx, cancel := context.WithTimeout(l.life, dialTimeout)
 		defer cancel()
-		conn, err := l.transport.NewClientConn(ctx, "https", l.addr)
+		conn, err := l.dialer.transport.NewClientConn(ctx, "https", l.dialer.addr)
 		d.conn, d.err = l.dialEnded(conn, err)
 		if d.err == nil {
 			conn.SetStateHook(l.changed) // may call changed at once: not under mu
@@ -231,19 +232,19 @@ func (l *line) dialEnded(conn *http.ClientConn, err error) (*http.ClientConn, er
 		}
 		return nil, errClosed
 	}
-	l.dialed(err == nil)
+	l.dialer.counted(err == nil)
 	if err != nil {
 		l.failures++
 		level := slog.LevelDebug
 		if l.failures == 1 {
 			level = slog.LevelWarn
 		}
-		l.log.Log(l.life, level, "no connection to APNs", "line", l.name, "addr", l.addr, "err", err)
+		l.log.Log(l.life, level, "no connection to APNs", "addr", l.dialer.addr, "err", err)
 		l.reviveLocked()
-		return nil, fmt.Errorf("%w to %s: %w", errUnreachable, l.addr, err)
+		return nil, fmt.Errorf("%w to %s: %w", errUnreachable, l.dialer.addr, err)
 	}
 	l.conn, l.since = conn, time.Now()
-	l.log.Debug("connected to APNs", "line", l.name, "addr", l.addr)
+	l.log.Debug("connected to APNs", "addr", l.dialer.addr)
 	return conn, nil
 }
 
