@@ -58,9 +58,15 @@ func (ep *Endpoint) Request(f *Flow, req *sip.Request, deliver func(*sip.Respons
 		tx.inner.Terminate()
 		return nil, ErrClosed
 	}
+	forget := f.OnClose(func(err error) { ep.launch(func() { tx.fail(err) }) })
 	tx.mu.Lock()
-	tx.forget = f.OnClose(func(err error) { ep.launch(func() { tx.fail(err) }) })
+	tx.forget = forget
 	tx.mu.Unlock()
+	select {
+	case <-tx.inner.Done(): // read may have found nothing to take back
+		forget()
+	default:
+	}
 	return tx, nil
 }
 

@@ -76,6 +76,7 @@ type Flow struct {
 
 	lastSeen atomic.Int64 // unix nanoseconds
 	pinned   atomic.Int64 // unix nanoseconds until which an idle UDP flow stays
+	held     atomic.Int32 // by dialogs
 	party    atomic.Pointer[string]
 	authed   atomic.Bool
 
@@ -84,7 +85,9 @@ type Flow struct {
 	err     error
 	done    chan struct{}
 	onClose map[int]func(error)
+	onLife  map[int]func()
 	nextKey int
+	waiting atomic.Int32 // len(onLife), so that touch stays cheap
 }
 
 // wire is what writes a flow's bytes: a connection's writer or a UDP socket.
@@ -128,7 +131,40 @@ func (f *Flow) Dialled() bool { return f.dialled }
 // LastSeen is when the peer was last heard from.
 func (f *Flow) LastSeen() time.Time { return time.Unix(0, f.lastSeen.Load()) }
 
-func (f *Flow) touch() { f.lastSeen.Store(time.Now().UnixNano()) }
+func (f *Flow) touch() {
+	f.lastSeen.Store(time.Now().UnixNano())
+	if f.waiting.Load() == 0 {
+		return
+	}
+	f.mu.Lock()
+	fns := f.onLife
+	f.onLife = nil
+	f.waiting.Store(0)
+	f.mu.Unlock()
+	for _, fn := range fns {
+		fn()
+	}
+}
+
+// OnLife calls fn once, when the peer is next heard from. fn must only post. The
+// result takes fn back.
+func (f *Flow) OnLife(fn func()) (forget func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.onLife == nil {
+		f.onLife = make(map[int]func())
+	}
+	key := f.nextKey
+	f.nextKey++
+	f.onLife[key] = fn
+	f.waiting.Store(int32(len(f.onLife))) //nolint:gosec // a handful of calls
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.onLife, key)
+		f.waiting.Store(int32(len(f.onLife))) //nolint:gosec // a handful of calls
+	}
+}
 
 // Alive says that the flow is open and was heard from so recently that a request
 // on it will probably arrive: within 100 s on a stream, 35 s on UDP.
@@ -170,6 +206,14 @@ func (f *Flow) Authenticated() bool { return f.authed.Load() }
 // Pin keeps an idle UDP flow until t, because a binding needs it. Streams live
 // as long as their connection.
 func (f *Flow) Pin(t time.Time) { f.pinned.Store(t.UnixNano()) }
+
+// Hold keeps the flow, however idle, until release is called, because a dialog
+// lives on it: nobody need speak SIP during a call. release may be called twice.
+func (f *Flow) Hold() (release func()) {
+	f.held.Add(1)
+	var once sync.Once
+	return func() { once.Do(func() { f.held.Add(-1) }) }
+}
 
 // SameParty says that g may act for f: it is the same flow, or the same proven
 // party, or (UDP, where a NAT may move the port) the same address.

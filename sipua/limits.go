@@ -128,6 +128,9 @@ func (g *guard) closed(f *Flow) {
 
 // idle says why a flow should be closed now, nil if it may stay.
 func (g *guard) idle(f *Flow, now time.Time) error {
+	if f.held.Load() > 0 {
+		return nil
+	}
 	quiet := now.Sub(f.LastSeen())
 	limit := g.Idle
 	switch {

@@ -77,8 +77,12 @@ func tag100(status int, tag string) string {
 }
 
 // Respond sends a response. After a final one it sends nothing more and returns
-// ErrFinalSent. Other errors wrap ErrFlowGone or ErrUnsafeHeader.
+// ErrFinalSent. Other errors wrap ErrFlowGone or ErrUnsafeHeader; after the latter
+// nothing counts as sent, so that another response can follow.
 func (tx *ServerTx) Respond(res *sip.Response) error {
+	if err := safeWire(res, res.String()); err != nil {
+		return fmt.Errorf("respond %d to %s: %w", res.StatusCode, tx.Request.Method, err)
+	}
 	tx.mu.Lock()
 	if tx.final != nil {
 		tx.mu.Unlock()
@@ -89,6 +93,10 @@ func (tx *ServerTx) Respond(res *sip.Response) error {
 	}
 	tx.mu.Unlock()
 	if err := tx.inner.Respond(res); err != nil {
+		if res.StatusCode >= 200 {
+			// sipgo would keep an INVITE whose 2xx could not be written for ever.
+			tx.inner.Terminate()
+		}
 		return fmt.Errorf("send %d to %s: %w", res.StatusCode, tx.Request.Method, err)
 	}
 	return nil

@@ -200,7 +200,7 @@ func (l *packetListener) crowded() *Flow {
 	var oldest *Flow
 	seen := 0
 	for _, f := range l.peers { // random order: a sample is enough
-		if f.Authenticated() {
+		if f.Authenticated() || f.held.Load() > 0 {
 			continue
 		}
 		if oldest == nil || f.lastSeen.Load() < oldest.lastSeen.Load() {
