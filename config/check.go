@@ -68,34 +68,36 @@ func (c *checker) wanted(t reflect.Type, f field, path string) bool {
 // unknown reports a key that the schema does not have.
 func (c *checker) unknown(key *yaml.Node, t reflect.Type, path string) {
 	keyPath, where := join(path, key.Value), c.placeOf(key)
+	if c.found.full() {
+		c.found.add(keyPath, where, "", "") // only counted: a cure takes time to find
+		return
+	}
 	pattern := patternOf(keyPath)
-	var elsewhere string
 	for _, pending := range pendingKeys() {
 		if pending == pattern {
 			c.found.add(keyPath, where, "is not built yet in this version", "remove the key")
 			return
 		}
 	}
+	var elsewhere []string
 	c.schema.walk(reflect.TypeFor[Config](), "", func(known string, _ field) {
-		if elsewhere == "" && strings.HasSuffix("."+known, "."+key.Value) {
-			elsewhere = known
+		if strings.HasSuffix("."+known, "."+key.Value) {
+			elsewhere = append(elsewhere, known)
 		}
 	})
 	keys := c.schema.keys(t)
 	cure := "keys here: " + strings.Join(keys, ", ")
-	if guess := nearest(key.Value, keys); guess != "" {
+	if len(elsewhere) == 1 {
+		cure = "that key is " + elsewhere[0]
+	} else if guess := nearest(key.Value, keys); guess != "" {
 		cure = "did you mean " + guess + "?"
-	} else if elsewhere != "" {
-		cure = "that key is " + elsewhere
 	}
 	c.found.add(keyPath, where, "unknown key", cure)
 }
 
 // value reads the value of a key; false if there is none or it is at fault.
 func (c *checker) value(n *yaml.Node, f field, path string) (any, bool) {
-	if n.Kind == yaml.AliasNode {
-		c.found.at(path, "is an alias; aliases are not read",
-			"write the value out, or quote a text that begins with *")
+	if c.alias(n, path) {
 		return nil, false
 	}
 	switch f.shape {
@@ -111,6 +113,16 @@ func (c *checker) value(n *yaml.Node, f field, path string) (any, bool) {
 		}
 		return v, true
 	}
+}
+
+// alias reports an alias. Refusing them all keeps a small file small: aliases
+// of aliases grow exponentially.
+func (c *checker) alias(n *yaml.Node, path string) bool {
+	if n.Kind != yaml.AliasNode {
+		return false
+	}
+	c.found.at(path, "is an alias; aliases are not read", "write the value out, or quote a text that begins with *")
+	return true
 }
 
 func (c *checker) section(n *yaml.Node, f field, path string) (any, bool) {
@@ -171,6 +183,9 @@ func (c *checker) sequence(n *yaml.Node, f field, path string) (any, bool) {
 			continue
 		}
 		values[i] = map[string]any{}
+		if c.alias(item, itemPath) {
+			continue
+		}
 		if item.Kind != yaml.MappingNode {
 			c.found.at(itemPath, "is an entry with keys, not a "+kindName(item),
 				"write its keys: "+strings.Join(c.schema.keys(f.typ.Elem()), ", "))
@@ -192,8 +207,6 @@ func kindName(n *yaml.Node) string {
 		return "section"
 	case yaml.SequenceNode:
 		return "list"
-	case yaml.AliasNode:
-		return "alias"
 	default:
 		return "single value"
 	}

@@ -72,7 +72,7 @@ func parseDocument(data []byte, found *findings) *yaml.Node {
 func (f *findings) syntax(err error) {
 	where, problem := syntaxFault(err)
 	f.add("", where, problem,
-		"look at this line and the one before it: a colon without a space, a tab, an unclosed quote or bracket")
+		"look at this line and its neighbours: indentation, a tab, a colon without a space, an unclosed quote or bracket")
 }
 
 // syntaxFault takes yaml.v3's syntax errors apart. They have no type: the line

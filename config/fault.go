@@ -128,7 +128,7 @@ func (f *findings) at(path, problem, cure string) {
 
 // add reports a fault at a known place.
 func (f *findings) add(path string, where place, problem, cure string) {
-	if len(f.faults) >= maxFaults {
+	if f.full() {
 		f.omitted++
 		return
 	}
@@ -181,6 +181,9 @@ func (f *findings) placeOf(path string) place {
 	}
 	return place{}
 }
+
+// full says that further faults are only counted.
+func (f *findings) full() bool { return len(f.faults) >= maxFaults }
 
 func (f *findings) blocked(path string) bool {
 	for ; path != ""; path = parentOf(path) {

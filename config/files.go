@@ -7,11 +7,11 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -101,7 +101,7 @@ func (in *inspector) credentials(d *Domain, u *User, path string) {
 		if given && hasPassword {
 			in.at(hashPath, "is given beside a password, which stands for every algorithm", "keep one of the two")
 		}
-		if given && !regexp.MustCompile(fmt.Sprintf(`^[0-9a-fA-F]{%d}$`, 2*h.size)).MatchString(h.secret.Reveal()) {
+		if digest, err := hex.DecodeString(h.secret.Reveal()); given && (err != nil || len(digest) != h.size) {
 			in.at(hashPath, fmt.Sprintf("is not a hash of %d hexadecimal digits", 2*h.size),
 				"write the hash of name:domain:password, or give password")
 		}

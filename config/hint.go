@@ -3,8 +3,9 @@ package config
 import "strings"
 
 // nearest is the candidate that word was probably meant to be, "" if none is
-// near: one that word begins with or that begins with it at an underscore, else
-// the one fewest edits away, at most a third of the word.
+// near: the one fewest edits away, at most a third of the word, where a longer or
+// shorter form of it (qualify_frequency for qualify, prod for production) counts
+// as one edit.
 func nearest(word string, candidates []string) string {
 	const longest = 64 // beyond that a key is no slip of the finger
 	if len(word) > longest || word == "" {
@@ -15,7 +16,7 @@ func nearest(word string, candidates []string) string {
 	for _, candidate := range candidates {
 		known := strings.ToLower(candidate)
 		d := editDistance(lower, known)
-		if strings.HasPrefix(lower, known+"_") || strings.HasPrefix(known, lower+"_") {
+		if strings.HasPrefix(lower, known+"_") || len(word) >= 3 && strings.HasPrefix(known, lower) {
 			d = min(d, 1)
 		}
 		if d < bestDistance {

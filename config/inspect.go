@@ -58,8 +58,9 @@ func (in *inspector) listeners() {
 			in.unwanted(path+".key_file", l.KeyFile, "is for tls only")
 			continue
 		}
-		if in.needed(path+".cert_file", l.CertFile, "a tls listener needs its certificate chain") &&
-			in.needed(path+".key_file", l.KeyFile, "a tls listener needs its private key") {
+		haveChain := in.needed(path+".cert_file", l.CertFile, "a tls listener needs its certificate chain")
+		haveKey := in.needed(path+".key_file", l.KeyFile, "a tls listener needs its private key")
+		if haveChain && haveKey {
 			in.certificate(l, path)
 		}
 	}

@@ -192,7 +192,7 @@ func parseWord(text string, f field) (any, *finding) {
 			strconv.Quote(text) + " is not built yet in this version", "use " + strings.Join(f.oneOf, " or "),
 		}
 	}
-	cure := "use " + strings.Join(f.oneOf, ", ")
+	cure := "use one of " + strings.Join(f.oneOf, ", ")
 	if guess := nearest(text, f.oneOf); guess != "" {
 		cure = "did you mean " + guess + "?"
 	}
