@@ -303,3 +303,16 @@ func (f *Flow) SentBy() string {
 	host, port := f.Advertised()
 	return host + ":" + strconv.Itoa(port)
 }
+
+// Resend sends the request once more at once, when its addressee has just shown
+// life (RFC 3261's timer A may be seconds away). Only on UDP: a stream loses
+// nothing.
+func (tx *ClientTx) Resend() error {
+	tx.mu.Lock()
+	done := tx.final || tx.finalRes != nil
+	tx.mu.Unlock()
+	if done || tx.flow.transport.Reliable() {
+		return nil
+	}
+	return tx.flow.WriteMsg(tx.req)
+}

@@ -1,0 +1,283 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wakebridge/bridge/media"
+	"wakebridge/sipua"
+	"wakebridge/sipua/trunk"
+)
+
+// Config is what a Bridge needs. All fields but Registerer and Observe are
+// required.
+type Config struct {
+	Endpoint  func() *sipua.Endpoint // the endpoint whose Handler passes INVITEs here
+	Locator   Locator
+	Waker     Waker
+	Fates     Fates
+	Records   Records
+	Directory Directory
+	Router    Router
+	Verifier  Verifier
+	Trunks    *trunk.Set
+	Media     *media.Relay
+	// MediaAddr is the address that SDP shows on a flow.
+	MediaAddr func(f *sipua.Flow) netip.Addr
+	Terms     Terms
+	Log       *slog.Logger
+	// Registerer gets the metrics; nil: none.
+	Registerer prometheus.Registerer
+}
+
+// Terms are the settings of calls (sections calls and push of the
+// configuration).
+type Terms struct {
+	Node           string // host part of the Call-ID that devices see
+	RingTimeout    time.Duration
+	WakeTimeout    time.Duration
+	Ringing        RingPolicy
+	DeclineOne     bool // a decline ends only the device that declined
+	DeclineWindow  time.Duration
+	MaxDuration    time.Duration
+	MergeWindow    time.Duration
+	WaitingBusy    bool // a device in a call gets no second one
+	Codecs         []string
+	WakesPerUser   Rate
+	WakesPerCaller Rate
+}
+
+// Rate is a number of events per period; the zero Rate is no limit.
+type Rate struct {
+	Count int
+	Per   time.Duration
+}
+
+// Bridge owns all calls.
+type Bridge struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	rules   *rules
+	wakes   *wakeLimits
+
+	wg       sync.WaitGroup // calls
+	mu       sync.Mutex
+	calls    map[string]*Call
+	inCall   map[deviceRef]int // devices with an answered or ringing INVITE
+	recent   map[mergeKey]time.Time
+	draining bool
+	closed   bool
+}
+
+type deviceRef struct {
+	aor sipua.AOR
+	key string
+}
+
+// mergeKey is what makes two INVITEs the same call arriving twice.
+type mergeKey struct{ caller, called, trunk string }
+
+// New makes a bridge without calls.
+func New(cfg Config) *Bridge {
+	return &Bridge{
+		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), rules: newRules(),
+		wakes: newWakeLimits(cfg.Terms.WakesPerUser, cfg.Terms.WakesPerCaller),
+		calls: make(map[string]*Call), inCall: make(map[deviceRef]int), recent: make(map[mergeKey]time.Time),
+	}
+}
+
+// Invite takes an INVITE outside any dialog (sipua.Handler.Invite). It runs in a
+// read loop: who sent it is found out here, everything else in the call's own
+// goroutine.
+func (b *Bridge) Invite(tx *sipua.ServerTx) {
+	if b.isDraining() {
+		tx.Reject(sipua.Reject(503, "Draining", sipua.HeaderLine{Name: "Retry-After", Value: strconv.Itoa(1 + rand.IntN(5))}))
+		return
+	}
+	origin, err := b.origin(tx)
+	if err != nil {
+		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", err)
+		tx.Reject(err)
+		return
+	}
+	if len(tx.Request.Body()) == 0 {
+		tx.Reject(sipua.Reject(488, "Offer Required"))
+		return
+	}
+	c := newCall(b, tx, origin)
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		tx.Reject(sipua.Reject(503, ""))
+		return
+	}
+	b.calls[c.id] = c
+	b.wg.Add(1)
+	b.mu.Unlock()
+	b.metrics.active.Inc()
+	go func() { // awaited by Close
+		defer b.wg.Done()
+		c.run()
+	}()
+}
+
+// origin proves who sent an INVITE: a trunk by its source address, a user by
+// digest (RFC 3261 s22).
+func (b *Bridge) origin(tx *sipua.ServerTx) (Origin, error) {
+	if t := b.cfg.Trunks.ByAddr(tx.Flow().Remote().Addr()); t != nil {
+		return Origin{Trunk: t.Name}, nil
+	}
+	if !b.cfg.Directory.IsLocal(tx.Request.From().Address.Host) {
+		return Origin{}, sipua.Reject(403, "No trunk matches "+tx.Flow().Remote().Addr().String())
+	}
+	user, err := b.cfg.Verifier.Verify(tx.Request)
+	if err != nil {
+		return Origin{}, err
+	}
+	return Origin{User: user}, nil
+}
+
+func (b *Bridge) isDraining() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.draining || b.closed
+}
+
+// Drain refuses new calls from now on (503), waits until the calls in progress
+// are over or ctx ends, and then hangs up the rest.
+func (b *Bridge) Drain(ctx context.Context) {
+	b.mu.Lock()
+	b.draining = true
+	b.mu.Unlock()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for b.Active() > 0 {
+		select {
+		case <-ctx.Done():
+			b.hangupAll("the server is shutting down")
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Close hangs up all calls and waits for their ends, at most until ctx ends;
+// what is left then is dropped without waiting for the peers.
+func (b *Bridge) Close(ctx context.Context) {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.hangupAll("the server is shutting down")
+	done := make(chan struct{})
+	go func() { // ends with the calls, which are forced below
+		b.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	for _, c := range b.all() {
+		c.abandon()
+	}
+	<-done
+}
+
+func (b *Bridge) hangupAll(reason string) {
+	for _, c := range b.all() {
+		c.Hangup(reason)
+	}
+}
+
+func (b *Bridge) all() []*Call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]*Call, 0, len(b.calls))
+	for _, c := range b.calls {
+		out = append(out, c)
+	}
+	return out
+}
+
+// Active is the number of calls that are not over.
+func (b *Bridge) Active() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.calls)
+}
+
+// Find finds a call by its id, nil if it is over.
+func (b *Bridge) Find(id string) *Call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.calls[id]
+}
+
+func (b *Bridge) forget(c *Call) {
+	b.mu.Lock()
+	delete(b.calls, c.id)
+	b.mu.Unlock()
+	b.metrics.active.Dec()
+}
+
+// InCall says that a device has an INVITE of ours that rings or was answered.
+func (b *Bridge) InCall(aor sipua.AOR, device string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inCall[deviceRef{aor, device}] > 0
+}
+
+// occupy counts a device as being in a call until the result is called.
+func (b *Bridge) occupy(ref deviceRef) (leave func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inCall[ref]++
+	return sync.OnceFunc(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.inCall[ref]--; b.inCall[ref] <= 0 {
+			delete(b.inCall, ref)
+		}
+	})
+}
+
+// isDouble says that the same caller reached the same user over the same trunk a
+// moment ago, and notes this INVITE: a PBX that rings two registrations of one
+// phone (calls.merge_window).
+func (b *Bridge) isDouble(k mergeKey, now time.Time) bool {
+	window := b.cfg.Terms.MergeWindow
+	if window <= 0 || k.caller == "" {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for old, at := range b.recent {
+		if now.Sub(at) > window {
+			delete(b.recent, old)
+		}
+	}
+	_, double := b.recent[k]
+	if !double {
+		b.recent[k] = now
+	}
+	return double
+}
+
+// settled takes back what isDouble noted once a call no longer wakes anybody.
+func (b *Bridge) settled(k mergeKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.recent, k)
+}
+
+func newUUID() string { return uuid.NewString() }

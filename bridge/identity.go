@@ -1,0 +1,65 @@
+package bridge
+
+import (
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/header"
+)
+
+// caller is who calls, as a callee may see it.
+type caller struct {
+	name    string // for people, cleaned
+	handle  string // number or user name; "" if private
+	kind    string // "phone" or "generic"
+	uri     sip.Uri
+	private bool
+}
+
+// identify finds out who calls, from the proven origin first.
+func (c *Call) identify() {
+	req := c.tx.Request
+	from := req.From()
+	who := caller{name: header.UnescapeDisplay(from.DisplayName), uri: from.Address}
+	if !c.origin.User.IsZero() {
+		who.uri = *c.origin.User.URI()
+		if name := c.b.cfg.Directory.DisplayName(c.origin.User); name != "" {
+			who.name = name
+		}
+	} else if t := c.b.cfg.Trunks.ByName(c.origin.Trunk); t != nil && t.TrustIdentity {
+		ids, err := header.ParseIdentities(sipua.Values(req, header.NameAssertedIdentity)...)
+		if err == nil && len(ids) > 0 {
+			who.uri = ids[0].URI
+			if ids[0].Display != "" {
+				who.name = header.Clean(ids[0].Display)
+			}
+		}
+	}
+	privacy, err := header.ParsePrivacy(sipua.Values(req, header.NamePrivacy)...)
+	who.private = err != nil || privacy.HidesCaller() || header.IsAnonymous(from.Address)
+	who.handle, who.kind = header.Clean(who.uri.User), "generic"
+	if isPhoneNumber(who.handle) {
+		who.kind = "phone"
+	}
+	if who.private {
+		who.name, who.handle, who.kind = "", "", "generic"
+		who.uri = sip.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}
+	}
+	c.caller = who
+	c.rec.From = who.uri.String()
+}
+
+func isPhoneNumber(s string) bool {
+	if len(s) > 0 && s[0] == '+' {
+		s = s[1:]
+	}
+	if s == "" {
+		return false
+	}
+	for i := range len(s) {
+		if (s[i] < '0' || s[i] > '9') && s[i] != '*' && s[i] != '#' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,103 @@
+package bridge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/header"
+	"wakebridge/sipua/leg"
+	"wakebridge/sipua/location"
+)
+
+// How long after a push ran out its device is still told by an INVITE, and how
+// long that INVITE may live.
+const (
+	tellUntilAfter = 30 * time.Second
+	tellWithin     = 40 * time.Second
+)
+
+// quietOffer is the offer of an INVITE that only tells a device that its call is
+// over: it is cancelled before anybody could answer it with media.
+const quietOffer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 9 RTP/AVP 0 8\r\na=inactive\r\n"
+
+// Late tells a device that registered too late, and does not read X-Call-Ended,
+// what became of its calls: an INVITE with the Call-ID that the push named, and a
+// CANCEL with the Reason as soon as it arrived. It returns at once.
+func (b *Bridge) Late(d location.Device, fates []location.Fate) {
+	binding, ok := d.Flow()
+	if !ok || b.InCall(d.AOR, d.Key) {
+		return
+	}
+	for _, f := range fates {
+		if time.Now().After(f.ExpiresAt.Add(tellUntilAfter)) {
+			continue
+		}
+		b.mu.Lock()
+		if b.closed {
+			b.mu.Unlock()
+			return
+		}
+		b.wg.Add(1)
+		b.mu.Unlock()
+		go func() { // awaited by Close
+			defer b.wg.Done()
+			b.tellLate(d, binding, f)
+		}()
+	}
+}
+
+// tellLate owns the one leg that tells a fate.
+func (b *Bridge) tellLate(d location.Device, binding location.Binding, f location.Fate) {
+	flow := b.cfg.Endpoint().Flow(sipua.FlowID(binding.Flow))
+	if flow == nil {
+		return
+	}
+	t := &try{}
+	t.bind(binding)
+	box := newMailbox()
+	defer box.close()
+	over := false
+	reason := fmt.Sprintf("SIP;cause=%d;text=%s", f.Cause, header.Quote(f.Text))
+	var l *leg.Leg
+	l = leg.NewUAC(leg.Config{
+		Endpoint: b.cfg.Endpoint(), Post: box.post, Log: b.log.With("device", d.Key, "fate", f.UUID),
+		Emit: func(_ *leg.Leg, ev leg.Event) {
+			switch ev := ev.(type) {
+			case leg.Answered:
+				if !ev.AfterCancel {
+					logLate(b, l.Bye(reason))
+				}
+			case leg.Ended:
+				over = true
+			}
+		},
+	}, leg.Invite{
+		Flow: flow, RequestURI: t.contact, CallID: f.UUID + "@" + b.cfg.Terms.Node,
+		From: leg.Address{URI: sip.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}},
+		To:   leg.Address{URI: *d.AOR.URI()}, Body: []byte(quietOffer),
+		Headers: []sip.Header{sip.NewHeader(header.NameCallUUID, f.UUID)},
+	})
+	logLate(b, l.Cancel(reason)) // the leg holds it until a 1xx came
+	giveUp := time.NewTimer(tellWithin)
+	defer giveUp.Stop()
+	for !over {
+		select {
+		case <-box.signal:
+			for _, fn := range box.take() {
+				fn()
+			}
+		case <-giveUp.C:
+			l.Drop()
+			return
+		}
+	}
+}
+
+func logLate(b *Bridge, err error) {
+	if err != nil {
+		b.log.Debug("tell a late device", "error", err)
+	}
+}

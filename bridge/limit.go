@@ -1,0 +1,59 @@
+package bridge
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+)
+
+// wakeLimits bound how often a user may be woken: each push that leads to no
+// call costs the user's phone some of Apple's patience.
+type wakeLimits struct {
+	perUser   Rate
+	perCaller Rate
+
+	mu      sync.Mutex
+	buckets *lru.Cache[string, *rate.Limiter]
+}
+
+// remembered is how many callers and callees have a bucket at a time.
+const remembered = 16384
+
+func newWakeLimits(perUser, perCaller Rate) *wakeLimits {
+	cache, err := lru.New[string, *rate.Limiter](remembered)
+	if err != nil { // only for a size below 1
+		cache = nil
+	}
+	return &wakeLimits{perUser: perUser, perCaller: perCaller, buckets: cache}
+}
+
+// allow counts a woken call for callee by caller; the result is why it may not
+// be woken, "" if it may.
+func (w *wakeLimits) allow(callee, caller string, now time.Time) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.take("callee "+callee, w.perUser, now) {
+		return fmt.Sprintf("woken too often: %s calls per %s for this user (limits.wakes_per_user)", count(w.perUser), w.perUser.Per)
+	}
+	if caller != "" && !w.take("pair "+callee+" "+caller, w.perCaller, now) {
+		return fmt.Sprintf("woken too often: %s calls per %s by this caller (limits.wakes_per_caller)", count(w.perCaller), w.perCaller.Per)
+	}
+	return ""
+}
+
+func count(r Rate) string { return fmt.Sprint(r.Count) }
+
+func (w *wakeLimits) take(key string, r Rate, now time.Time) bool {
+	if r.Count <= 0 || r.Per <= 0 || w.buckets == nil {
+		return true
+	}
+	l, ok := w.buckets.Get(key)
+	if !ok {
+		l = rate.NewLimiter(rate.Every(r.Per/time.Duration(r.Count)), r.Count)
+		w.buckets.Add(key, l)
+	}
+	return l.AllowN(now, 1)
+}

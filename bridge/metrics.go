@@ -1,0 +1,52 @@
+package bridge
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the bridge's; labels are bounded.
+type metrics struct {
+	active prometheus.Gauge
+	calls  *prometheus.CounterVec
+	wake   *prometheus.HistogramVec
+	pdd    prometheus.Histogram
+	invite prometheus.Histogram
+	panics prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	buckets := []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2, 3, 5, 8, 13, 21, 30, 60}
+	m := &metrics{
+		active: prometheus.NewGauge(prometheus.GaugeOpts{Name: "wakebridge_calls_active", Help: "Calls that are not over."}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wakebridge_calls_total",
+			Help: "Calls that are over, by result."}, []string{"result"}),
+		wake: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wakebridge_wake_seconds",
+			Help: "From the caller's INVITE to each stage of waking a device.", Buckets: buckets}, []string{"stage"}),
+		pdd: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wakebridge_post_dial_delay_seconds",
+			Help: "From the caller's INVITE to the first 180 or 183 that it got.", Buckets: buckets}),
+		invite: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wakebridge_register_to_invite_seconds",
+			Help: "From an authorised REGISTER to the INVITE for the device that it woke.", Buckets: buckets}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "wakebridge_call_panics_total",
+			Help: "Calls that were ended because their handling panicked."}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.active, m.calls, m.wake, m.pdd, m.invite, m.panics)
+	}
+	return m
+}
+
+// stages of wakebridge_wake_seconds.
+const (
+	metricPushWritten  = "push_written"
+	metricPushAccepted = "push_accepted"
+	metricRegistered   = "registered"
+	metricInvited      = "invited"
+	metricRinging      = "ringing"
+	metricAnswered     = "answered"
+)
+
+func (m *metrics) reached(stage string, since, at time.Time) {
+	m.wake.WithLabelValues(stage).Observe(at.Sub(since).Seconds())
+}

@@ -1,0 +1,110 @@
+package bridge
+
+import (
+	"context"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+)
+
+// Wake is one device to be woken for one call.
+type Wake struct {
+	AOR    sipua.AOR
+	Device string // location.Device.Key
+	Push   location.PushInfo
+	// AlertOnly asks for an alert push, whatever the policy would choose: the
+	// second chance.
+	AlertOnly  bool
+	UUID       string // of the (call, device): CallKit's key
+	CallID     string // of the INVITE that the device will get
+	Handle     string // the caller's number or address, "" if it must not be told
+	HandleType string // "phone" or "generic"
+	Name       string // the caller's name, "" if unknown or private
+	From, To   string // SIP URIs; From "" if private
+	Video      bool
+	SentAt     time.Time
+	ExpiresAt  time.Time // when the app should not show the call any more
+}
+
+// WakeResult is what became of one push.
+type WakeResult struct {
+	Alert       bool // an alert push, else VoIP
+	Accepted    bool // by the push service, which is no proof of delivery
+	Reason      string
+	Words       string // for a person: "APNs refused the token: BadDeviceToken (sandbox token?)"
+	ID          string // apns-id
+	Environment string // "production", "sandbox", "" if unknown
+	Written     time.Time
+	At          time.Time
+}
+
+// Waker sends pushes. Wake returns at once; report only posts and is called at
+// least once, from any goroutine, unless ctx ends first. ctx ends when the device
+// registered or the call is over: what was not sent yet need not be.
+type Waker interface {
+	Wake(ctx context.Context, w Wake, report func(WakeResult))
+}
+
+// Locator knows users' devices: location.Memory.
+type Locator interface {
+	// Watch gives a snapshot and subscribes in one step. post must only post.
+	Watch(aor sipua.AOR, post func(location.Change)) (now []location.Device, stop func())
+}
+
+// Fates keeps what a device that registers too late is told. Its methods only
+// post.
+type Fates interface {
+	Put(f location.Fate)
+}
+
+// Records keeps what became of calls. Append is called by the call's goroutine
+// as its last act and may take its time.
+type Records interface {
+	Append(r Record) error
+}
+
+// Directory knows the users.
+type Directory interface {
+	// DisplayName is the user's name for a callee's screen, "" if unknown.
+	DisplayName(aor sipua.AOR) string
+	// Number is what a trunk should see as the caller, "" for the user's name.
+	Number(aor sipua.AOR) string
+	// IsLocal says that a domain is ours.
+	IsLocal(domain string) bool
+}
+
+// Origin is who sent an INVITE, as far as that is proven.
+type Origin struct {
+	Trunk string    // name of the trunk, "" for a user
+	User  sipua.AOR // the user that authenticated
+}
+
+// Query asks where a call goes.
+type Query struct {
+	Origin Origin
+	Called sip.Uri // Request-URI
+}
+
+// Plan is where a call goes: a user, a trunk, or nowhere.
+type Plan struct {
+	User   sipua.AOR
+	Trunk  string
+	Number string // dialled at the trunk
+	Status int    // refuse with this status; 0: do not
+	Reason string // for a person: which rule decided, or why none did
+}
+
+// Router decides where calls go. Route is pure and quick.
+type Router interface {
+	Route(q Query) Plan
+}
+
+// Verifier checks the credentials of a user's INVITE.
+type Verifier interface {
+	// Verify returns the user that req proves to come from, or the error to
+	// answer with: a *sipua.Rejection with the challenge.
+	Verify(req *sip.Request) (sipua.AOR, error)
+}

@@ -1,0 +1,88 @@
+package bridge
+
+import (
+	"time"
+
+	"wakebridge/bridge/media"
+)
+
+// Result is the outcome of a call in one word.
+type Result string
+
+// The results.
+const (
+	Answered    Result = "answered"
+	Cancelled   Result = "cancelled"
+	Declined    Result = "declined"
+	Busy        Result = "busy"
+	NoAnswer    Result = "no-answer"
+	Unreachable Result = "unreachable"
+	Rejected    Result = "rejected" // by a route, a limit, authentication
+	Failed      Result = "failed"
+)
+
+// Record is what is kept of a call. Times are zero when the moment never came.
+type Record struct {
+	ID       string    `json:"id"`
+	CallID   string    `json:"call_id"` // of the A leg
+	Started  time.Time `json:"started"`
+	Rang     time.Time `json:"rang,omitzero"`
+	Answered time.Time `json:"answered,omitzero"`
+	Ended    time.Time `json:"ended"`
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	Trunk    string    `json:"trunk,omitempty"` // it came from, or went to
+	User     string    `json:"user,omitempty"`  // called
+	Result   Result    `json:"result"`
+	Status   int       `json:"status"` // final response to the caller
+	Reason   string    `json:"reason"` // for a person
+	HangupBy string    `json:"hangup_by,omitempty"`
+	Detail
+}
+
+// Detail is the part of a Record that has lists.
+type Detail struct {
+	Attempts []AttemptRecord `json:"attempts,omitempty"`
+	Media    []MediaRecord   `json:"media,omitempty"`
+	Steps    []Step          `json:"steps,omitempty"`
+}
+
+// AttemptRecord is what happened with one device or trunk.
+type AttemptRecord struct {
+	Device     string       `json:"device"`
+	UUID       string       `json:"uuid,omitempty"`
+	Pushes     []PushRecord `json:"pushes,omitempty"`
+	Registered time.Time    `json:"registered,omitzero"`
+	Invited    time.Time    `json:"invited,omitzero"`
+	Rang       time.Time    `json:"rang,omitzero"`
+	Answered   time.Time    `json:"answered,omitzero"`
+	Outcome    string       `json:"outcome"`
+}
+
+// PushRecord is one push and what became of it.
+type PushRecord struct {
+	Kind     string    `json:"kind"` // "voip" or "alert"
+	Accepted bool      `json:"accepted"`
+	Reason   string    `json:"reason,omitempty"`
+	Words    string    `json:"words,omitempty"`
+	ID       string    `json:"id,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+// MediaRecord is what the relay counted for one side.
+type MediaRecord struct {
+	Leg     string              `json:"leg"` // "A" or "B"
+	Streams []media.StreamStats `json:"streams"`
+}
+
+// Step is one thing that happened, for the ladder and the operator.
+type Step struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"`
+}
+
+// Leg names of a MediaRecord.
+const (
+	legA = "A"
+	legB = "B"
+)

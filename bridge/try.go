@@ -1,0 +1,204 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/bridge/media"
+	"wakebridge/sipua"
+	"wakebridge/sipua/header"
+	"wakebridge/sipua/leg"
+	"wakebridge/sipua/location"
+	"wakebridge/sipua/trunk"
+)
+
+// try is what the owner holds for one attempt of the rules: the device or trunk,
+// its INVITEs, its pushes. Its index is the attempt's.
+type try struct {
+	name    string // for people
+	device  location.Device
+	contact sip.Uri // where the INVITE goes; the newest binding's
+	trunk   *trunk.Trunk
+	flow    *sipua.Flow // of a trunk
+	number  string      // dialled at the trunk
+	uuid    string
+	callID  string
+	legs    []*tried
+	side    *media.Side // the B side, made with the first INVITE
+	answer  []byte      // SDP of the 2xx
+	wake    context.CancelFunc
+	wakeCtx context.Context
+	rec     AttemptRecord
+}
+
+// tried is one INVITE of an attempt.
+type tried struct {
+	leg   *leg.Leg
+	flow  sipua.FlowID
+	over  bool
+	leave func() // the device is no longer in this call
+}
+
+func newTrunkTry(t *trunk.Trunk, f *sipua.Flow, number string) *try {
+	return &try{name: "trunk " + t.Name, trunk: t, flow: f, number: number, rec: AttemptRecord{Device: "trunk " + t.Name}}
+}
+
+func newDeviceTry(c *Call, d location.Device) *try {
+	id := newUUID()
+	t := &try{name: deviceName(d), device: d, uuid: id, callID: id + "@" + c.b.cfg.Terms.Node}
+	t.rec = AttemptRecord{Device: t.name, UUID: id}
+	return t
+}
+
+// deviceName is how an operator recognises a device.
+func deviceName(d location.Device) string {
+	agent := ""
+	if len(d.Bindings) > 0 {
+		agent = d.Bindings[0].UserAgent
+	}
+	if agent == "" {
+		return d.Key
+	}
+	return fmt.Sprintf("%s (%s)", agent, d.Key)
+}
+
+// bind notes the binding over which the device is reached now.
+func (t *try) bind(b location.Binding) {
+	var uri sip.Uri
+	var params sip.HeaderParams
+	if _, err := sip.ParseAddressValue(b.Contact, &uri, &params); err == nil {
+		t.contact = header.StripPush(uri)
+	}
+}
+
+// stop ends what is under way for the attempt's pushes.
+func (t *try) stop() {
+	if t.wake != nil {
+		t.wake()
+	}
+}
+
+// push wakes the device.
+func (c *Call) push(a action) {
+	t := c.attempts[a.attempt]
+	if t.wakeCtx == nil {
+		t.wakeCtx, t.wake = context.WithDeadline(c.ctx, c.started.Add(c.state.terms.WakeTimeout))
+	}
+	kind := "VoIP push"
+	if a.alert {
+		kind = "alert push"
+	}
+	c.note("%s sent to wake %s", kind, t.name)
+	to := c.plan.User.String()
+	from := ""
+	if !c.caller.private {
+		from = c.caller.uri.String()
+	}
+	w := Wake{
+		AOR: t.device.AOR, Device: t.device.Key, Push: t.device.Push, AlertOnly: a.alert,
+		UUID: t.uuid, CallID: t.callID, Handle: c.caller.handle, HandleType: c.caller.kind, Name: c.caller.name,
+		From: from, To: to, Video: c.media.video(), SentAt: c.started,
+		ExpiresAt: c.started.Add(c.state.terms.WakeTimeout - expiresBeforeWake),
+	}
+	i := a.attempt
+	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.box.post(func() { c.woken(i, r) }) })
+}
+
+// woken notes what became of a push.
+func (c *Call) woken(i int, r WakeResult) {
+	t := c.attempts[i]
+	kind := location.VoIP.String()
+	if r.Alert {
+		kind = location.Alert.String()
+	}
+	t.rec.Pushes = append(t.rec.Pushes, PushRecord{Kind: kind, Accepted: r.Accepted, Reason: r.Reason, Words: r.Words, ID: r.ID, At: r.At})
+	if !r.Written.IsZero() {
+		c.b.metrics.reached(metricPushWritten, c.started, r.Written)
+	}
+	ev := event{kind: evPushRefused, attempt: i, alert: r.Alert, reason: r.Words}
+	if r.Accepted {
+		ev.kind = evPushAccepted
+		c.note("%s push accepted for %s", kind, t.name)
+		c.b.metrics.reached(metricPushAccepted, c.started, r.At)
+	} else {
+		c.note("%s push for %s failed: %s", kind, t.name, r.Words)
+	}
+	c.step(ev)
+}
+
+// invite sends an INVITE to a device or trunk.
+func (c *Call) invite(a action) {
+	t := c.attempts[a.attempt]
+	i, n := a.attempt, a.invite
+	flow := t.flow
+	if t.trunk == nil {
+		flow = c.b.cfg.Endpoint().Flow(a.flow)
+	}
+	l := &tried{flow: a.flow, leave: func() {}}
+	t.legs = append(t.legs, l)
+	fail := func(status int, reason string) {
+		l.over = true
+		c.box.post(func() {
+			c.step(event{kind: evFailed, attempt: i, invite: n, status: status, phrase: sipua.Phrase(status), reason: reason, noFlow: status == 480})
+		})
+	}
+	if flow == nil {
+		fail(480, "its flow is gone")
+		return
+	}
+	offer, err := c.media.offerFor(t, flow)
+	if err != nil {
+		fail(sipua.Status(err), err.Error())
+		return
+	}
+	if t.trunk == nil {
+		l.leave = c.b.occupy(deviceRef{t.device.AOR, t.device.Key})
+	}
+	now := time.Now()
+	if t.rec.Invited.IsZero() {
+		t.rec.Invited = now
+		c.b.metrics.reached(metricInvited, c.started, now)
+		if !t.rec.Registered.IsZero() {
+			c.b.metrics.invite.Observe(now.Sub(t.rec.Registered).Seconds())
+		}
+	}
+	c.note("INVITE to %s", t.name)
+	l.leg = leg.NewUAC(leg.Config{
+		Endpoint: c.b.cfg.Endpoint(), Post: c.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.calleeEvent(i, n, ev) },
+		Log: c.log.With("leg", legB, "attempt", i), ContactUser: c.caller.uri.User,
+	}, c.invitation(t, flow, offer))
+}
+
+// invitation is the INVITE of a B leg. Only what is known to be meant for the
+// callee crosses from the A leg.
+func (c *Call) invitation(t *try, flow *sipua.Flow, offer []byte) leg.Invite {
+	inv := leg.Invite{Flow: flow, Body: offer, Headers: []sip.Header{c.maxForwards()}}
+	from := leg.Address{Name: c.caller.name, URI: c.caller.uri}
+	if c.caller.private {
+		from.Name = "Anonymous"
+		inv.Headers = append(inv.Headers, sip.NewHeader(header.NamePrivacy, "id"))
+	}
+	if t.trunk != nil {
+		inv.RequestURI = *t.trunk.Contact.Clone()
+		inv.RequestURI.User = t.number
+		inv.To = leg.Address{URI: sip.Uri{Scheme: "sip", User: t.number, Host: t.trunk.Contact.Host}}
+		if number := c.b.cfg.Directory.Number(c.origin.User); number != "" && !c.caller.private {
+			from.URI.User = number
+		}
+		inv.From = from
+		return inv
+	}
+	inv.RequestURI = t.contact
+	inv.CallID = t.callID
+	inv.To = leg.Address{URI: *c.plan.User.URI()}
+	if !c.caller.private {
+		// The app calls back what it sees: an address at its own domain.
+		from.URI = sip.Uri{Scheme: "sip", User: c.caller.uri.User, Host: c.plan.User.Domain}
+	}
+	inv.From = from
+	inv.Headers = append(inv.Headers, sip.NewHeader(header.NameCallUUID, t.uuid))
+	return inv
+}

@@ -1,0 +1,245 @@
+package registrar
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+)
+
+// Config is what a Registrar needs. All but InCall, Late and Registerer is
+// required.
+type Config struct {
+	Memory  *location.Memory
+	Auth    *Auth
+	Domains []Domain
+	Push    PushTerms
+	Node    string // goes into each binding
+	Log     *slog.Logger
+	// InCall says that a device is in a call. nil: never.
+	InCall func(location.Ref) bool
+	// Late gets the fates of a device that registered too late and does not read
+	// X-Call-Ended. It must only post. nil: nobody tells it.
+	Late       func(d location.Device, fates []location.Fate)
+	Registerer prometheus.Registerer
+}
+
+// Domain is a domain and its terms for bindings without push.
+type Domain struct {
+	Name        string
+	MaxContacts int // per AOR, 0: no limit
+	Expires     Lease
+}
+
+// Lease bounds how long a binding lives.
+type Lease struct{ Min, Default, Max time.Duration }
+
+// PushTerms are the terms for bindings with push tokens.
+type PushTerms struct {
+	Expires Lease
+	// Serves says that pushes to an app can be sent; the team may be "".
+	Serves func(provider, bundle, team string) bool
+	// Services lists the push services that a capability query hears of.
+	Services []string
+}
+
+// Sizes and times of the loop.
+const (
+	maxQueued    = 4096 // REGISTERs that wait; more get 503
+	maxBatch     = 256
+	releaseAfter = 50 * time.Millisecond
+	commitWithin = 10 * time.Second
+)
+
+// Registrar owns the loop.
+type Registrar struct {
+	cfg     Config
+	log     *slog.Logger
+	domains map[string]Domain
+	metrics *metrics
+	work    *queue[job]
+	commits *queue[*batch]
+	wg      sync.WaitGroup
+}
+
+// job is one thing for the loop: a REGISTER, or edits of somebody else.
+type job struct {
+	tx    *sipua.ServerTx
+	edits []location.Edit
+	at    time.Time
+}
+
+// New starts the loop and the committer.
+func New(cfg Config) *Registrar {
+	r := &Registrar{cfg: cfg, log: cfg.Log, domains: make(map[string]Domain), metrics: newMetrics(cfg.Registerer, cfg.Memory),
+		work: newQueue[job](), commits: newQueue[*batch]()}
+	for _, d := range cfg.Domains {
+		r.domains[sipua.NewAOR("", d.Name).Domain] = d
+	}
+	r.wg.Add(2)
+	go func() { // awaited by Close
+		defer r.wg.Done()
+		defer r.commits.close()
+		r.loop()
+	}()
+	go func() { // awaited by Close
+		defer r.wg.Done()
+		r.commit()
+	}()
+	return r
+}
+
+// Close takes no more work, finishes what is queued, commits it and waits.
+func (r *Registrar) Close() {
+	r.work.close()
+	r.wg.Wait()
+}
+
+// Request takes a REGISTER (sipua.Handler.Request); it only queues.
+func (r *Registrar) Request(tx *sipua.ServerTx) {
+	if r.work.len() >= maxQueued || !r.work.put(job{tx: tx, at: time.Now()}) {
+		tx.Reject(sipua.Reject(503, "", sipua.HeaderLine{Name: "Retry-After", Value: "5"}))
+	}
+}
+
+// Edit changes Memory on behalf of somebody else: push results, fates, the API.
+func (r *Registrar) Edit(edits ...location.Edit) {
+	r.work.put(job{edits: edits})
+}
+
+// FlowGone puts the devices of a flow to sleep.
+func (r *Registrar) FlowGone(f *sipua.Flow) {
+	r.Edit(location.FlowGone{Flow: location.FlowID(f.ID())})
+}
+
+// batch is what was applied in one step and waits for its commit.
+type batch struct {
+	applied *location.Applied
+	release func() // tells the watchers, once
+	answers []answer
+}
+
+// answer is a REGISTER that was accepted.
+type answer struct {
+	tx  *sipua.ServerTx
+	reg registration
+}
+
+// loop is the only writer of Memory.
+func (r *Registrar) loop() {
+	for {
+		jobs, open := r.work.take(maxBatch, r.untilDue())
+		if len(jobs) > 0 || open {
+			r.apply(jobs)
+		}
+		if !open && len(jobs) == 0 {
+			return
+		}
+	}
+}
+
+// untilDue is how long the loop may sleep before something expires.
+func (r *Registrar) untilDue() time.Duration {
+	due, ok := r.cfg.Memory.NextDue()
+	if !ok {
+		return time.Hour
+	}
+	return max(time.Until(due), time.Millisecond)
+}
+
+// apply authorises what came and applies it in one step.
+func (r *Registrar) apply(jobs []job) {
+	var edits []location.Edit
+	b := &batch{}
+	for _, j := range jobs {
+		edits = append(edits, j.edits...)
+		if j.tx == nil {
+			continue
+		}
+		reg, err := r.authorise(j.tx)
+		if err != nil {
+			r.metrics.refused(err)
+			j.tx.Reject(err)
+			continue
+		}
+		r.metrics.delay.Observe(time.Since(j.at).Seconds())
+		edits = append(edits, reg.edits...)
+		b.answers = append(b.answers, answer{tx: j.tx, reg: reg})
+	}
+	now := time.Now()
+	if due, ok := r.cfg.Memory.NextDue(); ok && !due.After(now) {
+		edits = append(edits, location.Expire{Now: now, InCall: r.cfg.InCall})
+	}
+	if len(edits) == 0 && len(b.answers) == 0 {
+		return
+	}
+	b.applied = r.cfg.Memory.Apply(edits...)
+	b.release = sync.OnceFunc(b.applied.Release)
+	r.report(b.applied.Notes)
+	r.commits.put(b)
+}
+
+// report tells the operator what is odd.
+func (r *Registrar) report(notes []location.Note) {
+	for _, n := range notes {
+		r.log.Warn("registration", "note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key,
+			"by", n.By.AOR.String(), "by_device", n.By.Key, "token", n.Token)
+	}
+}
+
+// commit makes batches durable, as many as wait in one transaction, and answers.
+func (r *Registrar) commit() {
+	for {
+		batches, open := r.commits.take(maxBatch, time.Hour)
+		if len(batches) > 0 {
+			r.settle(batches)
+		}
+		if !open && len(batches) == 0 {
+			return
+		}
+	}
+}
+
+func (r *Registrar) settle(batches []*batch) {
+	// A call that waits for a device must not wait for the disk.
+	slow := time.AfterFunc(releaseAfter, func() {
+		for _, b := range batches {
+			b.release()
+		}
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), commitWithin)
+	err := r.cfg.Memory.Flush(ctx)
+	cancel()
+	slow.Stop()
+	if err != nil {
+		r.metrics.commitErrors.Inc()
+		r.log.Error("registrations are not stored", "error", err)
+	}
+	for _, b := range batches {
+		for _, a := range b.answers {
+			r.respond(a, err)
+		}
+		b.release()
+	}
+}
+
+// respond answers a REGISTER: 200 only if it is stored.
+func (r *Registrar) respond(a answer, stored error) {
+	if stored != nil {
+		a.tx.Reject(sipua.Reject(503, "Not Stored", sipua.HeaderLine{Name: "Retry-After", Value: "10"}))
+		return
+	}
+	res := a.tx.NewResponse(200, "")
+	for _, h := range r.headers(a) {
+		res.AppendHeader(h)
+	}
+	if err := a.tx.Respond(res); err != nil {
+		r.log.Info("answer REGISTER", "aor", a.reg.aor.String(), "error", err)
+	}
+	r.metrics.accepted.Inc()
+}
