@@ -106,19 +106,20 @@ func contactFault(uri string) string {
 
 // hostPortFault checks host[:port], an IPv6 address in square brackets.
 func hostPortFault(s string) string {
-	host, port, hasPort := s, "", false
+	var port string
+	var hasPort bool
 	if strings.HasPrefix(s, "[") {
 		inside, after, closed := strings.Cut(s[1:], "]")
 		if addr, err := netip.ParseAddr(inside); !closed || err != nil || !addr.Is6() || addr.Zone() != "" {
 			return "has no IPv6 address between its square brackets"
 		}
-		host = ""
 		if after != "" {
 			if port, hasPort = strings.CutPrefix(after, ":"); !hasPort {
 				return "has something other than a port after its host"
 			}
 		}
 	} else {
+		var host string
 		host, port, hasPort = strings.Cut(s, ":")
 		if !isHost(host) || strings.Contains(port, ":") {
 			return "has no host name or IP address (IPv6 in square brackets)"

@@ -71,53 +71,62 @@ func (in *inspector) twin(path string, secret *Secret, file string) {
 	*secret = in.secretFile(path+"_file", file)
 }
 
+// hash is a user's HA1 for one algorithm.
+type hash struct {
+	algorithm string // as Domain.Auth names it
+	key       string
+	size      int // bytes
+	secret    Secret
+	file      string
+}
+
+func (h hash) given() bool { return !h.secret.IsZero() || h.file != "" }
+
 // credentials sees to it that a user can log in by every algorithm that the
 // domain offers.
 func (in *inspector) credentials(d *Domain, u *User, path string) {
 	in.twin(path+".password", &u.Password, u.PasswordFile)
 	in.twin(path+".ha1_md5", &u.HA1MD5, u.HA1MD5File)
 	in.twin(path+".ha1_sha256", &u.HA1SHA256, u.HA1SHA256File)
-	hashes := []struct {
-		algorithm, key string
-		size           int
-		secret         Secret
-		file           string
-	}{
+	hashes := []hash{
 		{"md5", "ha1_md5", md5.Size, u.HA1MD5, u.HA1MD5File},
 		{"sha-256", "ha1_sha256", sha256.Size, u.HA1SHA256, u.HA1SHA256File},
 	}
 	hasPassword := !u.Password.IsZero() || u.PasswordFile != ""
-	hasAny := hasPassword
 	for _, h := range hashes {
-		given := !h.secret.IsZero() || h.file != ""
-		hasAny = hasAny || given
-		hashPath := path + "." + h.key
-		if h.secret.IsZero() && h.file != "" {
-			continue // the file has been reported
-		}
-		if h.file != "" {
-			hashPath += "_file"
-		}
-		if given && hasPassword {
-			in.at(hashPath, "is given beside a password, which stands for every algorithm", "keep one of the two")
-		}
-		if digest, err := hex.DecodeString(h.secret.Reveal()); given && (err != nil || len(digest) != h.size) {
-			in.at(hashPath, fmt.Sprintf("is not a hash of %d hexadecimal digits", 2*h.size),
-				"write the hash of name:domain:password, or give password")
-		}
+		in.hash(h, hasPassword, path)
 	}
-	if in.blocked(path+".password") || in.blocked(path+".ha1_md5") || in.blocked(path+".ha1_sha256") {
+	unread := in.blocked(path+".password") || in.blocked(path+".ha1_md5") || in.blocked(path+".ha1_sha256")
+	if hasPassword || unread {
 		return
 	}
-	if !hasAny {
+	if !hashes[0].given() && !hashes[1].given() {
 		in.at(path+".password", "is missing: the user could not log in", "add password, password_file or the hashes")
 		return
 	}
 	for _, h := range hashes {
-		if !hasPassword && h.secret.IsZero() && h.file == "" && slices.Contains(d.Auth, h.algorithm) {
+		if !h.given() && slices.Contains(d.Auth, h.algorithm) {
 			in.at(path+"."+h.key, "is missing: the domain's auth lists "+h.algorithm,
 				"add "+h.key+", give password, or take "+h.algorithm+" out of the domain's auth")
 		}
+	}
+}
+
+// hash checks one of a user's hashes, if it is there.
+func (in *inspector) hash(h hash, hasPassword bool, path string) {
+	if h.secret.IsZero() {
+		return // none, or its file has been reported
+	}
+	path += "." + h.key
+	if h.file != "" {
+		path += "_file"
+	}
+	if hasPassword {
+		in.at(path, "is given beside a password, which stands for every algorithm", "keep one of the two")
+	}
+	if digest, err := hex.DecodeString(h.secret.Reveal()); err != nil || len(digest) != h.size {
+		in.at(path, fmt.Sprintf("is not a hash of %d hexadecimal digits", 2*h.size),
+			"write the hash of name:domain:password, or give password")
 	}
 }
 

@@ -103,7 +103,10 @@ func (in *inspector) trunks() {
 			in.simpleName(path+".name", t.Name)
 		}
 		for j, prefix := range t.Match {
-			if prefix.IsValid() {
+			if prefix.IsValid() && prefix.Bits() == 0 {
+				in.at(fmt.Sprintf("%s.match[%d]", path, j), prefix.String()+" is everybody, who could then call as this trunk",
+					"name the trunk's own addresses")
+			} else if prefix.IsValid() {
 				in.once(fmt.Sprintf("%s.match[%d]", path, j), prefix.String(), "source", "trunk "+t.Name, sources)
 			}
 		}

@@ -15,9 +15,9 @@ import (
 // result, including the files that it names. An empty path is no file: the
 // defaults and the variables alone.
 //
-// Paths in the result are relative to the file's folder no more, but to the
-// working directory (or absolute). The error is a *Report with all faults and
-// wraps ErrInvalid.
+// Paths in the file are relative to its folder; in the result they can be
+// opened as they are. The error is a *Report with all faults and wraps
+// ErrInvalid.
 func Load(path string, environ []string) (*Config, error) {
 	found := newFindings(path)
 	root := &yaml.Node{Kind: yaml.MappingNode}

@@ -180,7 +180,7 @@ func TestScalarsSurviveRendering(t *testing.T) {
 func TestNearest(t *testing.T) {
 	keys := []string{"name", "kind", "match", "contact", "qualify", "max_calls", "environment"}
 	for word, want := range map[string]string{
-		"nmae": "name", "knd": "kind", "mach": "match", "contacts": "contact", "qualify_frequency": "qualify",
+		"naem": "name", "knd": "kind", "mach": "match", "contacts": "contact", "qualify_frequency": "qualify",
 		"MAX_CALLS": "max_calls", "maxcalls": "max_calls", "env": "environment", "frobnicate": "", "": "", "x": "",
 		strings.Repeat("name", 20): "",
 	} {
