@@ -60,7 +60,8 @@ func NewKey(instance, token, contact string) string {
 // strings (RFC 3261 s19.1.4): scheme, host and parameters in lower case,
 // parameters sorted, needless escapes undone. Display name and header
 // parameters do not count, nor do the push parameters: a phone whose token
-// changed is still the same contact.
+// changed is still the same contact. Unlike the RFC, a parameter that only one
+// of two URIs has makes them different.
 func NormalContact(contact string) string {
 	uri := contactURI(contact)
 	uri, headers, hasHeaders := strings.Cut(uri, "?")

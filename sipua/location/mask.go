@@ -84,3 +84,35 @@ func (b Binding) MarshalJSON() ([]byte, error) {
 		b.CSeq, b.Expires, b.UserAgent, b.Received, b.Transport, b.Registered,
 	})
 }
+
+// The edits that hold a token in a plain field print without it.
+
+func (r RemoveBinding) String() string {
+	return fmt.Sprintf("remove binding %s of %s, instance %q, token %s", MaskContact(r.Contact), r.AOR, r.Instance, mask(r.Token))
+}
+
+func (r RemoveToken) String() string {
+	return fmt.Sprintf("remove %s token %s not after %s", r.Kind, mask(r.Value), r.NotAfter.UTC().Format(time.RFC3339))
+}
+
+func (s SetEnvironment) String() string {
+	return fmt.Sprintf("%s token %s is of %s", s.Kind, mask(s.Value), s.Environment)
+}
+
+// GoString is String: %#v shows no token either.
+func (r RemoveBinding) GoString() string { return r.String() }
+
+// GoString is String: %#v shows no token either.
+func (r RemoveToken) GoString() string { return r.String() }
+
+// GoString is String: %#v shows no token either.
+func (s SetEnvironment) GoString() string { return s.String() }
+
+// MarshalText is String, for encoders and slog.
+func (r RemoveBinding) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// MarshalText is String, for encoders and slog.
+func (r RemoveToken) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// MarshalText is String, for encoders and slog.
+func (s SetEnvironment) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -90,7 +90,6 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 		// The call died with the process that recorded the fate.
 		if f.KeepUntil.IsZero() {
 			f.KeepUntil = now.Add(m.rules.FateTTL)
-			m.dirty.fates[f.Ref()] = struct{}{}
 		}
 		f.KeepUntil = onClock(f.KeepUntil, now)
 		m.putFate(f)

@@ -43,8 +43,9 @@ func (e *entry) deliver(upTo uint64) {
 		e.pending = e.pending[1:]
 		for _, w := range e.watchers {
 			if c.Seq > w.since {
-				c.Device = c.Device.clone() // each watcher owns what it gets
-				w.post(c)
+				own := c // each watcher owns what it gets
+				own.Device = c.Device.clone()
+				w.post(own)
 			}
 		}
 	}
