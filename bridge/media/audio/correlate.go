@@ -27,11 +27,11 @@ func Correlate(a, b []int16) (peak float64, lag int) {
 	x, y := emphasised(a), emphasised(b)
 	lag = bestLag(x, y)
 	from, to := max(0, -lag), min(len(x), len(y)-lag) // of x, where both are
-	sums := running(y)
+	fit := &fitter{y: y, sums: running(y), transform: newTransform(powerOfTwo(piece + 2*slip))}
 	var common, ex, ey float64
 	for at := from; at < to; at += piece {
 		p := x[at:min(at+piece, to)]
-		c, e := bestFit(p, y, sums, at+lag)
+		c, e := fit.best(p, at+lag)
 		common += c
 		ex += power(p)
 		ey += e
@@ -56,7 +56,7 @@ func emphasised(samples []int16) []float64 {
 func bestLag(x, y []float64) int {
 	n := powerOfTwo(len(x) + len(y) - 1)
 	best, lag := math.Inf(-1), 0
-	for k, c := range products(x, y, n) {
+	for k, c := range newTransform(n).products(x, y) {
 		if c <= best {
 			continue
 		}
@@ -70,18 +70,24 @@ func bestLag(x, y []float64) int {
 	return lag
 }
 
-// bestFit looks for piece p in y within slip of its index at: the common energy
+// fitter looks for pieces in one signal.
+type fitter struct {
+	y, sums   []float64 // the signal and its running energy
+	transform *transform
+}
+
+// best looks for piece p in y within slip of its index at: the common energy
 // and y's own energy where p fits best.
-func bestFit(p, y, sums []float64, at int) (common, own float64) {
-	low, high := max(0, at-slip), min(len(y), at+len(p)+slip)
+func (f *fitter) best(p []float64, at int) (common, own float64) {
+	low, high := max(0, at-slip), min(len(f.y), at+len(p)+slip)
 	if high-low < len(p) {
 		return 0, 0
 	}
 	e := power(p)
 	best := math.Inf(-1)
-	c := products(p, y[low:high], powerOfTwo(high-low))
+	c := f.transform.products(p, f.y[low:high])
 	for k := 0; k+len(p) <= high-low; k++ {
-		there := max(0, sums[low+k+len(p)]-sums[low+k])
+		there := max(0, f.sums[low+k+len(p)]-f.sums[low+k])
 		r := 0.0
 		if there > float64(len(p)) && e > 0 { // above one step of noise
 			r = c[k] / math.Sqrt(e*there)

@@ -102,7 +102,7 @@ func TestSendAndReceive(t *testing.T) {
 func TestReceiveOverABadLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t, memnet.Impairment{Loss: 0.05, Duplicate: 0.05, Delay: 50 * time.Millisecond, Jitter: 5 * time.Millisecond, Reorder: 0.05})
-		voice := speech(4, 20)
+		voice := speech(4, 10)
 		s, r := play(t, l, audio.PCMU, audio.Clip(voice))
 		sent, got, samples := s.Sent(), r.Received(), r.Samples()
 		if got.Packets+got.Lost != sent.Packets || got.Lost == 0 || got.Late == 0 || got.Duplicates == 0 {
