@@ -96,6 +96,8 @@ func entryDefault(t reflect.Type) reflect.Value {
 		entry = User{Numbers: []string{}}
 	case reflect.TypeFor[Trunk]():
 		entry = Trunk{Qualify: 30 * time.Second, MaxCalls: 100, ForceRPort: true}
+	case reflect.TypeFor[Route]():
+		entry = Route{Status: 403}
 	case reflect.TypeFor[App]():
 		entry = App{Environment: "auto", Payload: "wakebridge", CallerName: true}
 	case reflect.TypeFor[Key]():

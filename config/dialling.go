@@ -99,13 +99,18 @@ type Route struct {
 	// Match is a regular expression (RE2) over the called number. Default: none,
 	// it must be given.
 	Match string `mapstructure:"match" config:"required"`
-	// To is trunk or user. Default: none, it must be given.
-	To string `mapstructure:"to" config:"required" oneof:"trunk|user"`
+	// To is trunk, user or reject. Default: none, it must be given.
+	To string `mapstructure:"to" config:"required" oneof:"trunk|user|reject"`
 	// Trunk is the name of the trunk the call goes to. Default: "".
 	Trunk string `mapstructure:"trunk"`
+	// Number is what is dialled at the trunk: text with $1 or ${name} for groups
+	// of Match and $$ for a dollar; empty means the called number. Default: "".
+	Number string `mapstructure:"number"`
 	// User is the user the call goes to: a name, or name@domain where several
-	// domains have that name. Default: "".
+	// domains have that name; may hold $1 as Number. Default: "".
 	User string `mapstructure:"user"`
+	// Status is what a call is rejected with, 400 to 699. Default: 403.
+	Status int `mapstructure:"status" range:"400..699"`
 }
 
 // Calls holds the deadlines and policies of a call.

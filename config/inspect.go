@@ -42,6 +42,9 @@ func (in *inspector) listeners() {
 	}
 	for i, l := range in.cfg.Listen {
 		path := fmt.Sprintf("listen[%d]", i)
+		if l.Transport == "" {
+			continue // reported; what the other keys are for depends on it
+		}
 		for j, other := range in.cfg.Listen[:i] {
 			if (l.Transport == "udp") == (other.Transport == "udp") && collide(l.Bind, other.Bind) {
 				in.at(path+".bind", fmt.Sprintf("%s is taken by listen[%d] (%s)", l.Bind, j, other.Transport),

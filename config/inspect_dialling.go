@@ -39,15 +39,15 @@ func (in *inspector) users(d *Domain, domainPath string, owners map[string]holde
 		u := &d.Users[i]
 		path := fmt.Sprintf("%s.users[%d]", domainPath, i)
 		in.once(path+".name", u.Name, "user", "", names)
-		if u.Name != "" && !userName.MatchString(u.Name) {
+		if u.Name != "" && (!userName.MatchString(u.Name) || isDressed(u.Name)) {
 			in.at(path+".name", strconv.Quote(u.Name)+" cannot be the user part of a SIP URI",
 				"use letters, digits and . _ - at most 64; without @domain")
 		}
 		in.credentials(d, u, path)
 		for j, n := range u.Numbers {
 			numberPath := fmt.Sprintf("%s.numbers[%d]", path, j)
-			if n != "" && !number.MatchString(n) {
-				in.at(numberPath, strconv.Quote(n)+" is not a number", "write it as it is dialled, without spaces and brackets")
+			if n != "" && (!number.MatchString(n) || isDressed(n)) {
+				in.at(numberPath, strconv.Quote(n)+" is not a number", "write it as it is dialled, without spaces, dashes and brackets")
 			}
 			in.once(numberPath, n, "number", u.Name+"@"+d.Name, owners)
 		}
@@ -61,6 +61,12 @@ func (in *inspector) users(d *Domain, domainPath string, owners map[string]holde
 			}
 		}
 	}
+}
+
+// isDressed says that a number is written with visual separators (RFC 3966
+// s5.1.1), which routing takes out of called numbers: it would never match.
+func isDressed(s string) bool {
+	return strings.Trim(s, "0123456789+*#-.()") == "" && strings.ContainsAny(s, "0123456789") && strings.ContainsAny(s, "-.()")
 }
 
 // holder is who has a value already.
@@ -131,26 +137,70 @@ func (in *inspector) routes() {
 		path := fmt.Sprintf("routes[%d]", i)
 		in.once(path+".name", r.Name, "route", "", names)
 		in.simpleName(path+".name", r.Name)
-		if _, err := regexp.Compile(r.Match); err != nil {
+		match, err := regexp.Compile(r.Match)
+		if err != nil {
 			in.at(path+".match", "is not a regular expression: "+regexpProblem(err),
 				`quote it with single quotes, and note that RE2 has no look-ahead: '^\+?[0-9]{3,15}$'`)
 		}
 		if r.From != "" && r.From != everyUser {
 			in.trunkNamed(path+".from", r.From)
 		}
-		switch r.To {
-		case "trunk":
-			in.unwanted(path+".user", r.User, "has no effect in a route to a trunk")
-			if in.needed(path+".trunk", r.Trunk, "a route to a trunk names it") {
-				in.trunkNamed(path+".trunk", r.Trunk)
-			}
-		case "user":
-			in.unwanted(path+".trunk", r.Trunk, "has no effect in a route to a user")
-			if in.needed(path+".user", r.User, "a route to a user names it") {
-				in.userNamed(path+".user", r.User)
-			}
+		in.routeTarget(r, match, path)
+	}
+}
+
+// routeTarget checks where a route leads; match is nil if it is at fault.
+func (in *inspector) routeTarget(r Route, match *regexp.Regexp, path string) {
+	if r.To == "" {
+		return // reported; what the other keys are for depends on it
+	}
+	if r.To != "trunk" {
+		in.unwanted(path+".trunk", r.Trunk, "is for routes to a trunk only")
+		in.unwanted(path+".number", r.Number, "is for routes to a trunk only")
+	}
+	if r.To != "user" {
+		in.unwanted(path+".user", r.User, "is for routes to a user only")
+	}
+	if _, given := in.places[path+".status"]; given && r.To != "reject" {
+		in.at(path+".status", "is for to: reject only", "remove the key")
+	}
+	switch r.To {
+	case "trunk":
+		if in.needed(path+".trunk", r.Trunk, "a route to a trunk names it") {
+			in.trunkNamed(path+".trunk", r.Trunk)
+		}
+		in.template(path+".number", r.Number, match)
+	case "user":
+		if in.needed(path+".user", r.User, "a route to a user names it") && !in.template(path+".user", r.User, match) {
+			in.userNamed(path+".user", r.User)
 		}
 	}
+}
+
+// template checks the groups that a text with $1 or ${name} refers to; false if
+// the text has none.
+func (in *inspector) template(path, text string, match *regexp.Regexp) bool {
+	rest := strings.ReplaceAll(text, "$$", "")
+	if !strings.Contains(rest, "$") {
+		return strings.Contains(text, "$")
+	}
+	references := regexp.MustCompile(`\$(?:([0-9]+)|\{([A-Za-z0-9_]+)\})`)
+	if strings.Contains(references.ReplaceAllString(rest, ""), "$") {
+		in.at(path, strconv.Quote(text)+" has a $ without a group", "write $1 or ${name} for a group of match, $$ for a dollar")
+		return true
+	}
+	for _, reference := range references.FindAllStringSubmatch(rest, -1) {
+		name := reference[1] + reference[2]
+		index, err := strconv.Atoi(name)
+		if err != nil && match != nil {
+			index = match.SubexpIndex(name)
+		}
+		if match != nil && (index < 0 || index > match.NumSubexp()) {
+			in.at(path, fmt.Sprintf("%q refers to a group that match does not have: %s", text, reference[0]),
+				"put the part of match that is meant in brackets, or correct the reference")
+		}
+	}
+	return true
 }
 
 // trunkNamed reports the name of a trunk that does not exist.

@@ -112,7 +112,7 @@ func TestDocumentedExamplesAreValid(t *testing.T) {
 
 	cfg := mustLoad(t, path)
 	if len(cfg.Listen) != 3 || len(cfg.Domains) != 1 || len(cfg.Domains[0].Users) != 4 ||
-		len(cfg.Trunks) != 1 || len(cfg.Routes) != 2 || len(cfg.Push.Apps) != 1 {
+		len(cfg.Trunks) != 1 || len(cfg.Routes) != 4 || len(cfg.Push.Apps) != 1 {
 		t.Fatalf("examples are missing: %+v", cfg)
 	}
 	if got := cfg.Domains[0].Users[0].Password.Reveal(); got != "wonderland" {
@@ -126,7 +126,7 @@ func TestDocumentedExamplesAreValid(t *testing.T) {
 	}
 
 	// What the examples spell out as defaults of entries are these defaults.
-	for _, entry := range []any{cfg.Domains[0], cfg.Trunks[0], cfg.Push.Apps[0], cfg.Push.Apps[0].Keys[0]} {
+	for _, entry := range []any{cfg.Domains[0], cfg.Trunks[0], cfg.Routes[2], cfg.Push.Apps[0], cfg.Push.Apps[0].Keys[0]} {
 		compareDefaults(t, reflect.ValueOf(entry))
 	}
 }
@@ -136,7 +136,7 @@ func compareDefaults(t *testing.T, entry reflect.Value) {
 	t.Helper()
 	want := entryDefault(entry.Type())
 	for _, f := range (schema{}).fields(entry.Type()) {
-		if f.required || f.name || f.shape == entries {
+		if f.required || f.name || f.shape == entries || f.key == "from" {
 			continue
 		}
 		if got := entry.Field(f.index).Interface(); !reflect.DeepEqual(got, want.Field(f.index).Interface()) {

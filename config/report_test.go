@@ -117,7 +117,7 @@ limits: { auth_failures: off, connections: off, invite_per_source: off }
 		Name: "pbx", Kind: "peer", Match: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32")},
 		Contact: "sip:pbx@[2001:db8::5]:5080;transport=tls;lr", Qualify: 30 * time.Second, MaxCalls: 100,
 	}}
-	want.Routes = []Route{{Name: "out", From: "pbx", Match: `^\+`, To: "user", User: "alice@SIP.example.com"}}
+	want.Routes = []Route{{Name: "out", From: "pbx", Match: `^\+`, To: "user", User: "alice@SIP.example.com", Status: 403}}
 	want.Limits.AuthFailures.Max, want.Limits.Connections, want.Limits.InvitePerSource = 0, Connections{}, Rate{}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
