@@ -25,7 +25,7 @@ func path(p string) func(*bench, *http.Request) {
 	return func(_ *bench, r *http.Request) { r.URL.Path = p }
 }
 
-func payload(p string) func(*bench, *http.Request) {
+func sends(p string) func(*bench, *http.Request) {
 	return func(_ *bench, r *http.Request) { body(r, p) }
 }
 
@@ -109,15 +109,15 @@ func TestChecks(t *testing.T) {
 			r.URL.Path = "/3/device/" + b.device.RegisterVoIP(bundle)
 		}, 400, "BadDeviceToken"},
 		{"token in capitals", func(b *bench, r *http.Request) { r.URL.Path = "/3/device/" + strings.ToUpper(b.voip) }, 200, ""},
-		{"empty body", payload(""), 400, "PayloadEmpty"},
-		{"not JSON", payload("{"), 400, "PayloadEmpty"},
-		{"array", payload("[]"), 400, "PayloadEmpty"},
-		{"null", payload("null"), 400, "PayloadEmpty"},
-		{"voip 5120", payload(object(5120)), 200, ""},
-		{"voip 5121", payload(object(5121)), 413, "PayloadTooLarge"},
-		{"voip 200 KB", payload(object(200_000)), 413, "PayloadTooLarge"},
-		{"alert 4096", ordinary("alert", payload(object(4096))), 200, ""},
-		{"alert 4097", ordinary("alert", payload(object(4097))), 413, "PayloadTooLarge"},
+		{"empty body", sends(""), 400, "PayloadEmpty"},
+		{"not JSON", sends("{"), 400, "PayloadEmpty"},
+		{"array", sends("[]"), 400, "PayloadEmpty"},
+		{"null", sends("null"), 400, "PayloadEmpty"},
+		{"voip 5120", sends(object(5120)), 200, ""},
+		{"voip 5121", sends(object(5121)), 413, "PayloadTooLarge"},
+		{"voip 200 KB", sends(object(200_000)), 413, "PayloadTooLarge"},
+		{"alert 4096", ordinary("alert", sends(object(4096))), 200, ""},
+		{"alert 4097", ordinary("alert", sends(object(4097))), 413, "PayloadTooLarge"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, apnssim.Config{})

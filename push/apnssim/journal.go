@@ -102,13 +102,12 @@ func (j *journal) begin(e Entry) uint64 {
 	return e.Seq
 }
 
-func (j *journal) answered(seq uint64, v Verdict, told bool, at time.Time) {
-	j.update(seq, func(e *Entry) {
-		e.Verdict = v
-		if told {
-			e.AnsweredAt = at
-		}
-	})
+func (j *journal) ruled(seq uint64, v Verdict) {
+	j.update(seq, func(e *Entry) { e.Verdict = v })
+}
+
+func (j *journal) answered(seq uint64, at time.Time) {
+	j.update(seq, func(e *Entry) { e.AnsweredAt = at })
 }
 
 func (j *journal) delivery(seq uint64, d Delivered) {

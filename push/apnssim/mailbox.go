@@ -45,6 +45,10 @@ func (s *Sim) deliver(p *push, seq uint64) {
 	case p.expiration.After(p.now):
 		v.until = p.expiration
 	}
+	if s.cfg.NetDelay == 0 {
+		v.device.arrive(v)
+		return
+	}
 	s.courier.send(s.cfg.NetDelay, v)
 }
 
@@ -92,12 +96,17 @@ func (d *Device) collect() {
 			d.sim.journal.delivery(v.seq, Lapsed)
 			continue
 		}
+		if d.sim.cfg.NetDelay == 0 {
+			d.hand(v, now)
+			continue
+		}
 		d.sim.courier.send(d.sim.cfg.NetDelay, v)
 	}
 }
 
 // hand gives a parcel to the device's owner. d.mu is held.
 func (d *Device) hand(v *parcel, now time.Time) {
+	d.sim.journal.delivery(v.seq, Handed)
 	d.last++
 	v.Seq, v.DeliveredAt = d.last, now
 	if len(d.history) == feedSize {
@@ -117,7 +126,6 @@ func (d *Device) hand(v *parcel, now time.Time) {
 	}
 	close(d.changed)
 	d.changed = make(chan struct{})
-	d.sim.journal.delivery(v.seq, Handed)
 }
 
 // courier brings parcels to devices after a delay, those with the same due time

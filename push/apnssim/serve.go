@@ -72,7 +72,7 @@ func (s *Sim) conclude(st *stream, p *push, seq uint64, v Verdict, act *Action) 
 		}
 		st.reset(code)
 	case Cut:
-		s.journal.answered(seq, v, false, s.cfg.Now())
+		s.journal.ruled(seq, v)
 		st.cut(p.reply(v))
 	case Blackhole:
 		c.out.mute()
@@ -91,8 +91,9 @@ func (s *Sim) conclude(st *stream, p *push, seq uint64, v Verdict, act *Action) 
 	}
 }
 
-// finish answers and, if the push was accepted, delivers it. A push whose
-// sender gave up meanwhile is delivered all the same, as it is out of his hands.
+// finish delivers a push that was accepted, and answers. A push whose sender
+// gave up meanwhile is delivered all the same, as it is out of his hands. The
+// journal is written first: who has the answer or the push finds it there.
 func (s *Sim) finish(st *stream, p *push, seq uint64, v Verdict) {
 	limit := uint32(0)
 	switch {
@@ -101,13 +102,13 @@ func (s *Sim) finish(st *stream, p *push, seq uint64, v Verdict) {
 	case s.cfg.StrictThrottle:
 		limit = s.cfg.Limits.StreamsBefore
 	}
-	told := st.answer(p.reply(v), limit)
-	s.journal.answered(seq, v, told, s.cfg.Now())
-	s.cfg.Log.Info("push", "environment", string(p.req.env), "conn", st.conn.id, "apns_id", p.apnsID,
-		"token", mask(p.token.hex), "topic", p.topic, "status", v.Status, "reason", v.Reason)
+	s.journal.ruled(seq, v)
 	if v.Status == 200 {
 		s.deliver(p, seq)
 	}
+	st.answer(p.reply(v), limit, func() { s.journal.answered(seq, s.cfg.Now()) })
+	s.cfg.Log.Info("push", "environment", string(p.req.env), "conn", st.conn.id, "apns_id", p.apnsID,
+		"token", mask(p.token.hex), "topic", p.topic, "status", v.Status, "reason", v.Reason)
 }
 
 // reply is the response to a push: the apns-id always, a body with everything

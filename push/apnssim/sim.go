@@ -30,7 +30,8 @@ type Config struct {
 	// Names go into the server certificate, host names or IP addresses. Empty:
 	// localhost, 127.0.0.1, ::1 and Apple's two host names.
 	Names []string
-	// NetDelay is how long a push takes from its 200 to the device. 0: at once.
+	// NetDelay is how long a push takes from its 200 to the device. 0: it is
+	// delivered, stored or dropped before the 200 is written.
 	NetDelay time.Duration
 	// Limits are Apple's unpublished numbers. Zero fields get defaults.
 	Limits Limits

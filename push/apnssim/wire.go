@@ -19,7 +19,7 @@ import (
 const (
 	handshakeTimeout = 10 * time.Second // TLS handshake and HTTP/2 preface together
 	drainGrace       = 5 * time.Second  // after GOAWAY, for streams that still run
-	drainLinger      = time.Second      // after the last stream, so that the peer reads our GOAWAY before a reset can overtake it
+	drainLinger      = time.Second      // after the last stream, for the peer to read our GOAWAY and close
 	headerTableSize  = 4096
 	maxHeaderList    = 8000 // bytes, RFC 9113 s6.5.2 counting
 	initialWindow    = 65535
@@ -34,7 +34,7 @@ type conn struct {
 	env Environment
 	id  uint64
 	raw net.Conn
-	tls *tls.Conn
+	nc  net.Conn // TLS over raw
 	out *outbox
 	log *slog.Logger
 	// team is the team of the first valid provider token; a connection belongs
@@ -66,7 +66,7 @@ func newConn(s *Sim, env Environment, raw net.Conn) *conn {
 		window:  initialWindow,
 		initial: initialWindow,
 	}
-	c.tls = tls.Server(raw, s.authority.serverConfig(func() bool { return s.faults.refuseTLS(env) }))
+	c.nc = tls.Server(raw, s.authority.serverConfig(func() bool { return s.faults.refuseTLS(env) }))
 	return c
 }
 
@@ -85,10 +85,15 @@ func (c *conn) run() {
 		c.log.Info("connection refused", "err", err)
 		return
 	}
+	c.frames()
+}
+
+// frames speaks HTTP/2 once the preface was read.
+func (c *conn) frames() {
 	var writer sync.WaitGroup
 	var broken error // of the writer; read after writer.Wait
 	writer.Go(func() {
-		if broken = c.out.run(c.tls); broken != nil {
+		if broken = c.out.run(c.nc); broken != nil {
 			c.abort() // wakes the read loop
 		}
 	})
@@ -102,13 +107,17 @@ func (c *conn) run() {
 	c.limits.sent(c.sim.cfg.Limits.StreamsBefore)
 	err := c.read()
 	var protocol http2.ConnectionError
-	if errors.As(err, &protocol) {
+	wrong := errors.As(err, &protocol)
+	if wrong {
 		c.out.goAway(c.seen(), http2.ErrCode(protocol), nil)
 	}
 	c.out.close()
 	writer.Wait()
+	if wrong && broken == nil {
+		c.linger()
+	}
 	if broken == nil {
-		broken = c.tls.Close()
+		broken = c.nc.Close()
 	}
 	c.log.Debug("connection ended", "read", err, "write", broken)
 }
@@ -119,14 +128,18 @@ func (c *conn) handshake() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
-	if err := c.tls.HandshakeContext(ctx); err != nil {
+	session, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return errNotH2
+	}
+	if err := session.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	if c.tls.ConnectionState().NegotiatedProtocol != "h2" {
+	if session.ConnectionState().NegotiatedProtocol != "h2" {
 		return errNotH2
 	}
 	preface := make([]byte, len(http2.ClientPreface))
-	if _, err := io.ReadFull(c.tls, preface); err != nil {
+	if _, err := io.ReadFull(c.nc, preface); err != nil {
 		return err
 	}
 	if string(preface) != http2.ClientPreface {
@@ -138,14 +151,14 @@ func (c *conn) handshake() error {
 // read is the read loop. It returns nil when a drained connection ended as
 // planned.
 func (c *conn) read() error {
-	fr := http2.NewFramer(nil, c.tls)
+	fr := http2.NewFramer(nil, c.nc)
 	fr.SetMaxReadFrameSize(maxFrame)
 	fr.ReadMetaHeaders = hpack.NewDecoder(headerTableSize, nil)
 	fr.MaxHeaderListSize = maxHeaderList
 	for {
 		f, err := fr.ReadFrame()
 		if c.out.silent() {
-			_, err := io.Copy(io.Discard, c.tls)
+			_, err := io.Copy(io.Discard, c.nc)
 			return err
 		}
 		if err == nil {
@@ -269,6 +282,15 @@ func (c *conn) goAway(last uint32, code http2.ErrCode, debug []byte) {
 func (c *conn) drained() {
 	if c.last != math.MaxInt32 && len(c.streams) == 0 {
 		c.endBy(drainLinger)
+	}
+}
+
+// linger reads on for a while after the last write. Closing with bytes unread
+// would reset the connection, and the reset could overtake our GOAWAY.
+func (c *conn) linger() {
+	c.endBy(drainLinger)
+	if _, err := io.Copy(io.Discard, c.nc); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.log.Debug("lingering ended", "err", err)
 	}
 }
 

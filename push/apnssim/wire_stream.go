@@ -64,7 +64,6 @@ type stream struct {
 	id       uint32
 	req      request
 	complete bool // END_STREAM was read
-	answered bool // HEADERS was sent
 	window   int64
 	pending  []byte // body not yet sent
 }
@@ -169,15 +168,21 @@ func (c *conn) refuse(id uint32, code http2.ErrCode) {
 }
 
 // answer sends the response and, where it changes the stream limit, the new
-// limit behind it. It reports false when the stream is gone or was answered.
-func (st *stream) answer(r reply, limit uint32) bool {
+// limit before it: a client that has its answer knows the limit, and need not
+// dial again for its next push. note is called first. Nothing happens when the
+// stream is gone.
+func (st *stream) answer(r reply, limit uint32, note func()) {
 	c := st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.streams[st.id] != st || st.answered {
-		return false
+	if c.streams[st.id] != st {
+		return
 	}
-	st.answered = true
+	note()
+	if limit != 0 && limit != c.limits.announced() {
+		c.limits.sent(limit)
+		c.out.settings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: limit})
+	}
 	st.pending = r.body
 	c.out.headers(st.id, r.fields(), len(r.body) == 0)
 	if len(r.body) == 0 {
@@ -185,11 +190,6 @@ func (st *stream) answer(r reply, limit uint32) bool {
 	} else {
 		c.flush(st)
 	}
-	if limit != 0 && limit != c.limits.announced() {
-		c.limits.sent(limit)
-		c.out.settings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: limit})
-	}
-	return true
 }
 
 // cut sends half of the response's first frame and closes the connection.

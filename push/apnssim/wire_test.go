@@ -160,11 +160,11 @@ func TestStreamLimitRisesWithTheFirstSuccess(t *testing.T) {
 		t.Fatalf("a refused push raised the limit: %v", f)
 	}
 	must(t, p.WriteData(5, true, []byte(`{}`)))
+	if got := p.settings()[http2.SettingMaxConcurrentStreams]; got != 1000 {
+		t.Fatalf("limit with the first 200: %d", got)
+	}
 	if got := p.status(5); got != "200" {
 		t.Fatalf("good push: %s", got)
-	}
-	if got := p.settings()[http2.SettingMaxConcurrentStreams]; got != 1000 {
-		t.Fatalf("limit after the first 200: %d", got)
 	}
 	for id := uint32(9); id < 9+2*100; id += 2 {
 		p.open(id, false)
@@ -182,17 +182,17 @@ func TestStrictThrottle(t *testing.T) {
 	b := newBench(t, apnssim.Config{StrictThrottle: true})
 	p, _ := newPeer(t, b)
 	p.push(1)
-	p.status(1)
 	if got := p.settings()[http2.SettingMaxConcurrentStreams]; got != 1000 {
-		t.Fatalf("after a success: %d", got)
+		t.Fatalf("with a success: %d", got)
 	}
+	p.status(1)
 	p.open(3, true) // no payload
-	if got := p.status(3); got != "400" {
-		t.Fatalf("bad push: %s", got)
-	}
 	// Until we acknowledge, the old limit holds.
 	if f := await[*http2.SettingsFrame](p); f.NumSettings() != 1 || f.Setting(0).Val != 1 {
-		t.Fatalf("after a refusal: %v", f)
+		t.Fatalf("with a refusal: %v", f)
+	}
+	if got := p.status(3); got != "400" {
+		t.Fatalf("bad push: %s", got)
 	}
 	p.open(5, false)
 	p.open(7, false)
