@@ -53,16 +53,16 @@ func TestSprayedPackets(t *testing.T) {
 			b.Close()
 			x.spray(2)
 			if n := app.hears("trunk"); n < 149 {
-				t.Fatalf("call %d: the phone heard %d of 150", call, n)
+				w.Fatalf("call %d: the phone heard %d of 150", call, n)
 			}
 			if n := trunk.hears("phone"); n < 149 {
-				t.Fatalf("call %d: the trunk heard %d of 150", call, n)
+				w.Fatalf("call %d: the trunk heard %d of 150", call, n)
 			}
 			if n := len(x.heard()); n != 0 {
-				t.Fatalf("call %d: the stranger received %d packets", call, n)
+				w.Fatalf("call %d: the stranger received %d packets", call, n)
 			}
 			if s := a.Stats()[0]; s.Rejected[media.NoRemote] == 0 || s.Rejected[media.WrongSource] < 150 {
-				t.Fatalf("call %d: the stranger was not even refused: %v", call, s.Rejected)
+				w.Fatalf("call %d: the stranger was not even refused: %v", call, s.Rejected)
 			}
 		}
 	})
@@ -86,35 +86,35 @@ func TestOldCallNeverReachesTheNext(t *testing.T) {
 		port := a.Ports()[0]
 		old.talk(port, "old", 100)
 		if n := other.hears("old"); n != 100 {
-			t.Fatalf("heard %d", n)
+			w.Fatalf("heard %d", n)
 		}
 		a.Close()
 		b.Close()
 		for since := time.Duration(0); since < 2*time.Second; since += frame {
 			if _, err := w.relay.NewSide(media.IPv4, 1); !errors.Is(err, media.ErrNoPorts) {
-				t.Fatalf("after %s: %v", since, err)
+				w.Fatalf("after %s: %v", since, err)
 			}
 			old.talk(port, "old", 1)
 		}
-		a, b = call(next)
+		a, _ = call(next)
 		if a.Ports()[0] != port {
-			t.Fatalf("the pair used first is taken first: %d, want %d", a.Ports()[0], port)
+			w.Fatalf("the pair used first is taken first: %d, want %d", a.Ports()[0], port)
 		}
 		for range 100 {
 			old.talk(port, "old", 1)
 		}
 		if n := len(other.heard()); n != 0 {
-			t.Fatalf("%d packets of the old call reached the new one", n)
+			w.Fatalf("%d packets of the old call reached the new one", n)
 		}
 		for range 100 {
 			old.say(port, "old")
 			next.talk(port, "next", 1)
 		}
 		if n := other.hears("next"); n != 100 {
-			t.Fatalf("heard %d of the new call", n)
+			w.Fatalf("heard %d of the new call", n)
 		}
 		if s := a.Stats()[0]; s.Rejected[media.PastSender] < 100 {
-			t.Errorf("%v", s.Rejected)
+			w.Errorf("%v", s.Rejected)
 		}
 	})
 }
@@ -126,12 +126,12 @@ func TestPortsRunOutAndComeBack(t *testing.T) {
 		for i := range 4 { // 10002 to 10009
 			open = append(open, w.side(1))
 			if n := w.relay.PortsInUse(); n != 2*(i+1) {
-				t.Fatalf("%d ports in use", n)
+				w.Fatalf("%d ports in use", n)
 			}
 		}
 		for range 100 {
 			if _, err := w.relay.NewSide(media.IPv4, 1); !errors.Is(err, media.ErrNoPorts) {
-				t.Fatal(err)
+				w.Fatal(err)
 			}
 		}
 		open[0].Close()
@@ -139,32 +139,32 @@ func TestPortsRunOutAndComeBack(t *testing.T) {
 		open[1].Close()
 		time.Sleep(2 * time.Second)
 		if _, err := w.relay.NewSide(media.IPv4, 3); !errors.Is(err, media.ErrNoPorts) {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		if n := w.relay.PortsInUse(); n != 4 {
-			t.Fatalf("a side that failed keeps %d ports", n-4)
+			w.Fatalf("a side that failed keeps %d ports", n-4)
 		}
 		time.Sleep(2 * time.Second)
 		if err := open[2].Grow(4); !errors.Is(err, media.ErrNoPorts) {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		if n, ports := w.relay.PortsInUse(), open[2].Ports(); n != 4 || len(ports) != 1 {
-			t.Fatalf("growing failed but %d ports are in use, the side has %v", n, ports)
+			w.Fatalf("growing failed but %d ports are in use, the side has %v", n, ports)
 		}
 		time.Sleep(2 * time.Second)
 		if err := open[2].Grow(3); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		if n := w.relay.PortsInUse(); n != 8 {
-			t.Fatalf("%d ports in use", n)
+			w.Fatalf("%d ports in use", n)
 		}
 		if err := open[2].Grow(2); err != nil || len(open[2].Ports()) != 3 {
-			t.Fatalf("%v, %v", err, open[2].Ports())
+			w.Fatalf("%v, %v", err, open[2].Ports())
 		}
 		seen := map[uint16]bool{}
 		for _, p := range append(open[2].Ports(), open[3].Ports()...) {
 			if p%2 != 0 || p < 10002 || p > 10008 || seen[p] {
-				t.Errorf("port %d", p)
+				w.Errorf("port %d", p)
 			}
 			seen[p] = true
 		}
@@ -177,25 +177,25 @@ func TestOccupiedPorts(t *testing.T) {
 	inWorld(t, func(c *media.Config) { c.PortStart, c.PortEnd = 10000, 10005 }, func(w *world) {
 		taken, err := w.net.ListenPacket(netip.AddrPortFrom(server, 10001))
 		if err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		a, b := w.side(1), w.side(1)
 		if a.Ports()[0] == 10000 || b.Ports()[0] == 10000 {
-			t.Fatal("an occupied pair was given")
+			w.Fatal("an occupied pair was given")
 		}
 		if _, err := w.relay.NewSide(media.IPv4, 1); !errors.Is(err, media.ErrNoPorts) {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		free, err := w.net.ListenPacket(netip.AddrPortFrom(server, 10000))
 		if err != nil {
-			t.Fatalf("the RTP half stayed open: %v", err)
+			w.Fatalf("the RTP half stayed open: %v", err)
 		}
 		if err := errors.Join(free.Close(), taken.Close()); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
 		if c := w.side(1); c.Ports()[0] != 10000 {
-			t.Fatal("the pair did not come back")
+			w.Fatal("the pair did not come back")
 		}
 	})
 }
@@ -209,14 +209,14 @@ func TestLeastRecentlyUsedFirst(t *testing.T) {
 			s := w.side(1)
 			port := s.Ports()[0]
 			if since, used := last[port]; used && time.Since(since) < 49*time.Second {
-				t.Fatalf("port %d again after %s", port, time.Since(since))
+				w.Fatalf("port %d again after %s", port, time.Since(since))
 			}
 			s.Close()
 			last[port] = time.Now()
 			time.Sleep(time.Second)
 		}
 		if len(last) != 50 {
-			t.Errorf("%d pairs were used, want all 50", len(last))
+			w.Errorf("%d pairs were used, want all 50", len(last))
 		}
 	})
 }
@@ -228,7 +228,7 @@ func TestSystemChosenPortsRest(t *testing.T) {
 			a, b := w.side(2), w.side(1)
 			for _, p := range append(a.Ports(), b.Ports()...) {
 				if since, used := last[p]; p%2 != 0 || used && time.Since(since) < 30*time.Second {
-					t.Fatalf("port %d, used %s ago", p, time.Since(since))
+					w.Fatalf("port %d, used %s ago", p, time.Since(since))
 				}
 				last[p] = time.Now()
 			}
@@ -253,21 +253,21 @@ func TestLatePhoneBehindNAT(t *testing.T) {
 		b.Answered()
 		trunk.talk(a.Ports()[0], "early", 400)
 		if n := len(app.heard()); n != 0 {
-			t.Fatalf("%d packets went to a private address", n)
+			w.Fatalf("%d packets went to a private address", n)
 		}
 		if s := a.Stats()[0]; s.Rejected[media.NoDestination] != 400 || s.RTP.Packets != 400 {
-			t.Fatalf("%+v", s)
+			w.Fatalf("%+v", s)
 		}
 		app.say(b.Ports()[0], "hello")
 		trunk.talk(a.Ports()[0], "late", 100)
 		if n := app.hears("late"); n != 100 {
-			t.Fatalf("the phone heard %d", n)
+			w.Fatalf("the phone heard %d", n)
 		}
 		if n := trunk.hears("hello"); n != 1 {
-			t.Fatalf("the trunk heard %d", n)
+			w.Fatalf("the trunk heard %d", n)
 		}
 		if at := b.Stats()[0].Source.Addr(); at != router {
-			t.Errorf("latched to %s", at)
+			w.Errorf("latched to %s", at)
 		}
 	})
 }
@@ -298,7 +298,7 @@ func TestHoldOutlivesTheNATBinding(t *testing.T) {
 		app.talk(b.Ports()[0], "after", 200)
 		after := b.Stats()[0].Source
 		if n := trunk.hears("after"); n != 200 || before == after {
-			t.Fatalf("heard %d; latched to %s, then %s", n, before, after)
+			w.Fatalf("heard %d; latched to %s, then %s", n, before, after)
 		}
 	})
 }
@@ -318,17 +318,17 @@ func TestPhoneMoves(t *testing.T) {
 		here.talk(b.Ports()[0], "here", 200)
 		there.talk(b.Ports()[0], "there", 10)
 		if n := trunk.hears("here"); n != 200 {
-			t.Fatalf("heard %d", n)
+			w.Fatalf("heard %d", n)
 		}
 		b.SetRemote(0, media.Remote{RTP: there.addr(), Signalling: there.addr().Addr()})
 		trunk.say(a.Ports()[0], "moved")
 		here.talk(b.Ports()[0], "here", 10)
 		there.talk(b.Ports()[0], "there", 200)
 		if n := trunk.hears("there"); n != 200 {
-			t.Fatalf("heard %d", n)
+			w.Fatalf("heard %d", n)
 		}
 		if n, m := len(here.heard()), there.hears("moved"); n != 0 || m != 1 {
-			t.Fatalf("old place heard %d, new place %d", n, m)
+			w.Fatalf("old place heard %d, new place %d", n, m)
 		}
 	})
 }
@@ -340,10 +340,10 @@ func TestRelayClose(t *testing.T) {
 		w.relay.Close()
 		w.relay.Close()
 		if _, err := w.relay.NewSide(media.IPv4, 1); !errors.Is(err, media.ErrClosed) {
-			t.Errorf("new side: %v", err)
+			w.Errorf("new side: %v", err)
 		}
 		if err := s.Grow(3); !errors.Is(err, media.ErrClosed) {
-			t.Errorf("grow: %v", err)
+			w.Errorf("grow: %v", err)
 		}
 		synctest.Wait()
 	})

@@ -117,6 +117,7 @@ func TestManyCallsAndClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	var calls sync.WaitGroup
+	made := make(chan struct{}, 160)
 	for range 8 {
 		calls.Go(func() {
 			for range 20 {
@@ -132,20 +133,20 @@ func TestManyCallsAndClose(t *testing.T) {
 					a.Close()
 					return
 				}
+				made <- struct{}{}
 				media.Join(a, b)
 				a.Watch(func(media.Event) {})
 				a.Answered()
 				r.PortsInUse()
-				go1(b.Close, a.Close)
+				together(b.Close, a.Close)
 				a.Stats()
 			}
 		})
 	}
 	calls.Go(func() {
-		for r.PortsInUse() == 0 {
-			time.Sleep(time.Millisecond)
+		for range 40 {
+			<-made
 		}
-		time.Sleep(20 * time.Millisecond)
 		r.Close()
 	})
 	calls.Wait()
@@ -154,8 +155,8 @@ func TestManyCallsAndClose(t *testing.T) {
 	}
 }
 
-// go1 runs both at once and waits.
-func go1(f, g func()) {
+// together runs both at once and waits.
+func together(f, g func()) {
 	var both sync.WaitGroup
 	both.Go(f)
 	both.Go(g)

@@ -73,10 +73,12 @@ type Side struct {
 
 func newSide(r *Relay, pool *ports) *Side {
 	s := &Side{relay: r, pool: pool, changed: make(chan struct{}, 1), done: make(chan struct{})}
+	s.guard.Go(s.watchdog) // Close waits; before enter, which lets Relay.Close find the side
 	if !r.enter(s) {
+		s.mu.Lock()
 		s.closed = true
+		s.mu.Unlock()
 	}
-	s.guard.Go(s.watchdog) // Close waits
 	return s
 }
 

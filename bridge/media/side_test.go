@@ -44,29 +44,29 @@ func TestForwardAndStats(t *testing.T) {
 		}
 		c.trunk.report(c.aPort)
 		if n := c.app.hears("trunk"); n != 101 { // and the report
-			t.Errorf("the phone heard %d", n)
+			w.Errorf("the phone heard %d", n)
 		}
 		all := c.trunk.heard()
 		if len(all) != 100 {
-			t.Errorf("the trunk heard %d", len(all))
+			w.Errorf("the trunk heard %d", len(all))
 		}
 		for _, g := range all {
 			if g.from != netip.AddrPortFrom(server, c.aPort) {
-				t.Fatalf("heard from %s, want the port that the trunk was told", g.from)
+				w.Fatalf("heard from %s, want the port that the trunk was told", g.from)
 			}
 		}
 		s := c.a.Stats()[0]
 		if s.RTP.Packets != 100 || s.RTP.Octets != 100*17 || s.RTCP.Packets != 1 || s.Lost != 3 || s.SSRC != c.trunk.ssrc ||
 			s.Sent.Packets != 100 || s.PayloadType != 0 || s.Source != c.trunk.addr() {
-			t.Errorf("stats %+v", s)
+			w.Errorf("stats %+v", s)
 		}
 		if !s.First.Equal(start) || !s.Last.Equal(start.Add(99*frame)) || !s.Alive.Equal(start.Add(100*frame)) {
-			t.Errorf("first %s, last %s, alive %s", s.First.Sub(start), s.Last.Sub(start), s.Alive.Sub(start))
+			w.Errorf("first %s, last %s, alive %s", s.First.Sub(start), s.Last.Sub(start), s.Alive.Sub(start))
 		}
 		before := c.a.Stats()
 		c.a.Close()
 		if after := c.a.Stats(); !slices.Equal(before, after) {
-			t.Errorf("closing changed %+v to %+v", before, after)
+			w.Errorf("closing changed %+v to %+v", before, after)
 		}
 	})
 }
@@ -78,10 +78,10 @@ func TestJoinAndPart(t *testing.T) {
 		d := w.side(1)
 		d.SetRemote(0, media.Remote{RTP: other.addr()})
 		check := func(what string, first, second int) {
-			t.Helper()
+			w.Helper()
 			c.app.talk(c.bPort, "phone", 10)
 			if n, m := c.trunk.hears("phone"), other.hears("phone"); n != first || m != second {
-				t.Fatalf("%s: the first heard %d, the second %d", what, n, m)
+				w.Fatalf("%s: the first heard %d, the second %d", what, n, m)
 			}
 		}
 		check("joined", 10, 0)
@@ -95,7 +95,7 @@ func TestJoinAndPart(t *testing.T) {
 		c.trunk.say(c.aPort, "trunk")
 		other.say(d.Ports()[0], "other")
 		if n := c.app.hears("trunk"); n != 1 {
-			t.Fatalf("the phone heard %d", n)
+			w.Fatalf("the phone heard %d", n)
 		}
 		c.a.Close()
 		check("the partner is closed", 0, 0)
@@ -103,7 +103,7 @@ func TestJoinAndPart(t *testing.T) {
 		media.Join(c.b, c.b)
 		check("a closed side carries nothing", 0, 0)
 		if n := c.b.Stats()[0].Rejected[media.NoDestination]; n != 30 {
-			t.Errorf("%d packets without destination", n)
+			w.Errorf("%d packets without destination", n)
 		}
 	})
 }
@@ -117,24 +117,24 @@ func TestGrowWhileJoined(t *testing.T) {
 		trunk, app := w.far(pbx, 12100), w.far(router, 4100)
 		for _, s := range []*media.Side{c.a, c.b} {
 			if err := s.Grow(2); err != nil {
-				t.Fatal(err)
+				w.Fatal(err)
 			}
 		}
 		c.a.SetRemote(1, media.Remote{RTP: trunk.addr()})
 		c.b.SetRemote(1, media.Remote{RTP: netip.AddrPortFrom(router, 4300)}) // it sends from another port
 		if a := c.a.Ports(); len(a) != 2 || a[0] != c.aPort || a[1] == a[0] {
-			t.Fatalf("ports %v", a)
+			w.Fatalf("ports %v", a)
 		}
 		app.talk(c.b.Ports()[1], "video", 10)
 		c.app.talk(c.bPort, "audio", 10)
 		if n, m := trunk.hears("video"), c.trunk.hears("audio"); n != 10 || m != 10 {
-			t.Fatalf("heard %d, %d", n, m)
+			w.Fatalf("heard %d, %d", n, m)
 		}
 		time.Sleep(2 * time.Second) // the new line is answered as well: strict by now
 		moved := w.far(router, 4200)
 		moved.talk(c.b.Ports()[1], "moved", 10)
 		if n := len(trunk.heard()); n != 0 {
-			t.Fatalf("the latch of an added line stayed open: %d", n)
+			w.Fatalf("the latch of an added line stayed open: %d", n)
 		}
 		c.a.SetRemote(7, media.Remote{}) // logged, no more
 		c.a.SetRemote(-1, media.Remote{})
@@ -145,7 +145,7 @@ func TestFamilies(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		six, err := w.relay.NewSide(media.IPv6, 1)
 		if err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		four := w.side(1)
 		trunk := w.far(pbx, 12000)
@@ -155,15 +155,15 @@ func TestFamilies(t *testing.T) {
 		media.Join(four, six)
 		trunk.talk(four.Ports()[0], "four", 10)
 		if n := app.hears("four"); n != 10 {
-			t.Fatalf("heard %d over IPv6", n)
+			w.Fatalf("heard %d over IPv6", n)
 		}
 	})
 	inWorld(t, func(c *media.Config) { c.Bind = []netip.Addr{server} }, func(w *world) {
 		if _, err := w.relay.NewSide(media.IPv6, 1); !errors.Is(err, media.ErrNoFamily) {
-			t.Errorf("%v", err)
+			w.Errorf("%v", err)
 		}
 		if _, err := w.relay.NewSide(media.Family(0), 1); !errors.Is(err, media.ErrNoFamily) {
-			t.Errorf("%v", err)
+			w.Errorf("%v", err)
 		}
 	})
 }
@@ -181,7 +181,7 @@ func TestDatagramsPassUnchecked(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if n := c.app.hears("fax"); n != 10 {
-			t.Fatalf("heard %d", n)
+			w.Fatalf("heard %d", n)
 		}
 	})
 }
@@ -190,7 +190,7 @@ func TestFirstPacketEvent(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		c := w.call()
 		if err := c.a.Grow(2); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		events := make(chan media.Event, 10)
 		c.trunk.say(c.aPort, "early")
@@ -198,7 +198,7 @@ func TestFirstPacketEvent(t *testing.T) {
 		time.Sleep(time.Second)
 		c.a.Watch(func(e media.Event) { events <- e }) // later than the packet
 		if e := <-events; e.Kind != media.FirstPacket || e.Stream != 0 || !e.At.Equal(at) {
-			t.Fatalf("%+v", e)
+			w.Fatalf("%+v", e)
 		}
 		video := w.far(pbx, 12100)
 		c.a.SetRemote(1, media.Remote{RTP: video.addr()})
@@ -206,11 +206,11 @@ func TestFirstPacketEvent(t *testing.T) {
 		video.report(c.a.Ports()[1])
 		synctest.Wait()
 		if len(events) != 0 {
-			t.Fatalf("%+v", <-events)
+			w.Fatalf("%+v", <-events)
 		}
 		video.say(c.a.Ports()[1], "video")
 		if e := <-events; e.Kind != media.FirstPacket || e.Stream != 1 {
-			t.Fatalf("%+v", e)
+			w.Fatalf("%+v", e)
 		}
 	})
 }
@@ -300,21 +300,21 @@ func TestSilence(t *testing.T) {
 				from := time.Now()
 				synctest.Wait()
 				if len(silent) > 0 {
-					t.Fatal("silent too early")
+					w.Fatal("silent too early")
 				}
 				select {
 				case e := <-silent:
 					if time.Since(from) != tt.want || tt.want == 0 || !e.At.Equal(time.Now()) || e.Stream != -1 {
-						t.Errorf("silent after %s: %+v", time.Since(from), e)
+						w.Errorf("silent after %s: %+v", time.Since(from), e)
 					}
 				case <-time.After(2 * time.Hour):
 					if tt.want != 0 {
-						t.Error("never silent")
+						w.Error("never silent")
 					}
 				}
 				time.Sleep(2 * time.Hour)
 				if len(silent) != 0 {
-					t.Errorf("reported again: %+v", <-silent)
+					w.Errorf("reported again: %+v", <-silent)
 				}
 			})
 		})
@@ -338,7 +338,7 @@ func TestSilenceAgain(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if len(at) != 2 || !at[1].Equal(again.Add(time.Minute)) {
-			t.Errorf("%v", at)
+			w.Errorf("%v", at)
 		}
 	})
 }
@@ -348,7 +348,7 @@ func TestTimeoutsOff(t *testing.T) {
 		c := w.call()
 		c.b.Watch(func(e media.Event) {
 			if e.Kind == media.Silent {
-				t.Errorf("%+v", e)
+				w.Errorf("%+v", e)
 			}
 		})
 		c.b.Answered()
@@ -379,7 +379,7 @@ func TestMetrics(t *testing.T) {
 	}
 	inWorld(t, func(c *media.Config) { c.Registerer = registry }, func(w *world) {
 		if _, err := media.New(media.Config{Network: w.net, Bind: []netip.Addr{server}, Registerer: registry}); err == nil {
-			t.Error("two relays share a registry")
+			w.Error("two relays share a registry")
 		}
 		c := w.call()
 		c.trunk.talk(c.aPort, "trunk", 10)
@@ -390,11 +390,11 @@ func TestMetrics(t *testing.T) {
 			"wakebridge_media_ports_in_use": 4, "wakebridge_media_sides": 2, "wakebridge_media_ports_exhausted_total": 0,
 		}
 		check := func() {
-			t.Helper()
-			have := read(t)
+			w.Helper()
+			have := read(w.T)
 			for name, v := range want {
 				if got, ok := have[name]; !ok || got != v {
-					t.Errorf("%s = %v, want %v", name, got, v)
+					w.Errorf("%s = %v, want %v", name, got, v)
 				}
 			}
 		}

@@ -12,9 +12,9 @@ import (
 const (
 	// SampleRate is samples per second, of every signal in this package.
 	SampleRate = 8000
-	// FrameTime is the sound in one RTP packet (RFC 3551 s4.2), FrameSamples
-	// the samples of it.
-	FrameTime    = 20 * time.Millisecond
+	// FrameTime is the sound in one RTP packet (RFC 3551 s4.2).
+	FrameTime = 20 * time.Millisecond
+	// FrameSamples are the samples in one RTP packet.
 	FrameSamples = SampleRate / 50
 )
 

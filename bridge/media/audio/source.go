@@ -1,6 +1,7 @@
 package audio
 
 import (
+	"errors"
 	"io"
 	"math"
 )
@@ -89,7 +90,7 @@ func (s *sequence) Read(samples []int16) (int, error) {
 	for n < len(samples) && len(s.rest) > 0 {
 		m, err := s.rest[0].Read(samples[n:])
 		n += m
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			s.rest = s.rest[1:]
 		} else if err != nil {
 			return n, err
@@ -109,7 +110,7 @@ func Take(s Source, n int) ([]int16, error) {
 	for at < n {
 		m, err := s.Read(samples[at:])
 		at += m
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

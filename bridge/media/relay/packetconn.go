@@ -53,8 +53,7 @@ func (s socket) read(b []byte) (int, netip.AddrPort, error) {
 	}
 	at, err := netip.ParseAddrPort(from.String())
 	if err != nil {
-		// A source that cannot be named is a stranger; the packet is refused.
-		return n, netip.AddrPort{}, nil
+		at = netip.AddrPort{} // a source that cannot be named is a stranger: its packet is refused
 	}
 	return n, at, nil
 }

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"bytes"
+	"encoding/json"
 	"math"
 	"net/netip"
 	"testing"
@@ -295,6 +297,25 @@ func TestPayloadTypeOfMostPackets(t *testing.T) {
 	}
 	if s := f.snapshot(); s.PayloadType != 8 {
 		t.Errorf("payload type %d", s.PayloadType)
+	}
+}
+
+func TestStatsJSON(t *testing.T) {
+	f := newFeed(t, Remote{RTP: trunk})
+	f.rtp(1, 160)
+	f.from = attacker
+	f.rtp(2, 320)
+	want := f.snapshot()
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b, []byte(`"rejected":{"wrong_source":1}`)) || !bytes.Contains(b, []byte(`"source":"192.0.2.10:12000"`)) {
+		t.Errorf("%s", b)
+	}
+	var got Stats
+	if err := json.Unmarshal(b, &got); err != nil || got != want {
+		t.Errorf("%v: %+v, want %+v", err, got, want)
 	}
 }
 

@@ -42,9 +42,11 @@ func (e *Sockets) Open(pair Pair, o Options) (Stream, error) {
 		e.mu.Unlock()
 		return nil, errors.Join(ErrClosed, pair.RTP.Close(), pair.RTCP.Close())
 	}
+	defer e.mu.Unlock()
 	e.open[s] = struct{}{}
-	e.mu.Unlock()
-	s.readers.Go(func() { s.read(rtpChannel) }) // Close waits
+	// Stream.Close waits. Started under the lock, so that no Close that finds
+	// the stream waits before there is somebody to wait for.
+	s.readers.Go(func() { s.read(rtpChannel) })
 	s.readers.Go(func() { s.read(rtcpChannel) })
 	return s, nil
 }

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -60,6 +62,31 @@ func Reasons() []Reason {
 // happen to packets that were accepted: those are counted as received as well.
 type Rejections [reasonCount]uint64
 
+// MarshalJSON is an object of the reasons that occurred: {"wrong_source":5}.
+func (r Rejections) MarshalJSON() ([]byte, error) {
+	some := make(map[string]uint64)
+	for i, n := range r {
+		if n > 0 {
+			some[Reason(i).String()] = n
+		}
+	}
+	return json.Marshal(some)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote; unknown reasons, of another
+// version, are left out.
+func (r *Rejections) UnmarshalJSON(b []byte) error {
+	var some map[string]uint64
+	if err := json.Unmarshal(b, &some); err != nil {
+		return fmt.Errorf("media rejections: %w", err)
+	}
+	*r = Rejections{}
+	for i := range r {
+		r[i] = some[Reason(i).String()]
+	}
+	return nil
+}
+
 // Total is the number of packets that were not relayed.
 func (r Rejections) Total() uint64 {
 	var n uint64
@@ -71,7 +98,8 @@ func (r Rejections) Total() uint64 {
 
 // Count is packets and the octets of their UDP payload, headers included.
 type Count struct {
-	Packets, Octets uint64
+	Packets uint64 `json:"packets"`
+	Octets  uint64 `json:"octets"`
 }
 
 func (c *Count) add(octets int) {
@@ -83,27 +111,30 @@ func (c *Count) add(octets int) {
 type Stats struct {
 	// RTP counts accepted RTP packets, or datagrams where the m= line is not
 	// RTP; RTCP the accepted RTCP packets (compound ones once).
-	RTP, RTCP Count
+	RTP  Count `json:"rtp"`
+	RTCP Count `json:"rtcp"`
 	// Sent counts what went to the far end: RTP (or datagrams) and RTCP.
-	Sent, SentRTCP Count
+	Sent     Count `json:"sent"`
+	SentRTCP Count `json:"sent_rtcp"`
 	// Lost is the number of packets missing in the sequence numbers (RFC 3550
 	// appendix A.3), over all SSRCs; late duplicates do not make it negative.
-	Lost uint64
+	Lost uint64 `json:"lost"`
 	// Rejected counts what was not relayed, by Reason.
-	Rejected Rejections
+	Rejected Rejections `json:"rejected"`
 	// First and Last are when the first and the last accepted RTP packet or
 	// datagram came; zero if none did.
-	First, Last time.Time
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
 	// Alive is when anything acceptable came last, RTCP included: a muted phone
 	// that sends no RTP may still send reports.
-	Alive time.Time
+	Alive time.Time `json:"alive,omitzero"`
 	// SSRC is the newest sender's, PayloadType the one that most packets had.
-	SSRC        uint32
-	PayloadType uint8
+	SSRC        uint32 `json:"ssrc"`
+	PayloadType uint8  `json:"payload_type"`
 	// Jitter is the newest interarrival jitter estimate (RFC 3550 s6.4.1) among
 	// packets of one payload type and rising timestamps; 0 where the clock is
 	// unknown.
-	Jitter time.Duration
+	Jitter time.Duration `json:"jitter_ns"`
 	// Source is where RTP really comes from, zero before the first packet.
-	Source netip.AddrPort
+	Source netip.AddrPort `json:"source,omitzero"`
 }
