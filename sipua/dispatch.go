@@ -99,7 +99,7 @@ func (ep *Endpoint) begin(f *Flow, req *sip.Request, key string) {
 	tag := ToTag(req)
 	var owner Dialog
 	if tag != "" && req.Method != sip.REGISTER {
-		if owner = ep.dialog(req.CallID().Value(), tag); owner == nil {
+		if owner = ep.dialog(req.CallID().Value(), tag); owner == nil || !owner.Knows(f) {
 			ep.refuse(f, req, Reject(481, ""))
 			return
 		}
@@ -137,7 +137,7 @@ func (ep *Endpoint) ack(f *Flow, req *sip.Request) {
 	if tx := ep.txs.server(serverKey(req, sip.INVITE)); tx != nil && tx.acked(req) {
 		return
 	}
-	if d := ep.dialog(req.CallID().Value(), ToTag(req)); d != nil {
+	if d := ep.dialog(req.CallID().Value(), ToTag(req)); d != nil && d.Knows(f) {
 		d.Ack(req, f)
 	}
 }

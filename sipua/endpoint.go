@@ -31,8 +31,12 @@ type Handler interface {
 // Dialog is the owner of the requests inside one dialog (RFC 3261 s12). Its
 // methods are called in read loops, in the order of arrival, and must only post.
 type Dialog interface {
-	// Request gets a request with the dialog's Call-ID and local tag. The dialog
-	// checks remote tag, CSeq and the flow it came on.
+	// Knows says that requests of the dialog may come on f. Others are refused with
+	// 481 before anything is made for them: whoever learnt the tags is still a
+	// stranger. It must not wait.
+	Knows(f *Flow) bool
+	// Request gets a request with the dialog's Call-ID and local tag, on a flow that
+	// it knows. The dialog checks remote tag and CSeq.
 	Request(tx *ServerTx)
 	// Ack gets an ACK that belongs to a 2xx.
 	Ack(req *sip.Request, f *Flow)

@@ -18,13 +18,11 @@ type inbox struct {
 	byes    atomic.Bool // a BYE was let in over the limit
 }
 
-// Request implements sipua.Dialog. Only the leg's own peer gets through: a stranger
-// who knows the tags is told that there is no such dialog.
+// Knows implements sipua.Dialog: only the leg's own peer gets through.
+func (in *inbox) Knows(f *sipua.Flow) bool { return in.flow.Load().SameParty(f) }
+
+// Request implements sipua.Dialog.
 func (in *inbox) Request(tx *sipua.ServerTx) {
-	if !in.flow.Load().SameParty(tx.Flow()) {
-		tx.Reject(sipua.Reject(481, ""))
-		return
-	}
 	counted := in.enter()
 	// One BYE always fits: nobody keeps a call up by sending much.
 	if !counted && (tx.Request.Method != sip.BYE || in.byes.Swap(true)) {
@@ -40,8 +38,8 @@ func (in *inbox) Request(tx *sipua.ServerTx) {
 }
 
 // Ack implements sipua.Dialog.
-func (in *inbox) Ack(req *sip.Request, f *sipua.Flow) {
-	if !in.flow.Load().SameParty(f) || !in.enter() {
+func (in *inbox) Ack(req *sip.Request, _ *sipua.Flow) {
+	if !in.enter() {
 		return // the 2xx is repeated, and its ACK comes again
 	}
 	in.leg.box.put(func() {

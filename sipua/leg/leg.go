@@ -110,9 +110,14 @@ func (l *Leg) moveTo(f *sipua.Flow) {
 	}
 	l.d.flow = f
 	l.inbox.flow.Store(f)
-	l.forget = f.OnClose(func(err error) {
+	release := f.Hold()
+	forget := f.OnClose(func(err error) {
 		l.box.put(func() { l.flowGone(f, err) })
 	})
+	l.forget = func() {
+		forget()
+		release()
+	}
 }
 
 func (l *Leg) flowGone(f *sipua.Flow, err error) {
