@@ -115,6 +115,15 @@ func TestPayloadCutsALongName(t *testing.T) {
 	}
 }
 
+func TestPayloadKeepsAsMuchOfANameAsAScreenCanUse(t *testing.T) {
+	t.Parallel()
+	n := aCall(Alert)
+	n.Name = strings.Repeat("x", maxName) + "yz"
+	if got := decode(t, n).Name; got != n.Name[:maxName] {
+		t.Errorf("%d bytes became %q", len(n.Name), got)
+	}
+}
+
 func TestPayloadDropsWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	n := aCall(VoIP)

@@ -37,6 +37,10 @@ func TestEnvironmentIsLearned(t *testing.T) {
 		if r.Environment != push.Sandbox || r.Tries != 2 {
 			t.Errorf("first push: %+v", r)
 		}
+		time.Sleep(time.Second)
+		if got := w.Stats().Open; got != 4 {
+			t.Errorf("%d warm connections after the sandbox came into use", got)
+		}
 		r = w.sendTo(token, r.Environment)
 		accepted(t, r)
 		if r.Environment != push.Sandbox || r.Tries != 1 {

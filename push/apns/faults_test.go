@@ -208,6 +208,42 @@ func TestSilenceEndsAtTheDeadlineWithOneHedge(t *testing.T) {
 	})
 }
 
+// TestOneHedgeForAllTries: the phone may get a push twice, never four times.
+func TestOneHedgeForAllTries(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.fault(apnssim.Match{}, apnssim.Action{Fault: apnssim.Blackhole})
+		r := w.push() // each connection dies with its request
+		if r.Outcome != push.NoAnswer || !r.Hedged {
+			t.Errorf("%+v", r)
+		}
+		if got := w.Requests(apnssim.Filter{APNsID: pushID}); len(got) != 4 || r.Tries != 4 {
+			t.Errorf("%d requests of three tries and a hedge, %+v", len(got), r)
+		}
+	})
+}
+
+// TestFullLineShedsToTheOther: Apple may allow a connection one stream only.
+func TestFullLineShedsToTheOther(t *testing.T) {
+	inWorld(t, func(c *apnssim.Config, _ *apns.Config) { c.Limits.StreamsAfter = 1 }, func(t *testing.T, w *world) {
+		w.fault(apnssim.Match{}, apnssim.Action{Fault: apnssim.Delay, Latency: 300 * time.Millisecond})
+		start := time.Now()
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				r := w.sender.Send(t.Context(), push.Target{Token: w.voip}, call(uuid.NewString()))
+				if r.Outcome != push.Accepted || r.Hedged {
+					t.Errorf("%+v", r)
+				}
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		if took := time.Since(start); took != 340*time.Millisecond {
+			t.Errorf("two pushes over two lines took %v", took)
+		}
+	})
+}
+
 func TestStopEndsAPush(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		w.fault(apnssim.Match{}, apnssim.Action{Fault: apnssim.Hang})

@@ -250,14 +250,8 @@ func (l *line) dialEnded(conn *http.ClientConn, err error) (*http.ClientConn, er
 
 // changed is called by a connection whenever requests end or it dies.
 func (l *line) changed(conn *http.ClientConn) {
-	if conn.Err() != nil {
+	if !usable(conn) {
 		l.retire(conn)
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, ok := l.retired[conn]; ok {
-		l.dropLocked(conn)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,13 +70,20 @@ func TestAnswersThatAppleWouldNotGive(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			sender := oddService(t, true, tt.answer)
+			var hits atomic.Int32
+			sender := oddService(t, true, func(w http.ResponseWriter, r *http.Request) {
+				hits.Add(1)
+				tt.answer(w, r)
+			})
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			before := time.Now()
 			r := sender.Send(ctx, push.Target{Token: fresh, Environment: push.Production}, call(pushID))
 			if r.Outcome != tt.want || r.Status != tt.status || r.Reason != tt.reason || r.Tries != tt.tries {
 				t.Errorf("%+v", r)
+			}
+			if int(hits.Load()) != tt.tries {
+				t.Errorf("%d requests", hits.Load())
 			}
 			if r.Dead.IsZero() == tt.dead || tt.dead && (r.Dead.Since.Before(before) || r.Dead.Since.After(time.Now())) {
 				t.Errorf("dead: %+v", r.Dead)

@@ -136,6 +136,26 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestTheServicesWordCountsMoreThanSilence(t *testing.T) {
+	t.Parallel()
+	busy := answer{status: 503, reason: "ServiceUnavailable"}
+	shut := answer{status: 503, reason: "Shutdown"}
+	lost := answer{reason: push.Lost}
+	tests := []struct{ old, now, want answer }{
+		{answer{}, lost, lost},
+		{answer{}, busy, busy},
+		{busy, lost, busy},
+		{lost, busy, busy},
+		{busy, shut, shut},
+		{lost, answer{reason: push.Deadline}, answer{reason: push.Deadline}},
+	}
+	for _, tt := range tests {
+		if got := better(tt.old, tt.now); got != tt.want {
+			t.Errorf("%+v, then %+v: got %+v", tt.old, tt.now, got)
+		}
+	}
+}
+
 func TestRedialPause(t *testing.T) {
 	t.Parallel()
 	for failures := range 100 {
