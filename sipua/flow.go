@@ -352,6 +352,9 @@ func (f *Flow) Advertised() (host string, port int) {
 	return f.local.Addr().Unmap().String(), f.ep.advertisedPort(f)
 }
 
+// Port is the port at which a peer can reach us with this flow's transport.
+func (f *Flow) Port() int { return f.ep.advertisedPort(f) }
+
 // Contact is our Contact URI on this flow, for user ("" for none).
 func (f *Flow) Contact(user string) sip.Uri {
 	host, port := f.Advertised()

@@ -1,0 +1,109 @@
+// Package api is what the HTTP port answers.
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Check is one condition of readiness.
+type Check struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	Text string `json:"text,omitempty"` // what is wrong, and the cure
+}
+
+// Config is what the handler needs.
+type Config struct {
+	// Ready lists the checks of /readyz.
+	Ready    func() []Check
+	Gatherer prometheus.Gatherer
+	// Token must be in each request as a bearer token, but for /healthz. "": none
+	// is asked for.
+	Token   string
+	Version string
+	Log     *slog.Logger
+}
+
+// New makes the handler.
+func New(cfg Config) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, cfg.Log, http.StatusOK, map[string]string{"status": "ok", "version": cfg.Version})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, cfg) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		Fail(w, cfg.Log, Problem{Status: http.StatusNotFound, Title: "Not found", Detail: r.Method + " " + r.URL.Path,
+			Fix: "This build answers GET /healthz, /readyz and /metrics."})
+	})
+	return authorised(cfg, mux)
+}
+
+func ready(w http.ResponseWriter, cfg Config) {
+	checks := cfg.Ready()
+	status := http.StatusOK
+	for _, c := range checks {
+		if !c.OK {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	reply(w, cfg.Log, status, map[string]any{"ready": status == http.StatusOK, "checks": checks})
+}
+
+// authorised asks for the bearer token.
+func authorised(cfg Config, next http.Handler) http.Handler {
+	if cfg.Token == "" {
+		return next
+	}
+	want := sha256.Sum256([]byte(cfg.Token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got := sha256.Sum256([]byte(token))
+		if r.URL.Path != "/healthz" && subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			Fail(w, cfg.Log, Problem{Status: http.StatusUnauthorized, Title: "No valid token",
+				Fix: "Send the header 'Authorization: Bearer TOKEN' with the token of http.token_file."})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Problem is an error as RFC 9457 has it, with the cure.
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+// Fail answers with a problem.
+func Fail(w http.ResponseWriter, log *slog.Logger, p Problem) {
+	if p.Type == "" {
+		p.Type = "about:blank"
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	write(w, log, p.Status, p)
+}
+
+func reply(w http.ResponseWriter, log *slog.Logger, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	write(w, log, status, v)
+}
+
+func write(w http.ResponseWriter, log *slog.Logger, status int, v any) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		log.Debug("write HTTP response", "error", err)
+	}
+}

@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"encoding/json"
+
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/bridge"
+	"wakebridge/cmd/internal/store"
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+	"wakebridge/sipua/registrar"
+)
+
+// handler is sipua.Handler: it only tells apart who a request is for.
+type handler struct{ d *Daemon }
+
+func (h *handler) Invite(tx *sipua.ServerTx) { h.d.bridge.Invite(tx) }
+
+func (h *handler) Request(tx *sipua.ServerTx) {
+	switch tx.Request.Method {
+	case sip.REGISTER:
+		h.d.registrar.Request(tx)
+	case sip.OPTIONS:
+		h.options(tx)
+	default: // a BYE or CANCEL outside any dialog
+		tx.Reject(sipua.Reject(481, ""))
+	}
+}
+
+// options says that we are here, and what works (RFC 3261 s11.2).
+func (h *handler) options(tx *sipua.ServerTx) {
+	res := tx.NewResponse(200, "")
+	res.AppendHeader(sip.NewHeader("Allow", h.d.endpoint.Allow()))
+	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	if h.d.draining.Load() {
+		res = tx.NewResponse(503, "")
+	}
+	if err := tx.Respond(res); err != nil {
+		h.d.log.Debug("answer OPTIONS", "error", err)
+	}
+}
+
+func (h *handler) FlowGone(f *sipua.Flow, _ error) { h.d.registrar.FlowGone(f) }
+
+// fates lets the registrar, the only writer of the location, keep fates.
+type fates struct{ r *registrar.Registrar }
+
+// Put implements bridge.Fates.
+func (f fates) Put(fate location.Fate) { f.r.Edit(location.PutFate{Fate: fate}) }
+
+// records stores what became of calls.
+type records struct{ d *Daemon }
+
+// Append implements bridge.Records. The record is written as soon as the disk
+// allows: a call's end waits for no disk.
+func (r records) Append(rec bridge.Record) error {
+	row, err := rowOf(rec)
+	if err != nil {
+		return err
+	}
+	err = r.d.store.SpoolRecord(row)
+	if r.d.opts.Recorded != nil {
+		r.d.opts.Recorded(rec)
+	}
+	return err
+}
+
+func rowOf(rec bridge.Record) (store.RecordRow, error) {
+	doc, err := json.Marshal(rec)
+	if err != nil {
+		return store.RecordRow{}, err
+	}
+	row := store.RecordRow{ID: rec.ID, Started: rec.Started, Answered: rec.Answered, Ended: rec.Ended, From: rec.From, To: rec.To,
+		Trunk: rec.Trunk, User: rec.User, Status: rec.Status, Reason: rec.Reason, Doc: doc}
+	for _, a := range rec.Attempts {
+		row.Devices = append(row.Devices, store.RecordDevice{Device: a.Device, UUID: a.UUID, Outcome: a.Outcome})
+	}
+	return row, nil
+}

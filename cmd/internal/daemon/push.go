@@ -1,0 +1,197 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wakebridge/bridge"
+	"wakebridge/config"
+	"wakebridge/push"
+	"wakebridge/push/apns"
+	"wakebridge/sipua/location"
+	"wakebridge/sipua/registrar"
+)
+
+// waker adapts push to the bridge, and brings what a push taught us back to the
+// location.
+type waker struct {
+	dispatcher *push.Dispatcher
+	mux        *push.Mux
+	service    *apns.Service
+	names      map[string]bool // bundles whose pushes may name the caller
+	edit       func(...location.Edit)
+}
+
+// newWaker connects to the push services of the configured apps. A nil waker
+// means that no app is configured.
+func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*waker, error) {
+	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Log: log, Metrics: reg}
+	w := &waker{names: make(map[string]bool)}
+	if cfg.APNs.CAFile != "" {
+		pool, err := loadCAs(cfg.APNs.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		ac.RootCAs = pool
+	}
+	for _, a := range cfg.Apps {
+		app := apns.App{BundleID: a.BundleID, TeamID: a.TeamID, Environment: push.Environment(a.Environment)}
+		for _, k := range a.Keys {
+			key, err := apns.LoadKey(k.File, k.ID)
+			if err != nil {
+				return nil, fmt.Errorf("push.apps[%s].keys[%s]: %w", a.BundleID, k.ID, err)
+			}
+			key.Environment = push.Environment(k.Environment)
+			app.Keys = append(app.Keys, key)
+		}
+		ac.Apps = append(ac.Apps, app)
+		w.names[a.BundleID] = a.CallerName
+	}
+	var routes []push.Route
+	if len(ac.Apps) > 0 {
+		service, err := apns.New(ac)
+		if err != nil {
+			return nil, fmt.Errorf("push.apps: %w", err)
+		}
+		w.service = service
+		routes = service.Routes()
+	}
+	mux, err := push.NewMux(routes...)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("push.apps: %w", err), w.close())
+	}
+	w.mux = mux
+	delivery, err := push.NewDelivery(push.Config{Mux: mux, Log: log, Metrics: reg})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("push: %w", err), w.close())
+	}
+	w.dispatcher = push.NewDispatcher(delivery)
+	return w, nil
+}
+
+func loadCAs(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("push.apns.ca_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("push.apns.ca_file: %s holds no certificate", file)
+	}
+	return pool, nil
+}
+
+func (w *waker) close() error {
+	var errs []error
+	if w.dispatcher != nil {
+		errs = append(errs, w.dispatcher.Close())
+	}
+	if w.service != nil {
+		errs = append(errs, w.service.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// serves says that pushes to an app can be sent.
+func (w *waker) serves(provider, bundle, team string) bool {
+	_, ok := w.mux.Find(push.App{BundleID: bundle, TeamID: team})
+	return provider == "apns" && ok
+}
+
+// terms are the registrar's.
+func (w *waker) terms(e config.PushExpires) registrar.PushTerms {
+	return registrar.PushTerms{Expires: registrar.Lease{Min: e.Min, Default: e.Default, Max: e.Max}, Serves: w.serves, Services: []string{"apns"}}
+}
+
+// Wake implements bridge.Waker.
+func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.WakeResult)) {
+	w.dispatcher.Dispatch(ctx, w.request(wake), func(res push.Result) {
+		w.learn(wake, res)
+		if res.Outcome == push.NoAnswer && res.Reason == push.Stopped {
+			return // the device registered or the call is over: nobody asks
+		}
+		report(bridge.WakeResult{
+			Alert: res.Kind == push.Alert, Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), Words: res.Text,
+			ID: res.ID, Environment: string(res.Environment), Written: res.Written, At: wakeTime(res),
+		})
+	})
+}
+
+func (w *waker) request(wake bridge.Wake) push.Request {
+	p := wake.Push
+	kind := location.VoIP
+	want := push.ByPolicy
+	if wake.AlertOnly {
+		kind, want = location.Alert, push.OnlyAlert
+	} else if p.VoIP.IsZero() {
+		kind = location.Alert
+	}
+	n := push.Notification{
+		UUID: wake.UUID, CallID: wake.CallID, Handle: wake.Handle, HandleType: wake.HandleType, Name: wake.Name, Video: wake.Video,
+		To: wake.To, From: wake.From, SentAt: wake.SentAt, ExpiresAt: wake.ExpiresAt, Expiration: wake.ExpiresAt,
+	}
+	if !w.names[p.BundleID] {
+		n.Name, n.Handle, n.From = "", "", ""
+	}
+	if kind == location.Alert {
+		n.CollapseID = wake.UUID
+	}
+	return push.Request{Want: want, Notification: n, Device: push.Device{
+		App: push.App{BundleID: p.BundleID, TeamID: p.TeamID}, Environment: environment(p.EnvironmentOf(kind)),
+		VoIP: push.DeviceToken(p.VoIP.Value), Alert: push.DeviceToken(p.Alert.Value),
+	}}
+}
+
+func environment(e location.Environment) push.Environment {
+	switch e {
+	case location.Production:
+		return push.Production
+	case location.Sandbox:
+		return push.Sandbox
+	}
+	return push.Auto
+}
+
+// learn notes what the push service told about a token: where it lives, or that
+// it is dead.
+func (w *waker) learn(wake bridge.Wake, res push.Result) {
+	if res.Outcome == push.NoAnswer {
+		return
+	}
+	kind := location.VoIP
+	if res.Kind == push.Alert {
+		kind = location.Alert
+	}
+	at := wakeTime(res)
+	edits := []location.Edit{location.PushReport{AOR: wake.AOR, Key: wake.Device, Kind: kind,
+		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), At: at}}
+	token := wake.Push.Token(kind).Value
+	if res.Outcome == push.Accepted && res.Environment.Known() && token != "" {
+		env := location.Production
+		if res.Environment == push.Sandbox {
+			env = location.Sandbox
+		}
+		if wake.Push.EnvironmentOf(kind) != env || wake.Push.Token(kind).Environment == location.UnknownEnvironment {
+			edits = append(edits, location.SetEnvironment{Kind: kind, Value: token, Environment: env})
+		}
+	}
+	if !res.Dead.IsZero() {
+		edits = append(edits, location.RemoveToken{Kind: kind, Value: res.Dead.Token.Secret(), NotAfter: res.Dead.Since})
+	}
+	w.edit(edits...)
+}
+
+// wakeTime is when the push service's answer came.
+func wakeTime(res push.Result) time.Time {
+	if res.Written.IsZero() {
+		return time.Now()
+	}
+	return res.Written.Add(res.Latency)
+}
