@@ -1,0 +1,38 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/lmittmann/tint"
+	"github.com/mattn/go-isatty"
+
+	"wakebridge/config"
+)
+
+// Config is the configuration, and Report what is wrong with one: the commands
+// know them by these names, since only the daemon reads package config.
+type (
+	Config = config.Config
+	Report = config.Report
+	Fault  = config.Fault
+)
+
+// Load reads a configuration file and the WAKEBRIDGE_... variables. The error is
+// a *Report with all faults.
+func Load(file string, environ []string) (*Config, error) { return config.Load(file, environ) }
+
+// NewLogger writes as section log says: text on a terminal, JSON elsewhere, unless
+// log.format decides.
+func NewLogger(cfg *Config, out *os.File) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		fmt.Fprintln(out, "log.level:", err)
+	}
+	terminal := isatty.IsTerminal(out.Fd())
+	if cfg.Log.Format == "text" || cfg.Log.Format != "json" && terminal {
+		return slog.New(tint.NewHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !terminal}))
+	}
+	return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,78 @@
+// Command wakebridge lets an iPhone that is asleep answer a call that arrives at
+// a PBX. See README.md, or `wakebridge help`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"wakebridge/cmd/internal/daemon"
+)
+
+// version is set by the linker (Makefile).
+var version = "dev" //nolint:gochecknoglobals // set by the linker
+
+// Exit codes, the same for every verb.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitConfig = 3
+)
+
+// errFailed ends a verb with exit code 1 after it has said everything itself.
+var errFailed = errors.New("failed")
+
+// errUsage marks a mistake on the command line.
+var errUsage = errors.New("usage")
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:]))
+}
+
+// run runs one command line and says how the process ends.
+func run(ctx context.Context, args []string) int {
+	root := &cobra.Command{
+		Use:   "wakebridge",
+		Short: "Wakes iPhones for calls from a PBX",
+		Long: `Wakebridge holds a call that a PBX sends to a sleeping iPhone, wakes the app with a
+PushKit VoIP push, gives it the call the moment it registers, and bridges the two.
+
+Try it: wakebridge demo`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(serveCommand(), checkCommand(), versionCommand())
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	return exitCode(err)
+}
+
+// exitCode explains err on standard error, where the verb has not done so itself.
+func exitCode(err error) int {
+	var report *daemon.Report
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errFailed):
+		return exitFailed
+	case errors.As(err, &report):
+		if err := report.Explain(os.Stderr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		return exitConfig
+	}
+	fmt.Fprintln(os.Stderr, "wakebridge:", err)
+	if errors.Is(err, errUsage) || isUsage(err) {
+		fmt.Fprintln(os.Stderr, "Run 'wakebridge help' for the commands.")
+		return exitUsage
+	}
+	return exitFailed
+}
