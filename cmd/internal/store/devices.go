@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"time"
 
+	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 )
 
@@ -24,8 +25,15 @@ const (
 	deleteFate = "DELETE FROM fates WHERE user = ? AND domain = ? AND device = ? AND uuid = ?"
 )
 
-// checkSum of a document, to be made afresh: crc32 keeps its tables itself.
-func checkSum(doc []byte) uint32 { return crc32.Checksum(doc, crc32.MakeTable(crc32.Castagnoli)) }
+// checkSum is over a device's document and its name.
+func checkSum(d location.Device, doc []byte) int64 {
+	table := crc32.MakeTable(crc32.Castagnoli) // which is made but once
+	sum := crc32.Checksum(doc, table)
+	for _, column := range []string{d.AOR.User, d.AOR.Domain, d.Key} {
+		sum = crc32.Update(sum, table, append([]byte(column), 0))
+	}
+	return int64(sum)
+}
 
 // Commit implements location.Store.
 func (db *DB) Commit(ctx context.Context, batch location.Batch) error {
@@ -38,7 +46,7 @@ func (db *DB) Commit(ctx context.Context, batch location.Batch) error {
 		if err != nil {
 			return fmt.Errorf("encoding device %s: %w", d.Key, err)
 		}
-		puts = append(puts, []any{d.AOR.User, d.AOR.Domain, d.Key, millis(d.LastSeen), doc, checkSum(doc)})
+		puts = append(puts, []any{d.AOR.User, d.AOR.Domain, d.Key, millis(d.LastSeen), doc, checkSum(d, doc)})
 	}
 	for _, ref := range batch.Delete {
 		deletes = append(deletes, []any{ref.AOR.User, ref.AOR.Domain, ref.Key})
@@ -85,58 +93,37 @@ func execAll(tx *sql.Tx, statement string, rows [][]any) (err error) {
 	return nil
 }
 
-// Load implements location.Store. A device whose document is damaged is left
-// out, with an error in the log.
+// Load implements location.Store. Rows that are damaged are left out, with an
+// error in the log.
 func (db *DB) Load(ctx context.Context) (location.State, error) {
 	var state location.State
-
-	err := db.each(ctx, selectDevices, nil, func(row *sql.Rows) error {
-		var d location.Device
-		var doc []byte
-		var crc uint32
-		if err := row.Scan(&d.AOR.User, &d.AOR.Domain, &d.Key, &doc, &crc); err != nil {
-			return err
-		}
-		if checkSum(doc) != crc || decode(doc, &d) != nil {
-
-			db.log.Error("a stored device is damaged: left out until it registers again", "aor", d.AOR.String(), "device", d.Key)
-			return nil
+	err := db.each(ctx, selectDevices, nil, func(r *row) {
+		d := location.Device{AOR: sipua.AOR{User: r.text(0), Domain: r.text(1)}, Key: r.text(2)}
+		doc, crc := r.bytes(3), r.int(4)
+		if r.bad || checkSum(d, doc) != int64(crc) || decode(doc, &d) != nil {
+			db.log.Error("a stored device is damaged: left out until it registers again", "user", d.AOR.User, "domain", d.AOR.Domain)
+			return
 		}
 		state.Devices = append(state.Devices, d)
-		return nil
 	})
 	if err != nil {
 		return location.State{}, fmt.Errorf("reading devices: %w", err)
 	}
-	err = db.each(ctx, selectFates, nil, func(row *sql.Rows) error {
-		var f location.Fate
-		var expires, recorded, keep int64
-		if err := row.Scan(&f.AOR.User, &f.AOR.Domain, &f.DeviceKey, &f.UUID, &f.Cause, &f.Text, &expires, &recorded, &keep, &f.Told); err != nil {
-			return err
+	err = db.each(ctx, selectFates, nil, func(r *row) {
+		f := location.Fate{
+			AOR: sipua.AOR{User: r.text(0), Domain: r.text(1)}, DeviceKey: r.text(2), UUID: r.text(3), Cause: r.int(4), Text: r.text(5),
+			ExpiresAt: r.time(6), Recorded: r.time(7), KeepUntil: r.time(8), Told: r.int(9) != 0,
 		}
-		f.ExpiresAt, f.Recorded, f.KeepUntil = fromMillis(expires), fromMillis(recorded), fromMillis(keep)
+		if r.bad {
+			db.log.Error("a stored fate is damaged: left out", "user", f.AOR.User, "domain", f.AOR.Domain)
+			return
+		}
 		state.Fates = append(state.Fates, f)
-		return nil
 	})
 	if err != nil {
 		return location.State{}, fmt.Errorf("reading fates: %w", err)
 	}
 	return state, nil
-}
-
-// each calls scan for every row that query finds.
-func (db *DB) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
-	rows, err := db.read.QueryContext(ctx, query, args...)
-	if err != nil {
-		return explain(err)
-	}
-	defer rows.Close() //nolint:errcheck // Err, below, has what went wrong
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return explain(err)
-		}
-	}
-	return explain(rows.Err())
 }
 
 // millis is t in milliseconds of UTC since 1970, 0 for the zero time.

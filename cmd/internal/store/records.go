@@ -45,6 +45,7 @@ func (r RecordRow) Position() Position { return Position{Started: r.Started, ID:
 
 const (
 	selectCalls = `SELECT id, started_ms, answered_ms, ended_ms, caller, called, trunk, user, status, reason, devices, doc FROM calls`
+	newestFirst = " ORDER BY started_ms DESC, id DESC LIMIT ?"
 	putCall     = `INSERT INTO calls (id, started_ms, answered_ms, ended_ms, caller, called, trunk, user, status, reason, devices, doc)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET started_ms = excluded.started_ms, answered_ms = excluded.answered_ms, ended_ms = excluded.ended_ms,
@@ -102,11 +103,10 @@ func (db *DB) Records(ctx context.Context, limit int, before Position) ([]Record
 	if limit <= 0 {
 		return nil, nil
 	}
-	const order = " ORDER BY started_ms DESC, id DESC LIMIT ?"
 	if before == (Position{}) {
-		return db.records(ctx, order, limit)
+		return db.records(ctx, newestFirst, limit)
 	}
-	return db.records(ctx, " WHERE (started_ms, id) < (?, ?)"+order, millis(before.Started), before.ID, limit)
+	return db.records(ctx, " WHERE (started_ms, id) < (?, ?)"+newestFirst, millis(before.Started), before.ID, limit)
 }
 
 // Unended returns the records without an end, the oldest first. Right after
@@ -117,23 +117,17 @@ func (db *DB) Unended(ctx context.Context) ([]RecordRow, error) {
 
 func (db *DB) records(ctx context.Context, where string, args ...any) ([]RecordRow, error) {
 	var out []RecordRow
-	err := db.each(ctx, selectCalls+where, args, func(rows *sql.Rows) error {
-		var r RecordRow
-		var started int64
-		var answered, ended sql.NullInt64
-		var devices, doc []byte
-		err := rows.Scan(&r.ID, &started, &answered, &ended, &r.From, &r.To, &r.Trunk, &r.User, &r.Status, &r.Reason, &devices, &doc)
-		if err != nil {
-			return err
+	err := db.each(ctx, selectCalls+where, args, func(row *row) {
+		r := RecordRow{
+			ID: row.text(0), Started: row.time(1), Answered: row.optionalTime(2), Ended: row.optionalTime(3),
+			From: row.text(4), To: row.text(5), Trunk: row.text(6), User: row.text(7), Status: row.int(8), Reason: row.text(9),
+			Doc: json.RawMessage(row.text(11)),
 		}
-		r.Started, r.Answered, r.Ended = fromMillis(started), fromMillis(answered.Int64), fromMillis(ended.Int64)
-		r.Doc = doc
-		if err := json.Unmarshal(devices, &r.Devices); err != nil || !json.Valid(doc) {
+		if err := json.Unmarshal([]byte(row.text(10)), &r.Devices); err != nil || row.bad || !json.Valid(r.Doc) {
 			db.log.Error("a call record is damaged", "call", r.ID)
 			r.Devices, r.Doc = nil, json.RawMessage("null")
 		}
 		out = append(out, r)
-		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading records: %w", err)

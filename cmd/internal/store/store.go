@@ -74,13 +74,13 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	path := filepath.Join(dir, fileName)
 	db := &DB{log: o.Log, lock: held}
-	pools, err := open(ctx, path)
+	pools, err := open(ctx, path, o.Log)
 	if errors.Is(err, errDamaged) {
 		damage := err
 		if db.aside, err = moveAside(path, time.Now()); err == nil {
 			o.Log.Error("database is damaged: moved aside, starting with an empty one; sleeping devices cannot be woken until they register again",
 				"database", path, "moved_to", db.aside, "error", damage)
-			pools, err = open(ctx, path)
+			pools, err = open(ctx, path, o.Log)
 		}
 	}
 	if err != nil {
@@ -120,18 +120,18 @@ func (p pools) close() error {
 
 // open opens the database at path and brings its schema up to date. The error
 // wraps errDamaged if the file is not what we wrote.
-func open(ctx context.Context, path string) (pools, error) {
+func open(ctx context.Context, path string, log *slog.Logger) (pools, error) {
 	if err := prepareFile(path); err != nil {
 		return pools{}, err
 	}
-	p, err := openPools(ctx, path)
+	p, err := openPools(ctx, path, log)
 	if err != nil {
 		return pools{}, errors.Join(explain(err), p.close())
 	}
 	return p, nil
 }
 
-func openPools(ctx context.Context, path string) (pools, error) {
+func openPools(ctx context.Context, path string, log *slog.Logger) (pools, error) {
 	var p pools
 	var err error
 	// Full synchronous: a commit that was acknowledged survives a power cut.
@@ -139,7 +139,7 @@ func openPools(ctx context.Context, path string) (pools, error) {
 		return p, fmt.Errorf("opening the database: %w", err)
 	}
 	p.write.SetMaxOpenConns(1)
-	if err := check(ctx, p.write); err != nil {
+	if err := check(ctx, p.write, log); err != nil {
 		return p, err
 	}
 	if err := migrate(ctx, p.write); err != nil {
@@ -158,16 +158,40 @@ func dsn(path string, pragmas ...string) string {
 	return u.String()
 }
 
-// check looks at every page.
-func check(ctx context.Context, db *sql.DB) error {
-	var verdict string
-	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return fmt.Errorf("checking the database: %w", err)
+// check looks at every page. Indices that do not say what the tables say would
+// refuse later writes; they are made anew.
+func check(ctx context.Context, db *sql.DB, log *slog.Logger) error {
+	all, err := verdict(ctx, db, "PRAGMA integrity_check(1)")
+	if err != nil || all == "ok" {
+		return err
 	}
-	if verdict != "ok" {
-		return fmt.Errorf("%w: %s", errDamaged, verdict)
+	if tables, err := verdict(ctx, db, "PRAGMA quick_check(1)"); err != nil || tables != "ok" {
+		return errors.Join(fmt.Errorf("%w: %s", errDamaged, all), err)
 	}
-	return nil
+	if _, err := db.ExecContext(ctx, "REINDEX"); err != nil {
+		return fmt.Errorf("%w: %s: %w", errDamaged, all, err)
+	}
+	again, err := verdict(ctx, db, "PRAGMA integrity_check(1)")
+	if err == nil && again != "ok" {
+		err = fmt.Errorf("%w: %s", errDamaged, again)
+	}
+	if err == nil {
+		log.Error("the database had damaged indices, which were made anew; its disk may be failing", "found", all)
+	}
+	return err
+}
+
+func verdict(ctx context.Context, db *sql.DB, pragma string) (string, error) {
+	var said string
+	err := db.QueryRowContext(ctx, pragma).Scan(&said)
+	if sqliteCode(err) == sqlite3.SQLITE_ERROR {
+		// The statement is right, so the file is wrong ("unsupported file format").
+		return "", fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if err != nil {
+		return "", fmt.Errorf("checking the database: %w", err)
+	}
+	return said, nil
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
@@ -180,31 +204,48 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	have, want, err := provider.GetVersions(ctx)
-	if err != nil {
+	switch {
+	case sqliteCode(err) == sqlite3.SQLITE_ERROR:
+		return fmt.Errorf("%w: schema version: %w", errDamaged, err)
+	case err != nil:
 		return fmt.Errorf("schema version: %w", err)
-	}
-	if have > want {
+	case have > want:
 		return fmt.Errorf("%w: schema %d, this version knows %d", ErrNewer, have, want)
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrating the database from schema %d to %d: %w", have, want, err)
+		return asDamage(have <= 0 || have == want, fmt.Errorf("migrating the database from schema %d to %d: %w", have, want, err))
 	}
-	err = usable(ctx, db)
-	if have == want && sqliteCode(err) == sqlite3.SQLITE_ERROR {
-		// It says that it has our schema, and it has not.
+	return asDamage(have == want, usable(ctx, db))
+}
+
+// asDamage decides what an SQL error means: a schema that should be empty and
+// is not, or that should be ours and is not, is damage; otherwise it is a
+// mistake of ours, for which no database is moved aside.
+func asDamage(shouldWork bool, err error) error {
+	if shouldWork && sqliteCode(err) == sqlite3.SQLITE_ERROR {
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	return err
 }
 
-// usable tries every statement against the schema.
+// usable tries to write, and prepares every statement against the schema.
 func usable(ctx context.Context, db *sql.DB) error {
-	for _, query := range []string{selectDevices, selectFates, selectCalls + " LIMIT 0"} {
-		rows, err := db.QueryContext(ctx, query)
+	_, err := db.ExecContext(ctx, deleteFate, "", "", "", "") // which is not there
+	if sqliteCode(err) == sqlite3.SQLITE_READONLY {
+		// We may write to the file (prepareFile did), but its header says no.
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if err != nil {
+		return fmt.Errorf("trying to write: %w", explain(err))
+	}
+	for _, query := range []string{
+		selectDevices, putDevice, deleteDevice, selectFates, putFate, deleteFate, selectCalls + newestFirst, putCall,
+	} {
+		statement, err := db.PrepareContext(ctx, query)
 		if err != nil {
 			return fmt.Errorf("schema: %w", err)
 		}
-		if err := rows.Close(); err != nil {
+		if err := statement.Close(); err != nil {
 			return fmt.Errorf("schema: %w", err)
 		}
 	}

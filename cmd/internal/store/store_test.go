@@ -357,7 +357,7 @@ func TestLogsAndErrorsShowNoToken(t *testing.T) {
 	commit(t, db, d, locationtest.Device("bob", "k"))
 	closeDB(t, db)
 	// One document with a wrong digit, one that is no JSON any more.
-	tamper(t, dir, "UPDATE devices SET doc = replace(CAST(doc AS TEXT), '0a1b2c3d', '0a1b2c3e') WHERE user = 'alice'",
+	tamper(t, dir, "UPDATE devices SET doc = CAST(replace(CAST(doc AS TEXT), '0a1b2c3d', '0a1b2c3e') AS BLOB) WHERE user = 'alice'",
 		"UPDATE devices SET doc = substr(doc, 1, 100) WHERE user = 'bob'")
 	var out bytes.Buffer
 	db, err := Open(t.Context(), Options{Dir: dir, Log: slog.New(slog.NewJSONHandler(&out, nil))})

@@ -1,8 +1,8 @@
 -- +goose Up
 
 -- One row per device; what is not asked for by SQL is in doc (JSON). crc is
--- CRC-32C over doc: SQLite has no check sums of its own, and a token with one
--- wrong digit would look like a good one.
+-- CRC-32C over doc and the primary key: SQLite has no check sums of its own,
+-- and a token with one wrong digit would look like a good one.
 CREATE TABLE devices (
     user         TEXT    NOT NULL,
     domain       TEXT    NOT NULL,
