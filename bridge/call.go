@@ -327,11 +327,10 @@ func (c *Call) registered(i int, ch location.Change) {
 	if !ok {
 		return
 	}
-	now := time.Now()
 	if t.rec.Registered.IsZero() {
-		t.rec.Registered = now
+		t.rec.Registered = b.Registered // when it was authorised: the disk may have come in between
 		if len(t.rec.Pushes) > 0 || t.wake != nil {
-			c.b.metrics.reached(metricRegistered, c.started, now)
+			c.b.metrics.reached(metricRegistered, c.started, b.Registered)
 		}
 	}
 	c.note("%s registered", t.name)

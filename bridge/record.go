@@ -66,7 +66,8 @@ type PushRecord struct {
 	Reason   string    `json:"reason,omitempty"`
 	Words    string    `json:"words,omitempty"`
 	ID       string    `json:"id,omitempty"`
-	At       time.Time `json:"at"`
+	Written  time.Time `json:"written,omitzero"` // when the request was first on the wire
+	At       time.Time `json:"at"`               // when its outcome was known
 }
 
 // MediaRecord is what the relay counted for one side.

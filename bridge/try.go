@@ -114,7 +114,8 @@ func (c *Call) woken(i int, r WakeResult) {
 	if r.Alert {
 		kind = location.Alert.String()
 	}
-	t.rec.Pushes = append(t.rec.Pushes, PushRecord{Kind: kind, Accepted: r.Accepted, Reason: r.Reason, Words: r.Words, ID: r.ID, At: r.At})
+	t.rec.Pushes = append(t.rec.Pushes, PushRecord{Kind: kind, Accepted: r.Accepted, Reason: r.Reason, Words: r.Words, ID: r.ID,
+		Written: r.Written, At: r.At})
 	if !r.Written.IsZero() {
 		c.b.metrics.reached(metricPushWritten, c.started, r.Written)
 	}

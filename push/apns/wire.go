@@ -163,6 +163,9 @@ func sendOnce(ctx context.Context, l *line, base, bearer string, m letter) answe
 	if x.answer.status == 0 {
 		return noAnswer(ctx, err)
 	}
+	// The answer may be here before the goroutine that wrote the request got to
+	// say so: it was written by now.
+	m.written.CompareAndSwap(0, time.Now().UnixNano())
 	return x.answer
 }
 

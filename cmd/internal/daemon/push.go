@@ -119,7 +119,7 @@ func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.W
 		}
 		report(bridge.WakeResult{
 			Alert: res.Kind == push.Alert, Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), Words: res.Text,
-			ID: res.ID, Environment: string(res.Environment), Written: res.Written, At: wakeTime(res),
+			ID: res.ID, Environment: string(res.Environment), Written: res.Written, At: time.Now(),
 		})
 	})
 }
@@ -169,9 +169,8 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 	if res.Kind == push.Alert {
 		kind = location.Alert
 	}
-	at := wakeTime(res)
 	edits := []location.Edit{location.PushReport{AOR: wake.AOR, Key: wake.Device, Kind: kind,
-		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), At: at}}
+		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), At: time.Now()}}
 	token := wake.Push.Token(kind).Value
 	if res.Outcome == push.Accepted && res.Environment.Known() && token != "" {
 		env := location.Production
@@ -186,12 +185,4 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 		edits = append(edits, location.RemoveToken{Kind: kind, Value: res.Dead.Token.Secret(), NotAfter: res.Dead.Since})
 	}
 	w.edit(edits...)
-}
-
-// wakeTime is when the push service's answer came.
-func wakeTime(res push.Result) time.Time {
-	if res.Written.IsZero() {
-		return time.Now()
-	}
-	return res.Written.Add(res.Latency)
 }
