@@ -66,8 +66,8 @@ func NormalContact(contact string) string {
 	uri := contactURI(contact)
 	uri, headers, hasHeaders := strings.Cut(uri, "?")
 	scheme, rest, ok := strings.Cut(uri, ":")
-	if !ok {
-		return strings.ToLower(uri)
+	if !ok { // no URI, but it may name a device all the same
+		scheme, rest = "", uri
 	}
 	user := ""
 	// A user part may hold ';' (RFC 3261 s25.1), so '@' is looked for first.

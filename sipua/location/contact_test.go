@@ -65,13 +65,16 @@ func TestNormalContactEqual(t *testing.T) {
 }
 
 func FuzzNormalContact(f *testing.F) {
-	for _, s := range []string{"", "<", `"`, `"\`, "sip:", "<sip:a@b;pn-prid=1>", "%", "%4", "sip:%41@h", "sip:@;?", "<sip:a%25%34%31@h>"} {
+	for _, s := range []string{"", "<", `"`, `"\`, "sip:", "<sip:a@b;pn-prid=1>", "%", "%4", "sip:%41@h", "sip:@;?", "<sip:a%25%34%31@h>", "<;pn-prid=0011", "<x: ; pn-prid=00;pn-tok=1:2>"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		n := location.NormalContact(s)
 		if strings.Contains(n, ";pn-prid=") && !strings.Contains(n, "@") && !strings.Contains(n, "?") {
 			t.Errorf("NormalContact(%q) = %q shows a token", s, n)
+		}
+		if again := location.NormalContact("<" + n + ">"); again != n && !strings.ContainsAny(s, "<>%") {
+			t.Errorf("NormalContact(%q) = %q, and of that %q", s, n, again)
 		}
 		location.MaskContact(s)
 		location.InstanceID(s)
