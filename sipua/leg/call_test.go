@@ -2,6 +2,7 @@ package leg_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -244,10 +245,11 @@ func TestRingAndAnswerKeepTheirOrder(t *testing.T) {
 			alice.expect(a, "Provisional 180, Provisional 183, Answered")
 			var lines []string
 			for _, p := range w.from(bobHost)[before:] {
-				lines = append(lines, p.line)
+				if p.line != "100 INVITE" {
+					lines = append(lines, p.line)
+				}
 			}
-			want := []string{"100 INVITE", "180 INVITE", "183 INVITE", "200 INVITE"}
-			if len(lines) != 4 || lines[0] != want[0] || lines[1] != want[1] || lines[2] != want[2] || lines[3] != want[3] {
+			if want := []string{"180 INVITE", "183 INVITE", "200 INVITE"}; !slices.Equal(lines, want) {
 				t.Fatalf("sent: %q", lines)
 			}
 			alice.must(func() error { return a.Bye() })

@@ -128,6 +128,12 @@ func newNetwork(t *testing.T, seed uint64) *memnet.Network {
 // UAS leg.
 func newSide(t *testing.T, n *memnet.Network, addr netip.Addr, change ...func(*sipua.Config)) *side {
 	t.Helper()
+	return newLossySide(t, n, addr, func() bool { return false }, change...)
+}
+
+// newLossySide is newSide with a socket that does not send what lose says.
+func newLossySide(t *testing.T, n *memnet.Network, addr netip.Addr, lose func() bool, change ...func(*sipua.Config)) *side {
+	t.Helper()
 	s := &side{t: t, net: n, host: addr, owner: newOwner(), events: map[*leg.Leg][]leg.Event{}}
 	host := n.Host(addr)
 	cfg := sipua.Config{Handler: s, Log: slog.New(slog.DiscardHandler),
@@ -143,7 +149,7 @@ func newSide(t *testing.T, n *memnet.Network, addr netip.Addr, change ...func(*s
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ep.ServeUDP(pc); err != nil {
+	if err := s.ep.ServeUDP(lossy{pc, lose}); err != nil {
 		t.Fatal(err)
 	}
 	ln, err := host.Listen(at)
@@ -158,6 +164,18 @@ func newSide(t *testing.T, n *memnet.Network, addr netip.Addr, change ...func(*s
 		s.ep.Close()
 	})
 	return s
+}
+
+type lossy struct {
+	net.PacketConn
+	lose func() bool
+}
+
+func (c lossy) WriteTo(b []byte, to net.Addr) (int, error) {
+	if c.lose() {
+		return len(b), nil
+	}
+	return c.PacketConn.WriteTo(b, to)
 }
 
 // Invite implements sipua.Handler.

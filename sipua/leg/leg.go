@@ -169,7 +169,12 @@ func (l *Leg) conclude(events ...Event) {
 	}
 }
 
-// later emits events after a verb has returned.
+// soon is tell for a verb: after it has returned.
+func (l *Leg) soon(e Event) {
+	l.box.put(func() { l.tell(e) })
+}
+
+// later emits the last events after the verb that ended the leg has returned.
 func (l *Leg) later(events ...Event) {
 	l.cfg.Post(func() {
 		for _, e := range events {

@@ -67,7 +67,7 @@ func (l *Leg) tryReinvite() {
 	l.offers.ours = v
 	if err := l.start(v); err != nil {
 		l.offers.ours, l.offers.next = nil, nil
-		l.later(offerFailed(err))
+		l.soon(offerFailed(err))
 		return
 	}
 	// The peer may ask its user, but not for ever.

@@ -15,7 +15,6 @@ import (
 
 	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
-	"wakebridge/sipua/memnet"
 )
 
 const contactOfBob = "Contact: <sip:bob@10.0.0.2:5060>\n"
@@ -317,7 +316,9 @@ func TestTrapRouteSetOfTheCaller(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			withCallee(t, func(t *testing.T, alice *side, p *peer, call func(...func(*leg.Invite)) (*leg.Leg, *sip.Request)) {
-				a, inv := call(func(i *leg.Invite) { i.Route = []sip.Uri{{Scheme: "sip", Host: "out.example.net", UriParams: sip.HeaderParams{{K: "lr"}}}} })
+				a, inv := call(func(i *leg.Invite) {
+					i.Route = []sip.Uri{{Scheme: "sip", Host: "out.example.net", UriParams: sip.HeaderParams{{K: "lr"}}}}
+				})
 				if routeHosts(inv) != "out.example.net" {
 					t.Errorf("INVITE by %s", routeHosts(inv))
 				}
@@ -503,5 +504,3 @@ func TestTrapCancelIsTheInvitesTwin(t *testing.T) {
 		empty(t, alice)
 	})
 }
-
-var _ = memnet.Impairment{}
