@@ -19,6 +19,7 @@ type ClientTx struct {
 	inner   *sip.ClientTx
 	deliver func(*sip.Response, error)
 	forget  func()
+	release func() // lets the flow go idle
 
 	mu       sync.Mutex
 	queue    []*sip.Response
@@ -45,8 +46,10 @@ func (ep *Endpoint) Request(f *Flow, req *sip.Request, deliver func(*sip.Respons
 	if !ep.txs.addClient(tx) {
 		return nil, ErrClosed
 	}
+	tx.release = f.Hold()
 	if err := tx.inner.Init(); err != nil {
 		ep.txs.removeClient(tx)
+		tx.release()
 		tx.inner.Terminate()
 		if !errors.Is(err, ErrFlowGone) && !errors.Is(err, ErrUnsafeHeader) {
 			err = fmt.Errorf("%w: %w", ErrFlowGone, err)
@@ -55,6 +58,7 @@ func (ep *Endpoint) Request(f *Flow, req *sip.Request, deliver func(*sip.Respons
 	}
 	if !ep.launch(tx.read) {
 		ep.txs.removeClient(tx)
+		tx.release()
 		tx.inner.Terminate()
 		return nil, ErrClosed
 	}
@@ -145,6 +149,7 @@ func (tx *ClientTx) read() {
 			tx.pass(res)
 		case <-tx.inner.Done():
 			tx.ep.txs.removeClient(tx)
+			tx.release()
 			tx.mu.Lock()
 			forget := tx.forget
 			tx.mu.Unlock()
@@ -183,8 +188,13 @@ func (tx *ClientTx) receive(f *Flow, res *sip.Response) {
 		tx.confirmAgain(f, res)
 		return
 	}
-	const manyResponses = 64 // more are a broken peer's
-	if len(tx.queue) >= manyResponses {
+	// More than these wait only for a broken peer; a final response has room of
+	// its own.
+	limit := 64
+	if res.StatusCode >= 200 {
+		limit = 128
+	}
+	if len(tx.queue) >= limit {
 		tx.mu.Unlock()
 		return
 	}
@@ -209,10 +219,15 @@ func (tx *ClientTx) feed() {
 		}
 		res := tx.queue[0]
 		tx.queue = tx.queue[1:]
+		refused := tx.finalRes != nil && !tx.finalRes.IsSuccess() // and here again, right behind it
 		if res.StatusCode >= 200 && tx.finalRes == nil {
 			tx.finalRes = res
 		}
 		tx.mu.Unlock()
+		if refused {
+			tx.confirmAgain(tx.flow, res)
+			continue
+		}
 		tx.inner.Receive(res)
 	}
 }
@@ -250,7 +265,7 @@ func (tx *ClientTx) pass(res *sip.Response) {
 	if done {
 		return
 	}
-	tx.deliver(res, nil)
+	tx.ep.contain("response", func() { tx.deliver(res, nil) })
 	if res.StatusCode >= 200 && !tx.req.IsInvite() {
 		// The state machine holds its lock while it passes a response up.
 		tx.ep.launch(tx.inner.Terminate)
@@ -264,7 +279,7 @@ func (tx *ClientTx) giveUp(err error) {
 	tx.final = true
 	tx.mu.Unlock()
 	if !done {
-		tx.deliver(nil, err)
+		tx.ep.contain("end of a request", func() { tx.deliver(nil, err) })
 	}
 }
 

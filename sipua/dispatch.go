@@ -2,8 +2,7 @@ package sipua
 
 import (
 	"errors"
-	"fmt"
-	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,16 +15,16 @@ import (
 func (ep *Endpoint) receive(f *Flow, fr frame) {
 	defer func() {
 		if p := recover(); p != nil {
-			ep.metrics.panics.Inc()
-			ep.log.Error("panic while handling a message", "flow", f, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			ep.panicked("message from "+f.remote.String(), p)
 			ep.refuseRaw(f, fr.data, Reject(500, ""))
 		}
 	}()
+	f.lastMessage.Store(int64(ep.since()))
 	if fr.fault != nil {
 		ep.refuseRaw(f, fr.data, fr.fault)
 		return
 	}
-	msg, err := sip.ParseMessage(fr.data)
+	msg, err := ep.parser.parse(fr.data)
 	if err != nil {
 		ep.log.Debug("message does not parse", "flow", f, "error", err)
 		ep.refuseRaw(f, fr.data, Reject(400, "Bad message"))
@@ -34,6 +33,14 @@ func (ep *Endpoint) receive(f *Flow, fr frame) {
 	ep.metrics.received(f.transport, msg)
 	msg.SetTransport(f.transport.String())
 	msg.SetSource(f.remote.String())
+	if via := msg.Via(); via != nil {
+		if _, ok := msg.(*sip.Request); ok {
+			stampVia(via, f.remote)
+		}
+	}
+	if tap := ep.cfg.Tap; tap != nil {
+		tap(Traffic{Flow: f, At: time.Now(), Message: msg})
+	}
 	switch msg := msg.(type) {
 	case *sip.Request:
 		ep.request(f, msg, fr.data)
@@ -73,10 +80,6 @@ func (ep *Endpoint) request(f *Flow, req *sip.Request, raw []byte) {
 		}
 		ep.refuse(f, req, err)
 		return
-	}
-	stampVia(req, f.remote)
-	if tap := ep.cfg.Tap; tap != nil {
-		tap(Traffic{Flow: f, At: time.Now(), Message: req})
 	}
 	key := serverKey(req, req.Method)
 	switch req.Method {
@@ -121,6 +124,12 @@ func (ep *Endpoint) begin(f *Flow, req *sip.Request, key string) {
 		ep.refuse(f, req, err)
 		return
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			ep.panicked(string(req.Method)+" from "+f.remote.String(), p)
+			tx.Reject(Reject(500, ""))
+		}
+	}()
 	switch {
 	case owner != nil:
 		owner.Request(tx)
@@ -129,12 +138,13 @@ func (ep *Endpoint) begin(f *Flow, req *sip.Request, key string) {
 	default:
 		ep.cfg.Handler.Request(tx)
 	}
+	tx.trying()
 }
 
 // ack gives an ACK to the transaction whose final response it confirms
 // (>= 300), else to the dialog (2xx). An ACK is never answered.
 func (ep *Endpoint) ack(f *Flow, req *sip.Request) {
-	if tx := ep.txs.server(serverKey(req, sip.INVITE)); tx != nil && tx.acked(req) {
+	if tx := ep.txs.server(serverKey(req, sip.INVITE)); tx != nil && tx.from(f) && tx.acked(req) {
 		return
 	}
 	if d := ep.dialog(req.CallID().Value(), ToTag(req)); d != nil && d.Knows(f) {
@@ -147,7 +157,7 @@ func (ep *Endpoint) ack(f *Flow, req *sip.Request) {
 // 200, retransmit the 200.
 func (ep *Endpoint) cancelRequest(f *Flow, req *sip.Request) {
 	tx := ep.txs.server(serverKey(req, sip.INVITE))
-	if tx == nil || !tx.flow.SameParty(f) {
+	if tx == nil || !tx.from(f) {
 		ep.refuse(f, req, Reject(481, ""))
 		return
 	}
@@ -183,14 +193,12 @@ func (ep *Endpoint) rejection(req *sip.Request, rej *Rejection, tag string) *sip
 }
 
 // response gives a response to the transaction that waits for it. One that
-// nobody waits for is dropped (RFC 3261 s18.1.2).
+// nobody waits for is dropped (RFC 3261 s18.1.2), and so is one that was meant for
+// somebody behind us (s8.1.3.3).
 func (ep *Endpoint) response(f *Flow, res *sip.Response) {
-	if res.Via() == nil || res.CSeq() == nil || res.From() == nil || res.To() == nil || res.CallID() == nil ||
-		res.StatusCode < 100 || res.StatusCode > 699 {
+	if res.StatusCode < 100 || res.StatusCode > 699 || len(Values(res, "Via")) != 1 ||
+		slices.ContainsFunc(once, func(name string) bool { return len(Values(res, name)) != 1 }) {
 		return
-	}
-	if tap := ep.cfg.Tap; tap != nil {
-		tap(Traffic{Flow: f, At: time.Now(), Message: res})
 	}
 	if tx := ep.txs.client(clientKey(viaBranch(res.Via()), res.CSeq().MethodName)); tx != nil {
 		tx.receive(f, res)

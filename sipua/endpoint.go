@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,6 +91,8 @@ type Destination struct {
 type Endpoint struct {
 	cfg      Config
 	log      *slog.Logger
+	epoch    time.Time
+	parser   parser
 	lastFlow atomic.Uint64
 	metrics  *metrics
 	limits   *guard
@@ -114,7 +117,7 @@ func New(cfg Config) *Endpoint {
 	if cfg.Agent == "" {
 		cfg.Agent = "Wakebridge"
 	}
-	ep := &Endpoint{cfg: cfg, log: cfg.Log, closed: make(chan struct{})}
+	ep := &Endpoint{cfg: cfg, log: cfg.Log, epoch: time.Now(), parser: newParser(), closed: make(chan struct{})}
 	ep.ctx, ep.cancel = context.WithCancel(context.Background())
 	ep.metrics = newMetrics(cfg.Registerer)
 	ep.limits = newGuard(cfg.Limits)
@@ -127,6 +130,27 @@ func New(cfg Config) *Endpoint {
 		ep.reap()
 	}()
 	return ep
+}
+
+// since is the time that the endpoint lives, by the clock that only goes forward.
+func (ep *Endpoint) since() time.Duration { return time.Since(ep.epoch) }
+
+// at is the time of a reading of since.
+func (ep *Endpoint) at(since int64) time.Time { return ep.epoch.Add(time.Duration(since)) }
+
+// contain keeps a panic in somebody else's callback from ending the process.
+func (ep *Endpoint) contain(what string, fn func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			ep.panicked(what, p)
+		}
+	}()
+	fn()
+}
+
+func (ep *Endpoint) panicked(what string, p any) {
+	ep.metrics.panics.Inc()
+	ep.log.Error("panic", "while", what, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }
 
 // Close ends listeners, flows and transactions, without a word to the peers, and
@@ -155,6 +179,9 @@ func (ep *Endpoint) Close() {
 		l.close()
 	}
 	ep.wg.Wait()
+	for _, f := range ep.flows.all() { // one that a read loop made meanwhile
+		f.Shut(ErrClosed)
+	}
 }
 
 func (ep *Endpoint) isClosed() bool {
@@ -181,7 +208,7 @@ func (ep *Endpoint) launch(fn func()) bool {
 	return true
 }
 
-// reap closes idle flows, once a minute.
+// reap closes idle flows, twice a minute.
 func (ep *Endpoint) reap() {
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
@@ -189,7 +216,8 @@ func (ep *Endpoint) reap() {
 		select {
 		case <-ep.closed:
 			return
-		case now := <-tick.C:
+		case <-tick.C:
+			now := time.Now()
 			for _, f := range ep.flows.all() {
 				if reason := ep.limits.idle(f, now); reason != nil {
 					f.Shut(reason)
@@ -227,6 +255,10 @@ func (ep *Endpoint) Connect(ctx context.Context, t Transport, to Destination) (*
 	conn, err := ep.cfg.Dial(ctx, t, to)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s %s: %w", t, to.Addr, err)
+	}
+	if f := ep.flows.dialledTo(t, to.Addr); f != nil { // somebody else was faster
+		conn.Close() //nolint:errcheck // nothing was sent
+		return f, nil
 	}
 	return ep.adopt(conn, t)
 }
@@ -288,91 +320,6 @@ func NewTag() string { return rand.Text() }
 
 // NewBranch makes a branch with the magic cookie (RFC 3261 s8.1.1.7).
 func NewBranch() string { return "z9hG4bK" + rand.Text() }
-
-// flowTable finds flows by id and by address.
-type flowTable struct {
-	mu   sync.RWMutex
-	byID map[FlowID]*Flow
-	dial map[dialKey]*Flow
-}
-
-type dialKey struct {
-	t    Transport
-	addr netip.AddrPort
-}
-
-func newFlowTable() *flowTable {
-	return &flowTable{byID: make(map[FlowID]*Flow), dial: make(map[dialKey]*Flow)}
-}
-
-func (t *flowTable) add(f *Flow) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.byID[f.id] = f
-	if f.dialled {
-		t.dial[dialKey{f.transport, f.remote}] = f
-	}
-}
-
-func (t *flowTable) remove(f *Flow) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.byID, f.id)
-	if k := (dialKey{f.transport, f.remote}); t.dial[k] == f {
-		delete(t.dial, k)
-	}
-}
-
-func (t *flowTable) get(id FlowID) *Flow {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.byID[id]
-}
-
-func (t *flowTable) dialledTo(tr Transport, addr netip.AddrPort) *Flow {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.dial[dialKey{tr, addr}]
-}
-
-func (t *flowTable) all() []*Flow {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	out := make([]*Flow, 0, len(t.byID))
-	for _, f := range t.byID {
-		out = append(out, f)
-	}
-	return out
-}
-
-// dialogTable finds the owner of an in-dialog request.
-type dialogTable struct {
-	mu sync.RWMutex
-	m  map[dialogKey]Dialog
-}
-
-type dialogKey struct{ callID, localTag string }
-
-// AddDialog makes d the owner of requests with this Call-ID whose To tag (our
-// local tag) is localTag.
-func (ep *Endpoint) AddDialog(callID, localTag string, d Dialog) {
-	ep.dialogs.mu.Lock()
-	defer ep.dialogs.mu.Unlock()
-	ep.dialogs.m[dialogKey{callID, localTag}] = d
-}
-
-// RemoveDialog undoes AddDialog. Later requests get 481.
-func (ep *Endpoint) RemoveDialog(callID, localTag string) {
-	ep.dialogs.mu.Lock()
-	defer ep.dialogs.mu.Unlock()
-	delete(ep.dialogs.m, dialogKey{callID, localTag})
-}
-
-func (ep *Endpoint) dialog(callID, localTag string) Dialog {
-	ep.dialogs.mu.RLock()
-	defer ep.dialogs.mu.RUnlock()
-	return ep.dialogs.m[dialogKey{callID, localTag}]
-}
 
 // Sizes counts what lives in the endpoint, for metrics and leak tests.
 func (ep *Endpoint) Sizes() (flows, dialogs, serverTxs, clientTxs int) {

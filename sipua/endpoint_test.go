@@ -8,12 +8,10 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"go.uber.org/goleak"
 
 	"wakebridge/sipua"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // funcs is a Handler of functions; nil ones ignore.
 type funcs struct {

@@ -83,6 +83,7 @@ func Status(err error) int {
 // extensions); "" for one that has none.
 func Phrase(status int) string { return phrases[status] }
 
+//nolint:gochecknoglobals // never written
 var phrases = map[int]string{
 	100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 183: "Session Progress",
 	200: "OK", 202: "Accepted",

@@ -72,13 +72,13 @@ type Flow struct {
 	dialled   bool
 	ep        *Endpoint
 	wire      wire
-	created   time.Time
 
-	lastSeen atomic.Int64 // unix nanoseconds
-	pinned   atomic.Int64 // unix nanoseconds until which an idle UDP flow stays
-	held     atomic.Int32 // by dialogs
-	party    atomic.Pointer[string]
-	authed   atomic.Bool
+	// Times are nanoseconds of Endpoint.since, which no change of the clock moves.
+	lastSeen    atomic.Int64
+	lastMessage atomic.Int64 // whole ones only
+	pinned      atomic.Int64 // until which an idle UDP flow stays
+	held        atomic.Int32 // by dialogs and transactions
+	parties     atomic.Pointer[[]string]
 
 	mu      sync.Mutex
 	closed  bool
@@ -99,15 +99,13 @@ type wire interface {
 }
 
 func newFlow(ep *Endpoint, t Transport, local, remote netip.AddrPort) *Flow {
-	f := &Flow{
-		id: FlowID(ep.lastFlow.Add(1)), transport: t, local: local, remote: remote, ep: ep,
-		created: time.Now(), done: make(chan struct{}), onClose: make(map[int]func(error)),
-	}
-	f.touch()
+	f := &Flow{id: FlowID(ep.lastFlow.Add(1)), transport: t, local: local, remote: remote, ep: ep, done: make(chan struct{})}
+	now := int64(ep.since())
+	f.lastSeen.Store(now)
+	f.lastMessage.Store(now)
 	if ep.cfg.Party != nil {
 		if p := ep.cfg.Party(t, remote); p != "" {
-			f.party.Store(&p)
-			f.authed.Store(true)
+			f.parties.Store(&[]string{p})
 		}
 	}
 	return f
@@ -129,10 +127,10 @@ func (f *Flow) Local() netip.AddrPort { return f.local }
 func (f *Flow) Dialled() bool { return f.dialled }
 
 // LastSeen is when the peer was last heard from.
-func (f *Flow) LastSeen() time.Time { return time.Unix(0, f.lastSeen.Load()) }
+func (f *Flow) LastSeen() time.Time { return f.ep.at(f.lastSeen.Load()) }
 
 func (f *Flow) touch() {
-	f.lastSeen.Store(time.Now().UnixNano())
+	f.lastSeen.Store(int64(f.ep.since()))
 	if f.waiting.Load() == 0 {
 		return
 	}
@@ -142,7 +140,7 @@ func (f *Flow) touch() {
 	f.waiting.Store(0)
 	f.mu.Unlock()
 	for _, fn := range fns {
-		fn()
+		f.ep.contain("sign of life", fn)
 	}
 }
 
@@ -183,46 +181,79 @@ func (f *Flow) Alive() bool {
 
 // Party names who is at the other end as far as that is proven: a trunk, by its
 // source address (Config.Party), or a device, after it authenticated (SetParty);
-// "" when nobody knows. Two flows with the same party may act for each other.
+// "" when nobody knows. Several accounts of one phone may share a flow: then it is
+// the first.
 func (f *Flow) Party() string {
-	if p := f.party.Load(); p != nil {
-		return *p
+	if p := f.parties.Load(); p != nil {
+		return (*p)[0]
 	}
 	return ""
 }
 
-// SetParty says who authenticated on this flow; it lifts the limits for
-// strangers.
+// maxParties bounds who may share one flow: a gateway in front of many phones.
+const maxParties = 256
+
+// SetParty adds one who authenticated on this flow; it lifts the limits for
+// strangers. "" is nobody.
 func (f *Flow) SetParty(party string) {
-	f.party.Store(&party)
-	if !f.authed.Swap(true) {
-		f.ep.limits.authenticated(f)
+	if party == "" {
+		return
+	}
+	for {
+		old := f.parties.Load()
+		var list []string
+		if old != nil {
+			list = *old
+		}
+		if slices.Contains(list, party) || len(list) >= maxParties {
+			return
+		}
+		list = append(slices.Clone(list), party)
+		if !f.parties.CompareAndSwap(old, &list) {
+			continue
+		}
+		if old == nil {
+			f.ep.limits.authenticated(f)
+		}
+		return
 	}
 }
 
 // Authenticated says that somebody proved who is at the other end.
-func (f *Flow) Authenticated() bool { return f.authed.Load() }
+func (f *Flow) Authenticated() bool { return f.parties.Load() != nil }
 
-// Pin keeps an idle UDP flow until t, because a binding needs it. Streams live
-// as long as their connection.
-func (f *Flow) Pin(t time.Time) { f.pinned.Store(t.UnixNano()) }
+// Pin keeps an idle UDP flow until t, because a binding needs it. A later Pin
+// never shortens an earlier one. Streams live as long as their connection.
+func (f *Flow) Pin(t time.Time) {
+	until := int64(t.Sub(f.ep.epoch))
+	for {
+		old := f.pinned.Load()
+		if until <= old || f.pinned.CompareAndSwap(old, until) {
+			return
+		}
+	}
+}
 
 // Hold keeps the flow, however idle, until release is called, because a dialog
-// lives on it: nobody need speak SIP during a call. release may be called twice.
+// or an unfinished transaction lives on it: nobody need speak SIP during a call.
+// release may be called twice.
 func (f *Flow) Hold() (release func()) {
 	f.held.Add(1)
 	var once sync.Once
 	return func() { once.Do(func() { f.held.Add(-1) }) }
 }
 
-// SameParty says that g may act for f: it is the same flow, or the same proven
-// party, or (UDP, where a NAT may move the port) the same address.
+// SameParty says that g may act for f: it is the same flow, or one proven party is
+// on both. On UDP, where a NAT may move the port at any time, the same address
+// is enough while one of the two has proven nothing; on streams a stranger is
+// nobody but itself.
 func (f *Flow) SameParty(g *Flow) bool {
 	if f == g {
 		return true
 	}
-	if p := f.Party(); p != "" || g.Party() != "" {
-		return p == g.Party()
+	ours, theirs := f.parties.Load(), g.parties.Load()
+	if ours != nil && theirs != nil {
+		return slices.ContainsFunc(*ours, func(p string) bool { return slices.Contains(*theirs, p) })
 	}
 	return f.transport == UDP && g.transport == UDP && f.remote.Addr() == g.remote.Addr()
 }
@@ -239,6 +270,9 @@ func (f *Flow) OnClose(fn func(error)) (forget func()) {
 		f.mu.Unlock()
 		fn(err)
 		return func() {}
+	}
+	if f.onClose == nil {
+		f.onClose = make(map[int]func(error))
 	}
 	key := f.nextKey
 	f.nextKey++
@@ -275,9 +309,9 @@ func (f *Flow) Shut(reason error) {
 	f.wire.shut()
 	f.ep.flows.remove(f)
 	for _, fn := range fns {
-		fn(f.err)
+		f.ep.contain("end of a flow", func() { fn(f.err) })
 	}
-	f.ep.cfg.Handler.FlowGone(f, f.err)
+	f.ep.contain("end of a flow", func() { f.ep.cfg.Handler.FlowGone(f, f.err) })
 }
 
 // LocalAddr implements sip.Connection.

@@ -15,7 +15,8 @@ type Limits struct {
 	Unauthenticated int           // streams per source address that proved nothing. Default: 64.
 	Handshake       time.Duration // for TLS. Default: 5s.
 	FirstMessage    time.Duration // for the first whole message on a stream. Default: 10s.
-	IdleStranger    time.Duration // before an unauthenticated stream is closed. Default: 30s.
+	Message         time.Duration // for each later message on a stream, from its first byte. Default: 10s.
+	IdleStranger    time.Duration // without a message, before an unauthenticated stream is closed. Default: 30s.
 	Idle            time.Duration // before an authenticated stream is closed. Default: 1h.
 	IdleUDP         time.Duration // before a UDP peer that no binding needs is forgotten. Default: 3m.
 	UDPPeers        int           // remembered UDP peers. Default: 50000.
@@ -37,6 +38,7 @@ func (l Limits) withDefaults() Limits {
 	count(&l.UDPPeers, 50000)
 	span(&l.Handshake, 5*time.Second)
 	span(&l.FirstMessage, 10*time.Second)
+	span(&l.Message, 10*time.Second)
 	span(&l.IdleStranger, 30*time.Second)
 	span(&l.Idle, time.Hour)
 	span(&l.IdleUDP, 3*time.Minute)
@@ -54,12 +56,25 @@ type guard struct {
 	Limits
 	mu      sync.Mutex
 	total   int
-	perAddr map[netip.Addr]int // unauthenticated only
+	perAddr map[netip.Addr]int // unauthenticated only, by source
 	counted map[*Flow]bool
 }
 
 func newGuard(l Limits) *guard {
 	return &guard{Limits: l.withDefaults(), perAddr: make(map[netip.Addr]int), counted: make(map[*Flow]bool)}
+}
+
+// source is what counts as one source: an IPv4 address, or an IPv6 network, of
+// which whoever has one address has all.
+func source(addr netip.Addr) netip.Addr {
+	if addr.Is4() {
+		return addr
+	}
+	p, err := addr.WithZone("").Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return p.Addr()
 }
 
 // accept counts a connection from addr that has no flow yet, or says why not.
@@ -69,11 +84,12 @@ func (g *guard) accept(addr netip.Addr) error {
 	if g.Connections > 0 && g.total >= g.Connections {
 		return fmt.Errorf("%w: %d", errTooManyConns, g.total)
 	}
-	if g.Unauthenticated > 0 && g.perAddr[addr] >= g.Unauthenticated {
+	src := source(addr)
+	if g.Unauthenticated > 0 && g.perAddr[src] >= g.Unauthenticated {
 		return fmt.Errorf("%w: %s", errTooManySource, addr)
 	}
 	g.total++
-	g.perAddr[addr]++
+	g.perAddr[src]++
 	return nil
 }
 
@@ -86,8 +102,9 @@ func (g *guard) release(addr netip.Addr) {
 }
 
 func (g *guard) lower(addr netip.Addr) {
-	if g.perAddr[addr]--; g.perAddr[addr] <= 0 {
-		delete(g.perAddr, addr)
+	src := source(addr)
+	if g.perAddr[src]--; g.perAddr[src] <= 0 {
+		delete(g.perAddr, src)
 	}
 }
 
@@ -126,24 +143,26 @@ func (g *guard) closed(f *Flow) {
 	}
 }
 
-// idle says why a flow should be closed now, nil if it may stay.
+// idle says why a flow should be closed now, nil if it may stay. A flow on which
+// a dialog or an unfinished transaction lives always stays.
 func (g *guard) idle(f *Flow, now time.Time) error {
 	if f.held.Load() > 0 {
 		return nil
 	}
-	quiet := now.Sub(f.LastSeen())
-	limit := g.Idle
+	since, limit := f.LastSeen(), g.Idle
 	switch {
 	case f.transport == UDP:
-		if now.UnixNano() < f.pinned.Load() {
+		if now.Before(f.ep.at(f.pinned.Load())) {
 			return nil
 		}
 		limit = g.IdleUDP
 	case f.dialled:
 		return nil
 	case !f.Authenticated():
-		limit = g.IdleStranger
+		// Keep-alives are free, so they do not count for a stranger.
+		since, limit = f.ep.at(f.lastMessage.Load()), g.IdleStranger
 	}
+	quiet := now.Sub(since)
 	if quiet < limit {
 		return nil
 	}

@@ -21,6 +21,8 @@ func headersOf(msg sip.Message) []sip.Header {
 
 // compactNames are the short forms of headers that sipgo keeps as they came
 // (RFC 3261 s7.3.3 and later RFCs).
+//
+//nolint:gochecknoglobals // never written
 var compactNames = map[string]string{
 	"supported": "k", "subject": "s", "event": "o", "allow-events": "u", "content-encoding": "e",
 	"session-expires": "x", "refer-to": "r", "referred-by": "b", "content-type": "c", "contact": "m",
@@ -137,40 +139,43 @@ func safeWire(msg sip.Message, text string) error {
 func rawRefusal(data []byte, rej *Rejection, agent string) []byte {
 	head, _, _ := bytes.Cut(data, []byte("\r\n\r\n"))
 	lines := strings.Split(strings.ReplaceAll(string(head), "\r\n", "\n"), "\n")
-	if strings.HasPrefix(strings.ToUpper(lines[0]), "SIP/") || strings.HasPrefix(strings.ToUpper(lines[0]), "ACK") {
+	start := strings.ToUpper(lines[0])
+	if strings.HasPrefix(start, "SIP/") || strings.HasPrefix(start, "ACK ") {
 		return nil
 	}
-	var out strings.Builder
-	fmt.Fprintf(&out, "SIP/2.0 %d %s\r\n", rej.Status, rej.Phrase)
-	have := make(map[string]bool)
-	keep := false // the line before was one that we repeat, so its folded rest belongs to it
+	var kept []string
+	at := make(map[string]int) // where in kept a header stands
+	var open bool              // the line before was kept, so its folded rest belongs to it
 	for _, line := range lines[1:] {
-		if hasControl([]byte(line)) {
-			keep = false
+		switch {
+		case hasControl([]byte(line)):
+			open = false
 			continue
-		}
-		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
-			if keep {
-				out.WriteString(line + "\r\n")
+		case isFolded([]byte(line)):
+			if open {
+				kept[len(kept)-1] += " " + strings.TrimLeft(line, " \t")
 			}
 			continue
 		}
 		name, _, _ := strings.Cut(line, ":")
 		full := repeated[strings.ToLower(strings.TrimSpace(name))]
-		keep = full != "" && (full == "Via" || !have[full])
-		if !keep {
-			continue
+		_, twice := at[full]
+		if open = full == "Via" || full != "" && !twice; open {
+			at[full] = len(kept)
+			kept = append(kept, line)
 		}
-		have[full] = true
-		out.WriteString(line + "\r\n")
 	}
-	if !have["Via"] || !have["From"] || !have["To"] || !have["Call-ID"] || !have["CSeq"] {
+	if len(at) < len(once)+1 { // once and Via
 		return nil
 	}
-	fmt.Fprintf(&out, "Server: %s\r\nContent-Length: 0\r\n\r\n", agent)
-	return []byte(out.String())
+	if to := &kept[at["To"]]; !strings.Contains(strings.ToLower(squeeze(*to)), ";tag=") {
+		*to += ";tag=" + NewTag()
+	}
+	return fmt.Appendf(nil, "SIP/2.0 %d %s\r\n%s\r\nServer: %s\r\nContent-Length: 0\r\n\r\n",
+		rej.Status, rej.Phrase, strings.Join(kept, "\r\n"), agent)
 }
 
+//nolint:gochecknoglobals // never written
 var repeated = map[string]string{
 	"via": "Via", "v": "Via", "from": "From", "f": "From", "to": "To", "t": "To",
 	"call-id": "Call-ID", "i": "Call-ID", "cseq": "CSeq",

@@ -1,9 +1,11 @@
 package sipua
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -21,13 +23,21 @@ type ServerTx struct {
 	key   string
 	inner *sip.ServerTx
 	reply *replyTo
+	free  func() // lets the flow go idle, once
 
 	mu       sync.Mutex
+	begun    bool // something was sent
 	final    *sip.Response
+	overdue  *time.Timer // not for INVITE
+	expired  bool
 	onCancel func(reasons []string)
 	gotCan   bool
 	reasons  []string
 }
+
+// answerWithin is how long a sender waits for the final response to anything but
+// an INVITE: 64*T1 (RFC 3261 s17.1.2.2).
+const answerWithin = 32 * time.Second
 
 // Flow is the flow on which the request came.
 func (tx *ServerTx) Flow() *Flow { return tx.flow }
@@ -35,8 +45,7 @@ func (tx *ServerTx) Flow() *Flow { return tx.flow }
 // Tag is our tag: that of the request's To, or the one that all responses get.
 func (tx *ServerTx) Tag() string { return tx.tag }
 
-// newServerTx makes the transaction of a new request. For an INVITE 100 Trying
-// leaves at once, because a held call answers late.
+// newServerTx makes the transaction of a new request.
 func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerTx, error) {
 	tag := ToTag(req)
 	if tag == "" {
@@ -48,52 +57,113 @@ func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerT
 	if err := tx.inner.Init(); err != nil {
 		return nil, fmt.Errorf("begin transaction: %w", err)
 	}
-	tx.inner.OnTerminate(func(string, error) { ep.txs.removeServer(tx) })
-	if !ep.txs.addServer(tx) {
-		tx.inner.Terminate()
-		return nil, ErrClosed
+	release := f.Hold()
+	forget := func() {}
+	if !req.IsInvite() {
+		// Nobody waits any more for an answer that is so late, or that has no way
+		// back; the owner of an INVITE hears of both by itself.
+		tx.overdue = time.AfterFunc(answerWithin, tx.expire)
+		forget = f.OnClose(func(error) {
+			if tx.Final() == 0 && !tx.reply.mayReopen(f) {
+				tx.inner.Terminate()
+			}
+		})
 	}
-	if req.IsInvite() {
-		if err := tx.inner.Respond(tx.NewResponse(100, "")); err != nil {
-			ep.log.Debug("send 100", "flow", f, "error", err)
+	tx.free = sync.OnceFunc(func() {
+		release()
+		forget()
+		if tx.overdue != nil {
+			tx.overdue.Stop()
 		}
+	})
+	tx.inner.OnTerminate(func(string, error) {
+		ep.txs.removeServer(tx)
+		tx.free()
+	})
+	if err := ep.txs.addServer(tx); err != nil {
+		tx.inner.Terminate()
+		tx.free()
+		return nil, err
 	}
-	return tx, nil
+	select {
+	case <-tx.inner.Done(): // the flow went while this was built
+		ep.txs.removeServer(tx)
+		tx.free()
+		return nil, f.goneErr()
+	default:
+		return tx, nil
+	}
 }
+
+// trying sends 100 to an INVITE that its owner has and did not answer yet, because
+// a held call answers late. The owner exists before the caller hears anything.
+func (tx *ServerTx) trying() {
+	if !tx.Request.IsInvite() {
+		return
+	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.begun {
+		return
+	}
+	tx.begun = true
+	if err := tx.inner.Respond(tx.NewResponse(100, "")); err != nil {
+		tx.ep.log.Debug("send 100", "flow", tx.flow, "error", err)
+	}
+}
+
+// expire gives up a request that its owner did not answer in time.
+func (tx *ServerTx) expire() {
+	tx.mu.Lock()
+	late := tx.final == nil
+	tx.expired = tx.expired || late
+	tx.mu.Unlock()
+	if late {
+		tx.ep.log.Warn("request was not answered", "flow", tx.flow, "method", tx.Request.Method)
+		tx.inner.Terminate()
+	}
+}
+
+// from says that what came on f may concern this transaction: its branch alone
+// proves nothing (RFC 3261 s17.2.3 compares no source).
+func (tx *ServerTx) from(f *Flow) bool { return tx.flow.SameParty(f) || tx.reply.current() == f }
 
 // NewResponse makes a response with this transaction's To tag; phrase "" is the
 // standard one.
 func (tx *ServerTx) NewResponse(status int, phrase string) *sip.Response {
-	res := NewResponse(tx.Request, status, phrase, tag100(status, tx.tag))
+	tag := tx.tag
+	if status == 100 {
+		tag = ""
+	}
+	res := NewResponse(tx.Request, status, phrase, tag)
 	res.AppendHeader(sip.NewHeader("Server", tx.ep.cfg.Agent))
 	return res
 }
 
-func tag100(status int, tag string) string {
-	if status == 100 {
-		return ""
-	}
-	return tag
-}
-
 // Respond sends a response. After a final one it sends nothing more and returns
-// ErrFinalSent. Other errors wrap ErrFlowGone or ErrUnsafeHeader; after the latter
-// nothing counts as sent, so that another response can follow.
+// ErrFinalSent; ErrTimeout means that anything but an INVITE was not answered
+// within 64*T1 and is forgotten. Other errors wrap ErrFlowGone or ErrUnsafeHeader;
+// after the latter nothing counts as sent, so that another response can follow.
 func (tx *ServerTx) Respond(res *sip.Response) error {
 	if err := safeWire(res, res.String()); err != nil {
 		return fmt.Errorf("respond %d to %s: %w", res.StatusCode, tx.Request.Method, err)
 	}
 	tx.mu.Lock()
-	if tx.final != nil {
-		tx.mu.Unlock()
+	defer tx.mu.Unlock()
+	switch {
+	case tx.final != nil:
 		return ErrFinalSent
+	case tx.expired:
+		return ErrTimeout
 	}
-	if res.StatusCode >= 200 {
+	tx.begun = true
+	isFinal := res.StatusCode >= 200
+	if isFinal {
 		tx.final = res
+		defer tx.free()
 	}
-	tx.mu.Unlock()
 	if err := tx.inner.Respond(res); err != nil {
-		if res.StatusCode >= 200 {
+		if isFinal {
 			// sipgo would keep an INVITE whose 2xx could not be written for ever.
 			tx.inner.Terminate()
 		}
@@ -106,9 +176,44 @@ func (tx *ServerTx) Respond(res *sip.Response) error {
 // it is logged, because nothing else can be done about it.
 func (tx *ServerTx) Reject(err error) {
 	rej := asRejection(err)
-	if e := tx.Respond(tx.ep.rejection(tx.Request, rej, tx.tag)); e != nil {
+	e := tx.Respond(tx.ep.rejection(tx.Request, rej, tx.tag))
+	if errors.Is(e, ErrUnsafeHeader) {
+		e = errors.Join(e, tx.Respond(tx.ep.rejection(tx.Request, Reject(500, ""), tx.tag)))
+	}
+	if e != nil {
 		tx.ep.log.Debug("reject", "flow", tx.flow, "status", rej.Status, "error", e)
 	}
+}
+
+// Refuse is Reject without keeping anything (RFC 3261 s8.2.7): the response is
+// sent once, is not repeated, and the request is new when it comes again. It is for
+// strangers, challenges first of all: who forges a source must get one answer and
+// cost no memory. For an INVITE it works while Handler.Invite runs; once 100 is
+// sent it is Reject.
+func (tx *ServerTx) Refuse(err error) {
+	if tx.refuse(err) {
+		tx.inner.Terminate()
+		return
+	}
+	tx.Reject(err)
+}
+
+func (tx *ServerTx) refuse(err error) bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.begun || tx.final != nil || tx.expired {
+		return false
+	}
+	rej := asRejection(err)
+	res := tx.ep.rejection(tx.Request, rej, tx.tag)
+	if safeWire(res, res.String()) != nil {
+		return false
+	}
+	tx.begun, tx.final = true, res
+	if err := tx.reply.WriteMsg(res); err != nil {
+		tx.ep.log.Debug("refuse", "flow", tx.flow, "status", rej.Status, "error", err)
+	}
+	return true
 }
 
 // Resend sends the 2xx of an INVITE again (RFC 3261 s13.3.1.4: that is the
@@ -161,8 +266,13 @@ func (tx *ServerTx) cancelled(reasons []string) {
 	}
 }
 
-// repeated is the same request again: sipgo resends the last response.
+// repeated is the same request again: sipgo resends the last response. From a
+// stranger it is nothing.
 func (tx *ServerTx) repeated(f *Flow, req *sip.Request) {
+	if !tx.from(f) {
+		tx.ep.log.Debug("branch of somebody else", "flow", f, "method", req.Method)
+		return
+	}
 	tx.reply.moved(f)
 	if err := tx.inner.Receive(req); err != nil {
 		tx.ep.log.Debug("repeated request", "flow", f, "error", err)
@@ -220,17 +330,22 @@ func (t *txTable) isMerged(req *sip.Request) bool {
 	return ok
 }
 
-func (t *txTable) addServer(tx *ServerTx) bool {
+// addServer fails with ErrClosed, or with a Rejection when the same request came
+// on two flows at the same moment.
+func (t *txTable) addServer(tx *ServerTx) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
-		return false
+	switch {
+	case t.closed:
+		return ErrClosed
+	case t.servers[tx.key] != nil:
+		return Reject(482, "Merged request")
 	}
 	t.servers[tx.key] = tx
 	if ToTag(tx.Request) == "" {
 		t.merged[mergeKeyOf(tx.Request)] = tx.key
 	}
-	return true
+	return nil
 }
 
 func (t *txTable) removeServer(tx *ServerTx) {
@@ -239,7 +354,7 @@ func (t *txTable) removeServer(tx *ServerTx) {
 	if t.servers[tx.key] == tx {
 		delete(t.servers, tx.key)
 	}
-	if k := mergeKeyOf(tx.Request); t.merged[k] == tx.key {
+	if k := mergeKeyOf(tx.Request); t.servers[tx.key] == nil && t.merged[k] == tx.key {
 		delete(t.merged, k)
 	}
 }

@@ -18,6 +18,7 @@ const (
 	queueMessages = 256
 	queueBytes    = 1 << 20
 	writeTimeout  = 10 * time.Second
+	lastWords     = 250 * time.Millisecond
 )
 
 var (
@@ -160,21 +161,27 @@ func (ep *Endpoint) newStreamFlow(conn net.Conn, t Transport, dialled bool) *Flo
 // readStream is the read loop of a stream flow. Only an end of the connection or
 // lost framing ends it: a message that does not parse is answered with 400.
 func (ep *Endpoint) readStream(f *Flow, conn net.Conn) {
-	limit := func(d time.Duration) error { return conn.SetReadDeadline(time.Now().Add(d)) }
-	if !f.dialled && !f.Authenticated() {
-		if err := limit(ep.limits.FirstMessage); err != nil {
-			f.Shut(err)
-			return
+	// Idle flows are closed by the reaper; on the clock are a stranger's first
+	// message, and any message that has begun.
+	var clock error
+	limit := func(d time.Duration) {
+		if err := conn.SetReadDeadline(time.Now().Add(d)); err != nil && clock == nil {
+			clock = err
 		}
 	}
-	// Idle flows are closed by the reaper; here only strangers who have not said
-	// anything whole are on the clock.
+	first := !f.dialled && !f.Authenticated()
+	if first {
+		limit(ep.limits.FirstMessage)
+	}
 	cut := newCutter(&countingReader{r: conn, f: f}, func() {
 		if err := f.wire.send([]byte("\r\n")); err != nil {
 			f.Shut(err)
 		}
+	}, func() {
+		if !first {
+			limit(ep.limits.Message)
+		}
 	})
-	first := true
 	for {
 		fr, err := cut.next()
 		if err != nil {
@@ -187,12 +194,10 @@ func (ep *Endpoint) readStream(f *Flow, conn net.Conn) {
 			f.Shut(err)
 			return
 		}
-		if first {
-			first = false
-			if err := conn.SetReadDeadline(time.Time{}); err != nil {
-				f.Shut(err)
-				return
-			}
+		first = false
+		if err := conn.SetReadDeadline(time.Time{}); err != nil || clock != nil {
+			f.Shut(errors.Join(err, clock))
+			return
 		}
 		ep.receive(f, fr)
 	}
@@ -216,17 +221,17 @@ func (c *countingReader) Read(p []byte) (int, error) {
 type streamWire struct {
 	conn net.Conn
 	out  chan []byte
+	stop chan struct{}
 
 	mu     sync.Mutex
 	queued int
-	shutYN bool
-	stop   chan struct{}
+	ending bool
 }
 
 func (w *streamWire) send(data []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.shutYN {
+	if w.ending {
 		return net.ErrClosed
 	}
 	if w.queued+len(data) > queueBytes {
@@ -244,43 +249,67 @@ func (w *streamWire) send(data []byte) error {
 func (w *streamWire) shut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.shutYN {
-		w.shutYN = true
-		close(w.stop)
+	if w.ending {
+		return
 	}
+	w.ending = true
+	close(w.stop)
+	// Whatever is queued or being written has this long, so that a last response
+	// leaves and a peer that does not read holds nobody up.
+	w.conn.SetWriteDeadline(time.Now().Add(lastWords)) //nolint:errcheck // then the connection is gone, which is the aim
 }
 
 // write is the writer of a stream flow. On shut it still writes what was queued
-// before, within a short deadline, so that a last response leaves.
+// before.
 func (w *streamWire) write(f *Flow) {
-	defer w.conn.Close() //nolint:errcheck // the flow is gone by then, nobody could be told
 	for {
 		select {
 		case data := <-w.out:
-			if err := w.put(data, writeTimeout); err != nil {
+			if err := w.put(data); err != nil {
+				abort(w.conn)
 				f.Shut(err)
 				return
 			}
 		case <-w.stop:
-			for {
-				select {
-				case data := <-w.out:
-					if w.put(data, 100*time.Millisecond) != nil {
-						return
-					}
-				default:
-					return
-				}
-			}
+			w.drain()
+			return
 		}
 	}
 }
 
-func (w *streamWire) put(data []byte, limit time.Duration) error {
+func (w *streamWire) drain() {
+	for {
+		select {
+		case data := <-w.out:
+			if w.put(data) != nil {
+				abort(w.conn)
+				return
+			}
+		default:
+			w.conn.Close() //nolint:errcheck // the flow is gone, nobody could be told
+			return
+		}
+	}
+}
+
+// abort closes a connection that takes no more bytes, without TLS's farewell,
+// which would wait for that.
+func abort(conn net.Conn) {
+	if tc, ok := conn.(*tls.Conn); ok {
+		conn = tc.NetConn()
+	}
+	conn.Close() //nolint:errcheck // it failed already
+}
+
+func (w *streamWire) put(data []byte) error {
 	w.mu.Lock()
 	w.queued -= len(data)
+	var err error
+	if !w.ending { // then shut has set the deadline
+		err = w.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
 	w.mu.Unlock()
-	if err := w.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+	if err != nil {
 		return fmt.Errorf("write deadline: %w", err)
 	}
 	if _, err := w.conn.Write(data); err != nil {

@@ -22,8 +22,15 @@ type packetListener struct {
 	info6 *ipv6.PacketConn
 
 	mu    sync.Mutex
-	peers map[netip.AddrPort]*Flow
+	peers map[peerKey]*Flow
 	once  sync.Once
+}
+
+// peerKey is a peer and the address of ours that it uses: a host with several
+// addresses answers from the one that was asked.
+type peerKey struct {
+	remote netip.AddrPort
+	local  netip.Addr
 }
 
 // ServeUDP takes packets from conn until the endpoint closes, which also closes
@@ -33,7 +40,7 @@ func (ep *Endpoint) ServeUDP(conn net.PacketConn) error {
 	if err != nil {
 		return err
 	}
-	l := &packetListener{ep: ep, conn: conn, local: local, peers: make(map[netip.AddrPort]*Flow)}
+	l := &packetListener{ep: ep, conn: conn, local: local, peers: make(map[peerKey]*Flow)}
 	if local.Addr().IsUnspecified() {
 		l.askWhere()
 	}
@@ -130,18 +137,14 @@ func (l *packetListener) readFrom(buf []byte) (n int, src, at netip.AddrPort, er
 // empty lines and noise are signs of life of a known peer at most.
 func (l *packetListener) take(data []byte, src, at netip.AddrPort) {
 	if !looksLikeSIP(data) {
-		if f := l.known(src); f != nil {
+		if f := l.known(src, at.Addr()); f != nil {
 			f.touch()
 		}
 		return
 	}
-	fr, err := cutDatagram(data)
-	if err != nil {
-		return
-	}
 	f := l.flow(src, at.Addr())
 	f.touch()
-	l.ep.receive(f, fr)
+	l.ep.receive(f, cutDatagram(data))
 }
 
 // looksLikeSIP is the cheap test before anything is kept for a datagram: a
@@ -153,35 +156,33 @@ func looksLikeSIP(data []byte) bool {
 	if len(data) < 20 {
 		return false
 	}
-	c := data[0]
-	return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+	return isToken(string(data[:1]))
 }
 
-func (l *packetListener) known(src netip.AddrPort) *Flow {
+func (l *packetListener) known(src netip.AddrPort, at netip.Addr) *Flow {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.peers[src]
+	return l.peers[peerKey{src, at}]
 }
 
 // flow finds or makes the flow to a peer; at is the address of ours that the
 // peer wrote to, if known.
 func (l *packetListener) flow(remote netip.AddrPort, at netip.Addr) *Flow {
+	if !l.local.Addr().IsUnspecified() {
+		at = l.local.Addr()
+	} else if !at.IsValid() || at.IsUnspecified() {
+		at = outgoingAddr(remote)
+	}
+	key := peerKey{remote, at}
 	l.mu.Lock()
-	if f := l.peers[remote]; f != nil {
+	if f := l.peers[key]; f != nil {
 		l.mu.Unlock()
 		return f
 	}
-	local := l.local
-	if local.Addr().IsUnspecified() {
-		if !at.IsValid() || at.IsUnspecified() {
-			at = outgoingAddr(remote)
-		}
-		local = netip.AddrPortFrom(at, local.Port())
-	}
-	f := newFlow(l.ep, UDP, local, remote)
-	f.wire = &packetWire{l: l, f: f}
+	f := newFlow(l.ep, UDP, netip.AddrPortFrom(at, l.local.Port()), remote)
+	f.wire = &packetWire{l: l, f: f, key: key}
 	victim := l.crowded()
-	l.peers[remote] = f
+	l.peers[key] = f
 	l.ep.flows.add(f)
 	l.mu.Unlock()
 	if victim != nil {
@@ -190,45 +191,62 @@ func (l *packetListener) flow(remote netip.AddrPort, at netip.Addr) *Flow {
 	return f
 }
 
-// crowded picks the stranger that was silent longest when there are too many
-// peers (a flood of forged sources must not eat the memory).
+// crowded picks who must go when there are too many peers (a flood of forged
+// sources must not eat the memory): of a sample of those that nothing needs, the
+// stranger that was silent longest, or else whoever was.
 func (l *packetListener) crowded() *Flow {
 	limit := l.ep.limits.UDPPeers
 	if limit < 0 || len(l.peers) < limit {
 		return nil
 	}
+	const sample, look = 32, 512
+	now := int64(l.ep.since())
 	var oldest *Flow
-	seen := 0
-	for _, f := range l.peers { // random order: a sample is enough
-		if f.Authenticated() || f.held.Load() > 0 {
+	seen, looked := 0, 0
+	for _, f := range l.peers { // in random order
+		if looked++; looked > look || seen >= sample {
+			break
+		}
+		if f.held.Load() > 0 || f.pinned.Load() > now {
 			continue
 		}
-		if oldest == nil || f.lastSeen.Load() < oldest.lastSeen.Load() {
+		seen++
+		if oldest == nil || worse(f, oldest) {
 			oldest = f
-		}
-		if seen++; seen >= 32 {
-			break
 		}
 	}
 	return oldest
 }
 
+// worse says that f should go before g.
+func worse(f, g *Flow) bool {
+	if f.Authenticated() != g.Authenticated() {
+		return g.Authenticated()
+	}
+	return f.lastSeen.Load() < g.lastSeen.Load()
+}
+
 // packetWire sends to one peer of a packetListener. A UDP write does not wait
 // for the peer.
 type packetWire struct {
-	l *packetListener
-	f *Flow
+	l   *packetListener
+	f   *Flow
+	key peerKey
 }
 
 func (w *packetWire) send(data []byte) error {
 	l := w.l
 	to := net.UDPAddrFromAddrPort(w.f.remote)
+	from := w.f.local.Addr()
 	var err error
 	switch {
-	case l.info4 != nil && w.f.local.Addr().Is4() && !w.f.local.Addr().IsUnspecified():
-		_, err = l.info4.WriteTo(data, &ipv4.ControlMessage{Src: w.f.local.Addr().AsSlice()}, to)
-	case l.info6 != nil && w.f.local.Addr().Is6() && !w.f.local.Addr().IsUnspecified():
-		_, err = l.info6.WriteTo(data, &ipv6.ControlMessage{Src: w.f.local.Addr().AsSlice()}, to)
+	case from.IsUnspecified():
+		_, err = l.conn.WriteTo(data, to)
+	case l.info4 != nil:
+		_, err = l.info4.WriteTo(data, &ipv4.ControlMessage{Src: from.AsSlice()}, to)
+	case l.info6 != nil:
+		src := from.As16() // a socket for both families wants IPv4 mapped
+		_, err = l.info6.WriteTo(data, &ipv6.ControlMessage{Src: src[:]}, to)
 	default:
 		_, err = l.conn.WriteTo(data, to)
 	}
@@ -244,8 +262,8 @@ func (w *packetWire) send(data []byte) error {
 func (w *packetWire) shut() {
 	w.l.mu.Lock()
 	defer w.l.mu.Unlock()
-	if w.l.peers[w.f.remote] == w.f {
-		delete(w.l.peers, w.f.remote)
+	if w.l.peers[w.key] == w.f {
+		delete(w.l.peers, w.key)
 	}
 }
 

@@ -16,16 +16,39 @@ const (
 	maxValue    = 4 << 10
 )
 
-// once are the headers that a request has exactly once; sipgo accepts any number
-// of them (RFC 3261 s8.1.1).
-var once = []string{"From", "To", "Call-ID", "CSeq"}
+// once are the headers that a message has exactly once; sipgo accepts any number
+// of them (RFC 3261 s8.1.1). atMostOnce are those that it may lack.
+//
+//nolint:gochecknoglobals // never written
+var (
+	once       = []string{"From", "To", "Call-ID", "CSeq"}
+	atMostOnce = []string{"Max-Forwards", "Content-Length", "Content-Type", "Expires"}
+)
 
 // validate checks what the parser lets pass: RFC 3261 s8.1.1, s8.2, s16.3. The
 // error is a Rejection.
 func (ep *Endpoint) validate(req *sip.Request) error {
-	if req.SipVersion != "SIP/2.0" {
+	if !strings.EqualFold(req.SipVersion, "SIP/2.0") {
 		return Reject(505, "")
 	}
+	for _, check := range []func(*sip.Request) error{validCounts, validIdentity, validVia, validTarget, ep.validMethod} {
+		if err := check(req); err != nil {
+			return err
+		}
+	}
+	if req.IsAck() || req.IsCancel() {
+		return nil // RFC 3261 s8.2.2.3: Require is no reason to refuse these
+	}
+	if err := validHops(req); err != nil {
+		return err
+	}
+	if bad := ep.unsupported(req); len(bad) > 0 {
+		return Reject(420, "", HeaderLine{"Unsupported", strings.Join(bad, ", ")})
+	}
+	return nil
+}
+
+func validCounts(req *sip.Request) error {
 	for _, name := range once {
 		switch n := len(Values(req, name)); {
 		case n == 0:
@@ -34,46 +57,54 @@ func (ep *Endpoint) validate(req *sip.Request) error {
 			return Reject(400, name+" more than once")
 		}
 	}
-	for _, name := range []string{"Max-Forwards", "Content-Length", "Content-Type", "Expires"} {
+	for _, name := range atMostOnce {
 		if len(Values(req, name)) > 1 {
 			return Reject(400, name+" more than once")
 		}
 	}
-	if err := validIdentity(req); err != nil {
-		return err
-	}
-	if err := validVia(req); err != nil {
-		return err
-	}
-	if n := len(Values(req, "Contact")); n > maxContacts {
+	if len(Values(req, "Contact")) > maxContacts {
 		return Reject(400, "Too many Contacts")
 	}
-	if s := strings.ToLower(req.Recipient.Scheme); s != "sip" && s != "sips" {
+	return nil
+}
+
+// validTarget checks the Request-URI.
+func validTarget(req *sip.Request) error {
+	uri := req.Recipient
+	if s := strings.ToLower(uri.Scheme); s != "sip" && s != "sips" {
 		return Reject(416, "")
 	}
-	if req.Recipient.Host == "" {
-		return Reject(400, "Request-URI without host")
+	if uri.Host == "" || strings.ContainsAny(uri.Host, " \t<>\"") {
+		return Reject(400, "Bad Request-URI")
 	}
-	if !slices.Contains(ep.cfg.Allow, string(req.Method)) {
-		status := 501
-		if knownMethod(string(req.Method)) {
-			status = 405
-		}
-		return Reject(status, "", HeaderLine{"Allow", ep.Allow()})
+	if len(uri.Headers) > 0 {
+		return Reject(400, "Request-URI with headers") // RFC 3261 s19.1.5
 	}
-	if req.IsAck() || req.IsCancel() {
-		return nil // RFC 3261 s8.2.2.3: Require is no reason to refuse these
+	return nil
+}
+
+func (ep *Endpoint) validMethod(req *sip.Request) error {
+	if slices.Contains(ep.cfg.Allow, string(req.Method)) {
+		return nil
 	}
-	if mf := req.MaxForwards(); mf != nil {
-		if mf.Val() == 0 && req.Method != sip.OPTIONS && req.Method != sip.REGISTER {
-			return Reject(483, "")
-		}
-		if mf.Val() > 255 {
-			return Reject(400, "Max-Forwards out of range")
-		}
+	status := 501
+	if knownMethod(string(req.Method)) {
+		status = 405
 	}
-	if bad := ep.unsupported(req); len(bad) > 0 {
-		return Reject(420, "", HeaderLine{"Unsupported", strings.Join(bad, ", ")})
+	return Reject(status, "", HeaderLine{"Allow", ep.Allow()})
+}
+
+// validHops refuses what may go no further. Only a request that begins something
+// would: what belongs to a dialog, or is for ourselves, has arrived.
+func validHops(req *sip.Request) error {
+	mf := req.MaxForwards()
+	switch {
+	case mf == nil:
+		return nil
+	case mf.Val() > 255:
+		return Reject(400, "Max-Forwards out of range")
+	case mf.Val() == 0 && ToTag(req) == "" && req.Method != sip.OPTIONS && req.Method != sip.REGISTER:
+		return Reject(483, "")
 	}
 	return nil
 }
@@ -117,8 +148,7 @@ func validIdentity(req *sip.Request) error {
 	return nil
 }
 
-// validVia checks the topmost Via, which sipgo reads wrongly when it has odd
-// white space: its transport comes out empty, or its host has a space.
+// validVia checks the topmost Via.
 func validVia(req *sip.Request) error {
 	vias := Values(req, "Via")
 	if len(vias) == 0 {
@@ -128,15 +158,13 @@ func validVia(req *sip.Request) error {
 		return Reject(400, "Too many Via")
 	}
 	via := req.Via()
-	switch {
-	case !strings.EqualFold(via.ProtocolName, "SIP") || via.ProtocolVersion != "2.0" || via.Transport == "":
+	if !strings.EqualFold(via.ProtocolName, "SIP") || via.ProtocolVersion != "2.0" {
 		return Reject(400, "Bad Via")
-	case via.Host == "" || strings.ContainsAny(via.Host, " \t,;"):
-		return Reject(400, "Bad Via host")
-	case viaBranch(via) == "":
-		return Reject(400, "Via without branch")
 	}
-	return nil
+	if len(viaBranch(via)) > maxValue {
+		return Reject(400, "Branch too long")
+	}
+	return nil // without a branch the whole identity counts; see serverKey
 }
 
 // viaBranch is the parameter branch; sipgo finds it only in lower case.
@@ -150,10 +178,10 @@ func viaBranch(via *sip.ViaHeader) string {
 }
 
 // stampVia notes in the topmost Via where the request came from (RFC 3261
-// s18.2.1, RFC 3581 s4).
-func stampVia(req *sip.Request, from netip.AddrPort) {
-	via := req.Via()
-	if host := from.Addr().Unmap().String(); via.Host != host || via.Params.Has("rport") {
+// s18.2.1, RFC 3581 s4), whatever the sender wrote there.
+func stampVia(via *sip.ViaHeader, from netip.AddrPort) {
+	host := from.Addr().Unmap().String()
+	if via.Host != host || via.Params.Has("rport") || via.Params.Has("received") {
 		via.Params.Add("received", host)
 	}
 	if via.Params.Has("rport") {
