@@ -1,0 +1,263 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"wakebridge/bridge"
+	"wakebridge/cmd/internal/daemon"
+	"wakebridge/config"
+	"wakebridge/push/apnssim"
+	"wakebridge/sipua"
+)
+
+// sleeper is a phone that registered once with a push token and then went away
+// without a word.
+type sleeper struct {
+	side sippSide
+	apns *apnssim.Device
+}
+
+// asleep lets a phone register and vanish.
+func asleep(t *testing.T, s *server, side sippSide) *sleeper {
+	t.Helper()
+	p := &sleeper{side: side, apns: s.apns.NewDevice(side.Instance)}
+	p.side.Push = fmt.Sprintf(";pn-provider=apns;pn-param=%s.%s.voip;pn-prid=%s", daemon.DevTeam, daemon.DevBundle, p.apns.RegisterVoIP(daemon.DevBundle))
+	once := p.side
+	once.play, once.taken = []string{"register"}, nil
+	runSIPp(t, once).ends(t, sippPassed)
+	if p.side.tcp {
+		wait(t, 5*time.Second, "the phone's connection to be gone", func() (bool, string) {
+			for _, d := range s.Memory().Devices(sipua.NewAOR("alice", daemon.DevDomain)) {
+				if _, awake := d.Flow(); awake && d.Instance == side.Instance {
+					return false, "it is there"
+				}
+			}
+			return true, ""
+		})
+	}
+	return p
+}
+
+// wakePayload is what a VoIP push says.
+type wakePayload struct {
+	UUID   string `json:"uuid"`
+	CallID string `json:"call_id"`
+	Handle string `json:"handle"`
+	Name   string `json:"name"`
+}
+
+// pushed waits for the push that wakes the phone.
+func (p *sleeper) pushed(t *testing.T) wakePayload {
+	t.Helper()
+	select {
+	case d := <-p.apns.Deliveries():
+		var got wakePayload
+		if err := json.Unmarshal(d.Payload, &got); err != nil {
+			t.Fatalf("%v: %s", err, d.Payload)
+		}
+		return got
+	case <-time.After(20 * time.Second):
+		t.Fatal("no push came")
+		return wakePayload{}
+	}
+}
+
+// wakes starts the phone again; it registers and takes calls.
+func (p *sleeper) wakes(t *testing.T) *sippAgent {
+	t.Helper()
+	return runSIPp(t, p.side)
+}
+
+// invitedAs checks that the phone's INVITE is the call that the push announced,
+// and that it did not wait for it.
+func invitedAs(t *testing.T, phone *sippAgent, push wakePayload) {
+	t.Helper()
+	invite := phone.await(t, false, "INVITE")
+	if got := invite.header("X-Call-UUID"); !sameUUID(got, push.UUID) {
+		t.Errorf("X-Call-UUID %q, the push said %q", got, push.UUID)
+	}
+	if got := invite.header("Call-ID"); got != push.CallID || !strings.HasPrefix(got, push.UUID+"@") {
+		t.Errorf("Call-ID %q, the push said %q and uuid %q", got, push.CallID, push.UUID)
+	}
+	if push.Handle != "100" || push.Name != "Anna" {
+		t.Errorf("the push names the caller %q %q", push.Name, push.Handle)
+	}
+	var registered sippMessage
+	for _, m := range phone.find(false, "SIP/2.0 200") {
+		if strings.HasSuffix(m.header("CSeq"), "REGISTER") {
+			registered = m
+		}
+	}
+	if late := invite.at.Sub(registered.at); late > 200*time.Millisecond {
+		t.Errorf("the INVITE came %s after the REGISTER's 200", late)
+	}
+}
+
+func sameUUID(a, b string) bool {
+	x, err1 := uuid.Parse(a)
+	y, err2 := uuid.Parse(b)
+	return err1 == nil && err2 == nil && x == y
+}
+
+// TestSIPpWoken: a phone that sleeps is woken, gets its INVITE, and answers. A
+// UDP phone may come back at its old address or at a new one.
+func TestSIPpWoken(t *testing.T) {
+	for name, c := range map[string]struct {
+		tcp, samePort, phoneHangsUp bool
+	}{
+		"tcp, caller hangs up":                  {tcp: true},
+		"tcp, phone hangs up":                   {tcp: true, phoneHangsUp: true},
+		"udp at a new port, caller hangs up":    {},
+		"udp at the same port, phone hangs up":  {samePort: true, phoneHangsUp: true},
+		"udp at the same port, caller hangs up": {samePort: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, nil)
+			taken, play, by := []string{"hungup", "quit"}, []string{"pause 100", "bye"}, "caller"
+			if c.phoneHangsUp {
+				taken, play, by = []string{"pause 100", "bye", "quit"}, []string{"hungup"}, "callee"
+			}
+			side := sippPhone(s, "alice", append([]string{"invited", "ring", "pause 100", "answer"}, taken...)...).over(s, c.tcp)
+			if c.samePort {
+				side.port = freePort(t, phoneHost)
+			}
+			phone := asleep(t, s, side)
+			caller := runSIPp(t, sippPBX(s, "201", append([]string{"invite", "ringing", "answered"}, play...)...))
+			push := phone.pushed(t)
+			awake := phone.wakes(t)
+			invitedAs(t, awake, push)
+			caller.ends(t, sippPassed)
+			awake.ends(t, sippQuit)
+			r := s.recorded1(t, wantRecord{result: bridge.Answered, status: 200, hangup: by, outcomes: []string{"won"}, pushesOf: map[string]int{side.Instance: 1}})
+			if a := r.Attempts[0]; a.Registered.IsZero() || !sameUUID(a.UUID, push.UUID) {
+				t.Errorf("the record does not tell of the waking: %+v", a)
+			}
+			if took := r.Ended.Sub(r.Answered); took > 5*time.Second {
+				t.Errorf("the record was written %s after the answer", took)
+			}
+		})
+	}
+}
+
+// TestSIPpCancelWhileWaking: the caller gives up before the phone is there. When
+// it comes it is told once: by a header if it reads that, else by an INVITE with
+// the announced Call-ID and a CANCEL.
+func TestSIPpCancelWhileWaking(t *testing.T) {
+	for name, readsHeader := range map[string]bool{"told by header": true, "told by INVITE and CANCEL": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, nil)
+			side := sippPhone(s, "alice", "invited", "ring", "cancelled", "quit").over(s, true)
+			if readsHeader {
+				side.Flags = ";+x-wake-fate"
+			}
+			phone := asleep(t, s, side)
+			caller := runSIPp(t, sippPBX(s, "201", "invite", "ringing", "cancel", "refused 487"))
+			push := phone.pushed(t)
+			caller.ends(t, sippPassed)
+			s.recorded1(t, wantRecord{result: bridge.Cancelled, status: 487, hangup: "caller", outcomes: []string{"lost"}, pushesOf: map[string]int{side.Instance: 1}})
+			phone.learns(t, push, readsHeader, 487, "Call cancelled")
+		})
+	}
+}
+
+// learns lets the phone wake too late, twice, and checks that it is told once what
+// became of the call.
+func (p *sleeper) learns(t *testing.T, push wakePayload, byHeader bool, cause int, text string) {
+	t.Helper()
+	late := p.wakes(t)
+	ok := late.await(t, false, "SIP/2.0 200")
+	told := ok.header("X-Call-Ended")
+	if byHeader {
+		if want := fmt.Sprintf("%s;cause=%d;text=%q", push.UUID, cause, text); !strings.EqualFold(told, want) {
+			t.Errorf("X-Call-Ended: %q, want %q", told, want)
+		}
+		late.stop(t)
+	} else {
+		invite := late.await(t, false, "INVITE")
+		if invite.header("Call-ID") != push.CallID || !sameUUID(invite.header("X-Call-UUID"), push.UUID) {
+			t.Errorf("the INVITE is not the announced one:\n%s", invite.text)
+		}
+		late.ends(t, sippQuit)
+		if got, want := late.await(t, false, "CANCEL").header("Reason"), fmt.Sprintf("SIP;cause=%d;text=%q", cause, text); got != want {
+			t.Errorf("Reason of the CANCEL: %s, want %s", got, want)
+		}
+	}
+	again := p.wakes(t)
+	again.await(t, false, "SIP/2.0 200")
+	select { // an INVITE would come at once
+	case <-again.done:
+		t.Error("the phone was told twice: it got another INVITE")
+	case <-time.After(300 * time.Millisecond):
+	}
+	for _, m := range again.messages() {
+		if m.header("X-Call-Ended") != "" || !m.sent && strings.HasPrefix(m.text, "INVITE") {
+			t.Errorf("the phone was told twice:\n%s", m.text)
+		}
+	}
+	again.stop(t)
+}
+
+// TestSIPpAnsweredBeforeTheOtherWoke: the tablet sleeps on while the phone is
+// answered; it learns so when it wakes.
+func TestSIPpAnsweredBeforeTheOtherWoke(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	side := sippPhone(s, "alice", "invited", "ring", "cancelled", "quit").over(s, true).device(2)
+	side.Flags = ";+x-wake-fate"
+	tablet := asleep(t, s, side)
+	phone := registered(t, sippPhone(s, "alice", "invited", "ring", "pause 300", "answer", "hungup", "quit"))
+	runSIPp(t, sippPBX(s, "201", "invite", "ringing", "answered", "pause 100", "bye")).ends(t, sippPassed)
+	push := tablet.pushed(t)
+	phone.ends(t, sippQuit)
+	r := s.recorded1(t, wantRecord{result: bridge.Answered, status: 200, hangup: "caller", outcomes: []string{"lost", "won"}, pushesOf: map[string]int{side.Instance: 1}})
+	if len(r.Attempts) != 2 || sameUUID(r.Attempts[0].UUID, r.Attempts[1].UUID) {
+		t.Errorf("attempts: %+v", r.Attempts)
+	}
+	tablet.learns(t, push, true, 200, "Call completed elsewhere")
+}
+
+// TestSIPpNobodyWakes: push.wake_timeout ends it before calls.ring_timeout.
+func TestSIPpNobodyWakes(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *config.Config) { c.Push.WakeTimeout = 6 * time.Second })
+	side := sippPhone(s, "alice", "invited", "quit").over(s, true)
+	side.Flags = ";+x-wake-fate"
+	phone := asleep(t, s, side)
+	caller := runSIPp(t, sippPBX(s, "201", "invite", "ringing", "refused 480"))
+	push := phone.pushed(t)
+	caller.ends(t, sippPassed)
+	if took := caller.await(t, false, "SIP/2.0 480").at.Sub(caller.await(t, true, "INVITE").at); took < 5900*time.Millisecond || took > 8*time.Second {
+		t.Errorf("the caller heard 480 after %s, push.wake_timeout is 6s", took)
+	}
+	s.recorded1(t, wantRecord{result: bridge.Unreachable, status: 480, hangup: "server", outcomes: []string{"the device did not register in time"}, pushesOf: map[string]int{side.Instance: 1}})
+	phone.learns(t, push, true, 480, "Temporarily Unavailable")
+}
+
+// TestSIPpTokenIsDead: the push service refuses, and the caller hears so at once.
+func TestSIPpTokenIsDead(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	phone := asleep(t, s, sippPhone(s, "alice", "invited", "quit").over(s, true))
+	phone.apns.Reinstall(daemon.DevBundle)
+	caller := runSIPp(t, sippPBX(s, "201", "invite", "refused 480"))
+	caller.ends(t, sippPassed)
+	if took := caller.await(t, false, "SIP/2.0 480").at.Sub(caller.await(t, true, "INVITE").at); took > 2*time.Second {
+		t.Errorf("the caller heard 480 after %s", took)
+	}
+	r := s.record(t, 0)
+	if r.Result != bridge.Unreachable || len(r.Attempts) != 1 || len(r.Attempts[0].Pushes) != 1 || r.Attempts[0].Pushes[0].Accepted || r.Attempts[0].Pushes[0].Reason != "Unregistered" {
+		t.Errorf("record: %+v", r)
+	}
+	runSIPp(t, sippPBX(s, "201", "invite", "refused 480")).ends(t, sippPassed)
+	if r := s.record(t, 1); len(r.Attempts) != 1 || len(r.Attempts[0].Pushes) != 0 {
+		t.Errorf("a dead token was used again: %+v", r.Attempts)
+	}
+}
