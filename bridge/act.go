@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -10,6 +11,11 @@ import (
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/leg"
 	"wakebridge/sipua/location"
+)
+
+const (
+	expiresBefore = 5 * time.Second // the push ends before push.wake_timeout does
+	fatesLive     = 5 * time.Minute // after the call
 )
 
 // act carries out one action of the rules. A verb that comes too late (the leg
@@ -32,16 +38,14 @@ func (c *Call) act(a action) {
 		c.withLeg(a, "bye", func(l *leg.Leg) error { return l.Bye(a.reasons...) })
 	case actRing:
 		c.ring(a)
+	case actEarly:
+		c.early(a)
 	case actAnswer:
 		c.answer(a)
 	case actReject:
 		c.reject(a)
 	case actByeCaller:
-		if a.reason != "" {
-			c.rec.Reason = a.reason
-			c.hungUpBy("server")
-		}
-		c.late("bye", c.a.Bye(a.reasons...))
+		c.byeCaller(a)
 	case actFate:
 		c.fate(a)
 	case actWatchAlive:
@@ -51,10 +55,15 @@ func (c *Call) act(a action) {
 	}
 }
 
+// withLeg does something to the leg of an INVITE. One that is cancelled or ended
+// does not keep its device from other calls.
 func (c *Call) withLeg(a action, verb string, do func(*leg.Leg) error) {
 	t := c.attempts[a.attempt]
 	if a.invite >= len(t.legs) || t.legs[a.invite].leg == nil || t.legs[a.invite].over {
 		return
+	}
+	if a.kind != actAgain {
+		t.legs[a.invite].leave()
 	}
 	c.late(verb, do(t.legs[a.invite].leg))
 }
@@ -72,83 +81,95 @@ func (c *Call) late(verb string, err error) {
 // startTimer replaces the timer of that name; its event carries the generation.
 func (c *Call) startTimer(a action) {
 	key := timerKey{a.timer, a.attempt}
-	if old := c.timers[key]; old != nil {
+	if old := c.own.timers[key]; old != nil {
 		old.Stop()
 	}
 	after := a.after
-	if a.timer == timerRing || a.timer == timerWake {
+	switch a.timer {
+	case timerRing, timerWake, timerNoPush:
 		after -= time.Since(c.started) // one clock, from the INVITE
 	}
 	ev := event{kind: a.timer.event(), attempt: a.attempt, gen: a.gen}
-	c.timers[key] = time.AfterFunc(after, func() { c.box.post(func() { c.expired(ev, a) }) })
+	c.own.timers[key] = time.AfterFunc(after, func() { c.own.box.post(func() { c.step(ev) }) })
 }
 
-// expired drops the event of a timer that was started anew since.
-func (c *Call) expired(ev event, a action) {
-	if a.attempt < 0 && c.state.timers[a.timer] != a.gen {
+// ring tells the caller that a device is being woken, or rings. Once it has an
+// SDP, that is what is repeated: 180 would make a PBX play its own tone instead.
+func (c *Call) ring(a action) {
+	c.heardRinging()
+	if sent := c.media.sent; sent != nil {
+		c.late("progress", c.a.Progress(183, sent, c.wakeStatus(a.stage)...))
 		return
 	}
-	if ev.kind == evRingTimeout || ev.kind == evMaxDuration {
-		c.note("%s passed", ev.kind)
-	}
-	c.step(ev)
+	c.late("ring", c.a.Ring(c.wakeStatus(a.stage)...))
 }
 
-// ring tells the caller that a device is being woken, or rings.
-func (c *Call) ring(a action) {
-	now := time.Now()
+func (c *Call) heardRinging() {
 	if c.rec.Rang.IsZero() {
-		c.rec.Rang = now
-		c.b.metrics.pdd.Observe(now.Sub(c.started).Seconds())
+		c.rec.Rang = time.Now()
+		c.b.metrics.pdd.Observe(c.rec.Rang.Sub(c.started).Seconds())
 	}
-	var headers []sip.Header
-	if c.state.terms.Progress && a.stage != stageNone {
-		headers = append(headers, sip.NewHeader(header.NameWakeStatus, a.stage.String()))
+}
+
+func (c *Call) wakeStatus(s stage) []sip.Header {
+	if !c.state.terms.Progress || s == stageNone {
+		return nil
 	}
-	c.late("ring", c.a.Ring(headers...))
+	return []sip.Header{sip.NewHeader(header.NameWakeStatus, s.String())}
+}
+
+// early passes on what a callee wants to be heard before it answers; where that
+// cannot be, the caller hears that it rings.
+func (c *Call) early(a action) {
+	t := c.attempts[a.attempt]
+	session, err := c.media.agree(t.legs[a.invite].early)
+	if err != nil {
+		c.note("%s: early media cannot be relayed: %v", t.name, err)
+		c.ring(a)
+		return
+	}
+	c.media.connect(t, t.legs[a.invite].leg, session)
+	c.media.sent = session.body
+	c.note("early media from %s", t.name)
+	c.ring(a)
 }
 
 // answer gives the winner's 2xx to the caller and joins the media.
 func (c *Call) answer(a action) {
 	t := c.attempts[a.attempt]
-	body, err := c.media.answerFrom(t)
-	if err != nil {
-		c.note("%s: its answer cannot be used: %v", t.name, err)
-		c.rec.Reason = "the callee's answer cannot be used: " + err.Error()
-		c.rec.Result = Failed
-		c.late("reject", c.a.Reject(sipua.Status(err), ""))
-		c.withLeg(a, "bye", func(l *leg.Leg) error { return l.Bye() })
-		return
-	}
-	if err := c.a.Answer(body); err != nil {
-		c.late("answer", err)
-		c.withLeg(a, "bye", func(l *leg.Leg) error { return l.Bye() })
+	l := t.legs[a.invite]
+	if err := c.a.Answer(l.session.body); err != nil {
+		c.log.Error("the answer cannot be sent", "error", err)
+		c.rec.Result, c.rec.Status, c.rec.Reason = Failed, 500, "the answer cannot be sent: "+err.Error()
+		c.a.Drop() // its end ends the callee's leg
 		return
 	}
 	c.rec.Answered = time.Now()
 	c.rec.Result, c.rec.Status, c.rec.Reason = Answered, 200, "answered by "+t.name
 	c.b.metrics.reached(metricAnswered, c.started, c.rec.Answered)
+	c.media.connect(t, l.leg, l.session)
 	c.media.answered(t)
 }
 
 // reject gives the caller the final response.
 func (c *Call) reject(a action) {
-	phrase := a.phrase
-	if phrase == "" {
-		phrase = sipua.Phrase(a.status)
-	}
+	phrase := cmp.Or(a.phrase, sipua.Phrase(a.status))
 	c.rec.Status = a.status
-	if c.rec.Reason == "" {
-		c.rec.Reason = a.reason
-	}
-	if c.rec.Result == "" {
-		c.rec.Result = resultOf(c.state, a.status)
-	}
-	if a.status != 487 {
-		c.hungUpBy("server")
-	}
+	c.rec.Reason = cmp.Or(c.rec.Reason, a.reason)
+	c.rec.Result = cmp.Or(c.rec.Result, a.result, resultOf(c.state, a.status))
+	c.hungUpBy(a.by)
 	c.note("%d to the caller: %s", a.status, a.reason)
-	c.late("reject", c.a.Reject(a.status, phrase))
+	err := c.a.Reject(a.status, phrase)
+	c.late("reject", err)
+	if err != nil && !errors.Is(err, leg.ErrEnded) {
+		c.a.Drop() // a status or phrase that cannot be: the caller must not wait
+	}
+}
+
+func (c *Call) byeCaller(a action) {
+	c.rec.Reason = cmp.Or(a.reason, c.rec.Reason)
+	c.hungUpBy(a.by)
+	c.late("bye", c.a.Bye(a.reasons...))
 }
 
 // resultOf names the outcome of a call that nobody answered.
@@ -174,11 +195,37 @@ func resultOf(s state, status int) Result {
 // fate leaves a word for a device that was pushed and will come too late.
 func (c *Call) fate(a action) {
 	t := c.attempts[a.attempt]
-	now := time.Now()
-	c.b.cfg.Fates.Put(location.Fate{
+	t.fate = &location.Fate{
 		AOR: t.device.AOR, DeviceKey: t.device.Key, UUID: t.uuid, Cause: a.status, Text: a.reason,
-		ExpiresAt: c.started.Add(c.state.terms.WakeTimeout - expiresBeforeWake), Recorded: now, KeepUntil: now.Add(callLivesAfterBye),
-	})
+		ExpiresAt: c.expiresAt(), Recorded: time.Now(),
+	}
+	c.b.cfg.Fates.Put(*t.fate)
+}
+
+// arrived takes a fate back: the device got the INVITE after all, and its CANCEL.
+func (c *Call) arrived(t *try) {
+	if t.fate != nil && !t.fate.Told {
+		t.fate.Told = true
+		c.b.cfg.Fates.Put(*t.fate)
+	}
+}
+
+// lastFate says how long a fate is kept, now that the call is over, and leaves
+// one for a device that lost it because the call ended out of order.
+func (c *Call) lastFate(i int, t *try) {
+	a := &c.state.attempts[i]
+	if t.fate == nil && !a.phase.over() && a.pushOut() && !a.arrived() {
+		c.fate(action{attempt: i, status: 480, reason: "Call ended"})
+	}
+	if t.fate != nil {
+		t.fate.KeepUntil = c.rec.Ended.Add(fatesLive)
+		c.b.cfg.Fates.Put(*t.fate)
+	}
+}
+
+// expiresAt is when apps should not show the call any more.
+func (c *Call) expiresAt() time.Time {
+	return c.started.Add(c.state.terms.WakeTimeout - expiresBefore)
 }
 
 // watchAlive tells the rules when the device's doubtful flow shows life.
@@ -187,13 +234,7 @@ func (c *Call) watchAlive(a action) {
 	if f == nil {
 		return
 	}
-	i := a.attempt
-	forget := f.OnLife(func() {
-		c.box.post(func() {
-			if c.state.phase == waking || c.state.phase == ringing {
-				c.step(event{kind: evAlive, attempt: i, flow: a.flow})
-			}
-		})
-	})
-	c.cleanup = append(c.cleanup, forget)
+	ev := event{kind: evAlive, attempt: a.attempt, flow: a.flow}
+	forget := f.OnLife(func() { c.own.box.post(func() { c.step(ev) }) })
+	c.own.atEnd = append(c.own.atEnd, forget)
 }

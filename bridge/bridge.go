@@ -73,9 +73,10 @@ type Bridge struct {
 	mu       sync.Mutex
 	calls    map[string]*Call
 	inCall   map[deviceRef]int // devices with an answered or ringing INVITE
-	recent   map[mergeKey]time.Time
+	recent   map[double]noted
 	draining bool
 	closed   bool
+	quit     chan struct{} // closed when nobody waits for peers any more
 }
 
 type deviceRef struct {
@@ -83,15 +84,26 @@ type deviceRef struct {
 	key string
 }
 
-// mergeKey is what makes two INVITEs the same call arriving twice.
-type mergeKey struct{ caller, called, trunk string }
+// double is what makes two INVITEs the same call arriving twice.
+type double struct {
+	caller string
+	called sipua.AOR
+	trunk  string
+}
+
+// noted is the call that came first, and when.
+type noted struct {
+	call string
+	at   time.Time
+}
 
 // New makes a bridge without calls.
 func New(cfg Config) *Bridge {
 	return &Bridge{
 		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), rules: newRules(),
 		wakes: newWakeLimits(cfg.Terms.WakesPerUser, cfg.Terms.WakesPerCaller),
-		calls: make(map[string]*Call), inCall: make(map[deviceRef]int), recent: make(map[mergeKey]time.Time),
+		calls: make(map[string]*Call), inCall: make(map[deviceRef]int), recent: make(map[double]noted),
+		quit: make(chan struct{}),
 	}
 }
 
@@ -110,6 +122,7 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 		return
 	}
 	if len(tx.Request.Body()) == 0 {
+		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", "it has no offer")
 		tx.Reject(sipua.Reject(488, "Offer Required"))
 		return
 	}
@@ -117,7 +130,8 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
-		tx.Reject(sipua.Reject(503, ""))
+		c.own.cancel()
+		c.a.Drop()
 		return
 	}
 	b.calls[c.id] = c
@@ -171,7 +185,8 @@ func (b *Bridge) Drain(ctx context.Context) {
 }
 
 // Close hangs up all calls and waits for their ends, at most until ctx ends;
-// what is left then is dropped without waiting for the peers.
+// what is left then is dropped without waiting for the peers. It may be called
+// again.
 func (b *Bridge) Close(ctx context.Context) {
 	b.mu.Lock()
 	b.closed = true
@@ -187,10 +202,22 @@ func (b *Bridge) Close(ctx context.Context) {
 		return
 	case <-ctx.Done():
 	}
+	b.stopWaiting()
 	for _, c := range b.all() {
 		c.abandon()
 	}
 	<-done
+}
+
+// stopWaiting ends what tells late devices.
+func (b *Bridge) stopWaiting() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.quit:
+	default:
+		close(b.quit)
+	}
 }
 
 func (b *Bridge) hangupAll(reason string) {
@@ -252,32 +279,34 @@ func (b *Bridge) occupy(ref deviceRef) (leave func()) {
 }
 
 // isDouble says that the same caller reached the same user over the same trunk a
-// moment ago, and notes this INVITE: a PBX that rings two registrations of one
-// phone (calls.merge_window).
-func (b *Bridge) isDouble(k mergeKey, now time.Time) bool {
+// moment ago, and that this call still waits; else it notes this one: a PBX may
+// ring two registrations of one phone (calls.merge_window).
+func (b *Bridge) isDouble(k double, call string, now time.Time) bool {
 	window := b.cfg.Terms.MergeWindow
 	if window <= 0 || k.caller == "" {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for old, at := range b.recent {
-		if now.Sub(at) > window {
-			delete(b.recent, old)
+	for k, first := range b.recent {
+		if now.Sub(first.at) > window {
+			delete(b.recent, k)
 		}
 	}
-	_, double := b.recent[k]
-	if !double {
-		b.recent[k] = now
+	if _, ok := b.recent[k]; ok {
+		return true
 	}
-	return double
+	b.recent[k] = noted{call, now}
+	return false
 }
 
-// settled takes back what isDouble noted once a call no longer wakes anybody.
-func (b *Bridge) settled(k mergeKey) {
+// settled takes back what isDouble noted once that call waits no more.
+func (b *Bridge) settled(k double, call string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.recent, k)
+	if b.recent[k].call == call {
+		delete(b.recent, k)
+	}
 }
 
 func newUUID() string { return uuid.NewString() }

@@ -20,6 +20,8 @@ type event struct {
 	reasons []string // Reason header values
 	targets []attempt
 	noFlow  bool // evFailed: the transport failed, the device said nothing
+	own     bool // evFailed: we could not make the INVITE, the device is not to blame
+	early   bool // evRinging: with an SDP
 }
 
 // action is what the rules want done.
@@ -37,7 +39,18 @@ type action struct {
 	reason  string
 	reasons []string // Reason headers for CANCEL and BYE
 	stage   stage
+	by      party  // who ended the call
+	result  Result // actReject, actByeCaller: "" where the attempts tell
 }
+
+// party is one who may end a call, as Record.HangupBy names it.
+type party string
+
+const (
+	byCaller party = "caller"
+	byCallee party = "callee"
+	byServer party = "server"
+)
 
 type actionKind uint8
 
@@ -49,7 +62,8 @@ const (
 	actAgain                        // retransmit INVITE number invite at once (UDP without a 1xx)
 	actCancel                       // end INVITE number invite, whatever its state
 	actBye                          // BYE the leg of INVITE number invite
-	actRing                         // 180 to the caller
+	actRing                         // 180 to the caller, or its 183 again
+	actEarly                        // the SDP of INVITE number invite to the caller, by 183
 	actAnswer                       // the winner's 2xx to the caller
 	actReject                       // final response to the caller
 	actByeCaller                    //
@@ -59,6 +73,6 @@ const (
 )
 
 func (k actionKind) String() string {
-	return [...]string{"timer", "push", "stop-push", "invite", "again", "cancel", "bye", "ring", "answer", "reject",
+	return [...]string{"timer", "push", "stop-push", "invite", "again", "cancel", "bye", "ring", "early", "answer", "reject",
 		"bye-caller", "fate", "watch-alive", "bug"}[k]
 }

@@ -1,6 +1,9 @@
 package bridge
 
 import (
+	"cmp"
+	"strings"
+
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/sipua"
@@ -20,7 +23,7 @@ type caller struct {
 func (c *Call) identify() {
 	req := c.tx.Request
 	from := req.From()
-	who := caller{name: header.UnescapeDisplay(from.DisplayName), uri: from.Address}
+	who := caller{name: header.UnescapeDisplay(from.DisplayName), uri: dialable(from.Address, from.Address.Host)}
 	if !c.origin.User.IsZero() {
 		who.uri = *c.origin.User.URI()
 		if name := c.b.cfg.Directory.DisplayName(c.origin.User); name != "" {
@@ -29,7 +32,7 @@ func (c *Call) identify() {
 	} else if t := c.b.cfg.Trunks.ByName(c.origin.Trunk); t != nil && t.TrustIdentity {
 		ids, err := header.ParseIdentities(sipua.Values(req, header.NameAssertedIdentity)...)
 		if err == nil && len(ids) > 0 {
-			who.uri = ids[0].URI
+			who.uri = dialable(ids[0].URI, from.Address.Host)
 			if ids[0].Display != "" {
 				who.name = header.Clean(ids[0].Display)
 			}
@@ -47,6 +50,15 @@ func (c *Call) identify() {
 	}
 	c.caller = who
 	c.rec.From = who.uri.String()
+}
+
+// dialable is a caller's URI as a SIP URI: that of a tel URI has its number, and
+// the host that the call came from.
+func dialable(uri sip.Uri, host string) sip.Uri {
+	if !strings.EqualFold(uri.Scheme, "tel") {
+		return uri
+	}
+	return sip.Uri{Scheme: "sip", User: header.Identity{URI: uri}.Number(), Host: cmp.Or(host, "anonymous.invalid")}
 }
 
 func isPhoneNumber(s string) bool {

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -44,6 +45,7 @@ func (b *Bridge) Late(d location.Device, fates []location.Fate) {
 		b.mu.Unlock()
 		go func() { // awaited by Close
 			defer b.wg.Done()
+			defer b.contain(d)
 			b.tellLate(d, binding, f)
 		}()
 	}
@@ -56,7 +58,9 @@ func (b *Bridge) tellLate(d location.Device, binding location.Binding, f locatio
 		return
 	}
 	t := &try{}
-	t.bind(binding)
+	if !t.bind(binding) {
+		return
+	}
 	box := newMailbox()
 	defer box.close()
 	over := false
@@ -92,7 +96,18 @@ func (b *Bridge) tellLate(d location.Device, binding location.Binding, f locatio
 		case <-giveUp.C:
 			l.Drop()
 			return
+		case <-b.quit:
+			l.Drop()
+			return
 		}
+	}
+}
+
+// contain keeps a panic to the telling of one device.
+func (b *Bridge) contain(d location.Device) {
+	if p := recover(); p != nil {
+		b.metrics.panics.Inc()
+		b.log.Error("panic while telling a late device", "device", d.Key, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 }
 

@@ -35,16 +35,20 @@ func newWakeLimits(perUser, perCaller Rate) *wakeLimits {
 func (w *wakeLimits) allow(callee, caller string, now time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.take("callee "+callee, w.perUser, now) {
-		return fmt.Sprintf("woken too often: %s calls per %s for this user (limits.wakes_per_user)", count(w.perUser), w.perUser.Per)
-	}
+	// The caller's own limit first: whoever calls too often must not use up what
+	// others may.
 	if caller != "" && !w.take("pair "+callee+" "+caller, w.perCaller, now) {
-		return fmt.Sprintf("woken too often: %s calls per %s by this caller (limits.wakes_per_caller)", count(w.perCaller), w.perCaller.Per)
+		return tooOften(w.perCaller, "by this caller (limits.wakes_per_caller)")
+	}
+	if !w.take("callee "+callee, w.perUser, now) {
+		return tooOften(w.perUser, "for this user (limits.wakes_per_user)")
 	}
 	return ""
 }
 
-func count(r Rate) string { return fmt.Sprint(r.Count) }
+func tooOften(r Rate, whose string) string {
+	return fmt.Sprintf("woken too often: more than %d calls per %s %s", r.Count, r.Per, whose)
+}
 
 func (w *wakeLimits) take(key string, r Rate, now time.Time) bool {
 	if r.Count <= 0 || r.Per <= 0 || w.buckets == nil {

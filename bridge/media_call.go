@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 
 	"wakebridge/bridge/media"
@@ -20,6 +19,13 @@ type callMedia struct {
 	origin map[*media.Side]sdp.Origin // o= of what we send, by side
 	sent   []byte                     // SDP that the caller has, before the 2xx
 	asked  *exchange                  // a re-INVITE under way
+	closed bool
+}
+
+// session is what an attempt's answer would make of the call.
+type session struct {
+	answer *sdp.Description
+	body   []byte // for the caller
 }
 
 // exchange is a re-INVITE that went through.
@@ -47,7 +53,7 @@ func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 	addr := m.c.b.cfg.MediaAddr(f)
 	side, err := m.c.b.cfg.Media.NewSide(media.FamilyOf(addr), len(m.offer.Streams()))
 	if err != nil {
-		return nil, fmt.Errorf("media ports: %w", err)
+		return nil, noPorts(err)
 	}
 	m.origin[side] = sdp.NewOrigin(addr)
 	return side, nil
@@ -87,85 +93,40 @@ func (m *callMedia) offerFor(t *try, f *sipua.Flow) ([]byte, error) {
 	return m.describe(offer, t.side, f)
 }
 
-// early passes an SDP on that came before the answer, while only one attempt is
-// alive: the caller may hear one callee, not two.
-func (m *callMedia) early(i, n int, ev leg.Provisional) {
-	alive := 0
-	for _, a := range m.c.state.attempts {
-		if !a.phase.over() {
-			alive++
-		}
-	}
-	t := m.c.attempts[i]
-	if alive != 1 || m.c.state.attempts[i].phase.over() || m.sent != nil {
-		return
-	}
-	answer, err := sdp.Parse(ev.Body)
+// agree makes the caller's SDP of an attempt's answer, and changes nothing yet.
+func (m *callMedia) agree(body []byte) (*session, error) {
+	answer, err := sdp.Parse(body)
 	if err != nil {
-		m.c.note("%s: early media cannot be relayed: %v", t.name, err)
-		return
+		return nil, &statusError{err, 488} // the caller's request was not at fault
 	}
-	body, err := m.connect(t, answer)
-	if err != nil {
-		m.c.note("%s: early media cannot be relayed: %v", t.name, err)
-		return
-	}
-	m.sent = body
-	m.c.state.rung = true
-	m.c.late("progress", m.c.a.Progress(183, body))
-	m.c.note("early media from %s (INVITE %d)", t.name, n)
-}
-
-// answerFrom is the SDP for the caller's 2xx, from the winner's.
-func (m *callMedia) answerFrom(t *try) ([]byte, error) {
-	answer, err := sdp.Parse(t.answer)
-	if err != nil {
-		return nil, err
-	}
-	body, err := m.connect(t, answer)
-	if err != nil {
-		return nil, err
-	}
-	if m.sent != nil {
-		return m.sent, nil // the 200 repeats what the 183 said
-	}
-	return body, nil
-}
-
-// connect joins the sides by an attempt's answer and makes the caller's.
-func (m *callMedia) connect(t *try, answer *sdp.Description) ([]byte, error) {
 	if err := sdp.Answers(m.offer, answer); err != nil {
 		return nil, err
 	}
 	if m.a == nil {
-		side, err := m.newSide(m.c.a.Flow())
-		if err != nil {
+		if m.a, err = m.newSide(m.c.a.Flow()); err != nil {
 			return nil, err
 		}
-		m.a = side
 	}
-	body, err := m.describe(answer, m.a, m.c.a.Flow())
+	out, err := m.describe(answer, m.a, m.c.a.Flow())
 	if err != nil {
 		return nil, err
 	}
-	m.remotes(m.a, m.offer, answer, m.c.a.Flow(), m.c.origin.Trunk == "")
-	m.remotes(t.side, answer, m.offer, t.winnerFlow(), t.trunk == nil)
-	media.Join(m.a, t.side)
-	return body, nil
+	if m.sent != nil {
+		out = m.sent // the 200 repeats what the 183 said
+	}
+	return &session{answer, out}, nil
 }
 
-// winnerFlow is the flow of the attempt's newest INVITE that lives.
-func (t *try) winnerFlow() *sipua.Flow {
-	for i := len(t.legs) - 1; i >= 0; i-- {
-		if l := t.legs[i]; l.leg != nil && !l.over {
-			return l.leg.Flow()
-		}
-	}
-	return t.flow
+// connect joins the sides by an attempt's answer, which came on b.
+func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
+	m.remotes(m.a, m.offer, s.answer, m.c.a.Leg)
+	m.remotes(t.side, s.answer, m.offer, b)
+	media.Join(m.a, t.side)
 }
 
 // remotes tells a side where its peer is (theirs) and what was agreed (both).
-func (m *callMedia) remotes(side *media.Side, theirs, other *sdp.Description, f *sipua.Flow, app bool) {
+func (m *callMedia) remotes(side *media.Side, theirs, other *sdp.Description, l *leg.Leg) {
+	app := l == m.c.a.Leg && m.c.origin.Trunk == "" || l != m.c.a.Leg && m.c.plan.Trunk == ""
 	others := other.Streams()
 	for i, s := range theirs.Streams() {
 		if i >= len(side.Ports()) {
@@ -176,8 +137,8 @@ func (m *callMedia) remotes(side *media.Side, theirs, other *sdp.Description, f 
 			continue
 		}
 		r := media.Remote{RTP: netip.AddrPortFrom(s.Addr, s.Port), RTCP: s.RTCP, Datagram: !s.IsRTP()}
-		if app && f != nil {
-			r.Signalling = f.Remote().Addr()
+		if app {
+			r.Signalling = l.Flow().Remote().Addr()
 		}
 		if s.IsRTP() {
 			r.PayloadTypes = agreed(s, others, i)
@@ -226,26 +187,21 @@ func (m *callMedia) answered(t *try) {
 	}
 }
 
-// sides are a leg's own side, the other leg and its side.
+// sides are a leg's own side, the other leg and its side; false unless the call
+// is answered.
 func (m *callMedia) sides(from *leg.Leg) (own *media.Side, other *leg.Leg, its *media.Side, ok bool) {
-	w := m.c.state.winner
-	if w < 0 || m.a == nil {
+	b := m.c.winner()
+	if b == nil || m.closed {
 		return nil, nil, nil, false
 	}
-	t := m.c.attempts[w]
-	var b *leg.Leg
-	for _, l := range t.legs {
-		if l.leg != nil && !l.over {
-			b = l.leg
-		}
+	side := m.c.attempts[m.c.state.winner].side
+	switch from {
+	case m.c.a.Leg:
+		return m.a, b.leg, side, true
+	case b.leg:
+		return side, m.c.a.Leg, m.a, true
 	}
-	if b == nil {
-		return nil, nil, nil, false
-	}
-	if from == m.c.a {
-		return m.a, b, t.side, true
-	}
-	return t.side, m.c.a, m.a, true
+	return nil, nil, nil, false
 }
 
 // offered passes a re-INVITE to the other leg (hold, resume, a new codec).
@@ -299,7 +255,7 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 	m.asked = nil
 	if ev.Status < 200 || ev.Status > 299 {
 		m.c.note("re-INVITE refused by the other leg: %d", ev.Status)
-		m.c.late("reject offer", x.from.RejectOffer(ev.Status, ev.Phrase))
+		m.c.late("reject offer", x.from.RejectOffer(offerRefusal(ev.Status), ""))
 		return
 	}
 	own, _, its, ok := m.sides(x.from)
@@ -315,16 +271,20 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 		m.c.late("reject offer", x.from.RejectOffer(488, ""))
 		return
 	}
-	m.remotes(own, x.offer, answer, x.from.Flow(), m.isApp(x.from))
-	m.remotes(its, answer, x.offer, to.Flow(), m.isApp(to))
+	m.remotes(own, x.offer, answer, x.from)
+	m.remotes(its, answer, x.offer, to)
 	m.c.late("answer offer", x.from.AnswerOffer(body))
 }
 
-func (m *callMedia) isApp(l *leg.Leg) bool {
-	if l == m.c.a {
-		return m.c.origin.Trunk == ""
+// offerRefusal is the status for a leg whose offer the other leg refused. What
+// concerns only the other dialog (a challenge, the end of it) must not look as if
+// it was this one's.
+func offerRefusal(status int) int {
+	switch {
+	case status < 400, status == 401, status == 407, status == 408, status == 481, status == 482:
+		return 488
 	}
-	return m.c.state.winner >= 0 && m.c.attempts[m.c.state.winner].trunk == nil
+	return status
 }
 
 // withdrawn forgets a re-INVITE whose sender took it back.
@@ -334,8 +294,13 @@ func (m *callMedia) withdrawn(from *leg.Leg) {
 	}
 }
 
-// close gives all ports back and returns what was counted.
+// close gives all ports back and returns what was counted; nothing the second
+// time.
 func (m *callMedia) close() []MediaRecord {
+	if m.closed {
+		return nil
+	}
+	m.closed = true
 	var out []MediaRecord
 	if m.a != nil {
 		m.a.Close()
@@ -349,6 +314,7 @@ func (m *callMedia) close() []MediaRecord {
 		if i == m.c.state.winner {
 			out = append(out, MediaRecord{Leg: legB, Streams: t.side.Stats()})
 		}
+		t.side = nil
 	}
 	return out
 }

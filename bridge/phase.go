@@ -55,7 +55,7 @@ const (
 	evCallerGone                   // the A leg ended without the caller's wish: no ACK, flow lost before the answer
 	evConfirmed                    // the caller's ACK
 	evCallerBye                    //
-	evCalleeBye                    // the B leg of the winner ended
+	evCalleeBye                    // a B leg ended: event.attempt, event.invite
 	evHangup                       // by the operator, drain, media time-out
 	evRingTimeout                  // timers ...
 	evWakeTimeout                  //
@@ -78,6 +78,7 @@ const (
 	evTrying       // 100
 	evRinging      // 101 to 199
 	evAnswered     // 2xx
+	evUnusable     // 2xx with an SDP that cannot be relayed: event.status
 	evFailed       // final >= 300, or the transport failed
 	evDoubt        // timers ...
 	evSecondChance //
@@ -92,6 +93,6 @@ func (k eventKind) String() string {
 		"routed", "refuse", "cancelled", "caller-gone", "confirmed", "caller-bye", "callee-bye", "hangup",
 		"ring-timeout", "wake-timeout", "no-push", "ring-again", "max-duration", "closed",
 		"start", "registered", "same-flow", "alive", "flow-gone", "push-accepted", "push-refused", "trying", "ringing",
-		"answered", "failed", "doubt", "second-chance", "give-up", "lose",
+		"answered", "unusable", "failed", "doubt", "second-chance", "give-up", "lose",
 	}[k]
 }

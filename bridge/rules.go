@@ -1,6 +1,11 @@
 package bridge
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"wakebridge/sipua/header"
+)
 
 // rules are the two tables of a call: call phase by event, attempt phase by
 // event.
@@ -16,13 +21,16 @@ func newRules() *rules { return &rules{call: callTable(), attempt: attemptTable(
 // actions.
 func (r *rules) next(s state, ev event, now time.Time) (state, []action) {
 	m := machine{rules: r, s: s.clone(), now: now}
-	if ev.kind < callEvents {
+	ofCall := ev.kind < callEvents
+	switch {
+	case !ofCall && (ev.attempt < 0 || ev.attempt >= len(m.s.attempts)):
+		m.bug(ev)
+	case m.stale(ev):
+	case ofCall:
 		r.call[m.s.phase][ev.kind](&m, ev)
-	} else if ev.attempt >= 0 && ev.attempt < len(m.s.attempts) {
+	default:
 		m.attempt(ev.attempt, ev)
 		m.settle()
-	} else {
-		m.bug(ev)
 	}
 	return m.s, m.acts
 }
@@ -33,6 +41,18 @@ type machine struct {
 	s     state
 	now   time.Time
 	acts  []action
+}
+
+// stale says that a timer fired that was started anew since.
+func (m *machine) stale(ev event) bool {
+	t, ok := timerOf(ev.kind)
+	switch {
+	case !ok:
+		return false
+	case ev.kind < callEvents:
+		return ev.gen != m.s.timers[t]
+	}
+	return ev.gen != m.s.attempts[ev.attempt].timers[t]
 }
 
 // attempt applies an event to the attempt at index i.
@@ -67,15 +87,15 @@ func callTable() [phases][callEvents]callRule {
 		ringing: unanswered(),
 		answering: {
 			evRouted: cannot, evRefuse: cannot, evCancelled: ignoreCall, evCallerGone: byeCallee,
-			evConfirmed: confirmed, evCallerBye: byeCallee, evCalleeBye: byeCaller, evHangup: byeBoth,
+			evConfirmed: confirmed, evCallerBye: byeCallee, evCalleeBye: calleeBye, evHangup: byeBoth,
 			evRingTimeout: ignoreCall, evWakeTimeout: ignoreCall, evNoPush: ignoreCall, evRingAgain: ignoreCall,
-			evMaxDuration: byeBoth, evClosed: over,
+			evMaxDuration: cannot, evClosed: cannot,
 		},
 		bridged: {
 			evRouted: cannot, evRefuse: cannot, evCancelled: ignoreCall, evCallerGone: byeCallee,
-			evConfirmed: ignoreCall, evCallerBye: byeCallee, evCalleeBye: byeCaller, evHangup: byeBoth,
+			evConfirmed: ignoreCall, evCallerBye: byeCallee, evCalleeBye: calleeBye, evHangup: byeBoth,
 			evRingTimeout: ignoreCall, evWakeTimeout: ignoreCall, evNoPush: ignoreCall, evRingAgain: ignoreCall,
-			evMaxDuration: byeBoth, evClosed: over,
+			evMaxDuration: maxDuration, evClosed: cannot,
 		},
 		ending: {
 			evRouted: ignoreCall, evRefuse: ignoreCall, evCancelled: ignoreCall, evCallerGone: ignoreCall,
@@ -109,7 +129,8 @@ func routed(m *machine, ev event) {
 	m.timer(timerRing, m.s.terms.RingTimeout)
 	m.timer(timerWake, m.s.terms.WakeTimeout)
 	m.timer(timerNoPush, min(noPushAfter, m.s.terms.WakeTimeout))
-	if m.s.terms.Ringing == RingAtOnce {
+	isDevice := func(a attempt) bool { return !a.trunk } // a trunk says itself when it rings
+	if m.s.terms.Ringing == RingAtOnce && slices.ContainsFunc(m.s.attempts, isDevice) {
 		m.ring(stageNone)
 	}
 	for i := range m.s.attempts {
@@ -120,52 +141,68 @@ func routed(m *machine, ev event) {
 
 func refused(m *machine, ev event) {
 	m.s.phase = ending
-	m.do(action{kind: actReject, status: ev.status, phrase: ev.phrase, reason: ev.reason})
+	m.do(action{kind: actReject, status: ev.status, phrase: ev.phrase, reason: ev.reason, by: byServer})
 }
 
 func cancelled(m *machine, ev event) {
 	m.s.phase = ending
-	m.loseAll(-1, 487, "Call cancelled", ev.reasons)
-	m.do(action{kind: actReject, status: 487, reason: "cancelled by the caller"})
+	cause, text := causeOf(ev.reasons)
+	m.loseAll(noWinner, cause, text, ev.reasons)
+	m.do(action{kind: actReject, status: 487, reason: "cancelled by the caller", by: byCaller})
+}
+
+// causeOf is what a caller's CANCEL means for a device that will ask later. A PBX
+// that rings several phones says in a Reason that another one was quicker (RFC
+// 3326 s3.1).
+func causeOf(reasons []string) (cause int, text string) {
+	if parsed, err := header.ParseReasons(reasons...); err == nil {
+		for _, r := range parsed {
+			switch {
+			case !r.Is(header.ReasonSIP):
+			case r.Cause == 200:
+				return 200, textElsewhere
+			case r.Cause == 600 || r.Cause == 603:
+				return 603, textDeclined
+			}
+		}
+	}
+	return 487, "Call cancelled"
 }
 
 func callerGone(m *machine, ev event) {
 	m.s.phase = ending
-	m.loseAll(-1, 487, "Caller gone", nil)
-	m.do(action{kind: actReject, status: 487, reason: described("the caller's connection was lost", ev)})
+	m.loseAll(noWinner, 487, "Caller gone", nil)
+	m.do(action{kind: actReject, status: 487, reason: described("the caller is gone", ev), by: byCaller})
 }
 
 func hungUpUnanswered(m *machine, ev event) {
 	m.s.phase = ending
-	m.loseAll(-1, 480, "Call ended", nil)
-	m.do(action{kind: actReject, status: 480, reason: ev.reason})
+	m.loseAll(noWinner, 480, "Call ended", nil)
+	m.do(action{kind: actReject, status: 480, reason: ev.reason, by: byServer, result: Failed})
 }
 
 // ringTimeout ends a call that nobody answered.
 func ringTimeout(m *machine, _ event) {
 	for i := range m.s.attempts {
-		a := &m.s.attempts[i]
-		if a.phase.over() {
-			continue
-		}
-		if a.phase == rings {
-			a.outcome = noAnswer("nobody answered")
-		} else {
-			a.outcome = unreachable("the device did not ring in time")
+		if a := &m.s.attempts[i]; !a.phase.over() {
+			a.outcome = timedOut(a)
 		}
 	}
 	m.s.phase = ending
-	m.loseAll(-1, 480, "No answer", nil)
+	m.loseAll(noWinner, 480, "No answer", nil)
 	m.reject(best(m.s.attempts))
 }
 
 func wakeTimeout(m *machine, _ event) {
+	m.s.wakeOver = true
 	m.giveUp("the device did not register in time", func(*attempt) bool { return true })
 }
 
+// noPush ends the waking of devices for which the push service says nothing,
+// unless somebody may answer yet.
 func noPush(m *machine, _ event) {
 	for i := range m.s.attempts {
-		if m.s.attempts[i].accepted() {
+		if a := &m.s.attempts[i]; a.accepted() || a.standing() {
 			return
 		}
 	}
@@ -183,10 +220,8 @@ func (m *machine) giveUp(reason string, which func(*attempt) bool) {
 
 // ringAgain repeats the 180, so that no proxy on the way gives up (Timer C).
 func ringAgain(m *machine, _ event) {
-	if m.s.rung {
-		m.do(action{kind: actRing, stage: m.s.told})
-	}
 	m.timer(timerRingAgain, ringAgainAfter)
+	m.do(action{kind: actRing, stage: m.s.told})
 }
 
 func confirmed(m *machine, _ event) {
@@ -201,64 +236,71 @@ func byeCallee(m *machine, ev event) {
 	m.byeWinner(ev.reasons)
 }
 
-func byeCaller(m *machine, ev event) {
+// calleeBye ends the call with the leg that was answered; the others of its
+// attempt are duplicates.
+func calleeBye(m *machine, ev event) {
+	if ev.attempt != m.s.winner || ev.invite != m.s.answer {
+		return
+	}
 	m.s.phase = ending
-	m.do(action{kind: actByeCaller, reasons: ev.reasons})
+	m.do(action{kind: actByeCaller, reasons: ev.reasons, by: byCallee})
 }
 
 func byeBoth(m *machine, ev event) {
 	m.s.phase = ending
-	m.do(action{kind: actByeCaller, reasons: ev.reasons, reason: ev.reason})
+	m.do(action{kind: actByeCaller, reasons: ev.reasons, reason: ev.reason, by: byServer})
 	m.byeWinner(ev.reasons)
 }
 
+func maxDuration(m *machine, ev event) {
+	ev.reason = "the call lasted as long as a call may (calls.max_duration)"
+	byeBoth(m, ev)
+}
+
 func (m *machine) byeWinner(reasons []string) {
-	if w := m.s.winner; w >= 0 {
-		for n := range m.s.attempts[w].invites {
-			if !m.s.attempts[w].invites[n].over {
-				m.do(action{kind: actBye, attempt: w, invite: n, reasons: reasons})
-			}
-		}
-	}
+	m.do(action{kind: actBye, attempt: m.s.winner, invite: m.s.answer, reasons: reasons})
 }
 
 func over(m *machine, _ event) { m.s.phase = ended }
 
 // settle draws the call's conclusion from its attempts.
 func (m *machine) settle() {
-	if m.s.phase != waking && m.s.phase != ringing {
+	if !m.s.unanswered() {
 		return
 	}
 	m.s.phase = waking
-	alive := 0
-	for i, a := range m.s.attempts {
+	for i := range m.s.attempts {
+		a := &m.s.attempts[i]
 		switch {
 		case a.phase == rings:
 			m.s.phase = ringing
-			alive++
-		case !a.phase.over():
-			alive++
-		case a.outcome.rank == rankDeclined && !a.trunk && !m.s.terms.DeclineOne:
+		case a.phase.over() && a.outcome.rank == rankDeclined && !a.trunk && !m.s.terms.DeclineOne:
 			m.s.phase = ending
-			m.loseAll(i, 603, "Declined elsewhere", []string{reasonDeclined})
+			m.loseAll(i, 603, textDeclined, []string{reasonDeclined})
 			m.reject(a.outcome)
 			return
 		}
 	}
-	if alive == 0 {
+	if m.s.alive() == 0 {
 		m.s.phase = ending
 		m.reject(best(m.s.attempts))
 	}
 }
 
-// Reason headers that end a device's INVITE (RFC 3326; DESIGN).
+// Reason headers that end a device's INVITE (RFC 3326; DESIGN), and their texts.
 const (
-	reasonElsewhere = `SIP;cause=200;text="Call completed elsewhere"`
-	reasonDeclined  = `SIP;cause=603;text="Declined elsewhere"`
+	textElsewhere   = "Call completed elsewhere"
+	textDeclined    = "Declined elsewhere"
+	reasonElsewhere = `SIP;cause=200;text="` + textElsewhere + `"`
+	reasonDeclined  = `SIP;cause=603;text="` + textDeclined + `"`
 )
 
 func (m *machine) reject(o outcome) {
-	m.do(action{kind: actReject, status: o.status, phrase: o.phrase, reason: o.reason})
+	by := byServer
+	if o.callee {
+		by = byCallee
+	}
+	m.do(action{kind: actReject, status: o.status, phrase: o.phrase, reason: o.reason, by: by})
 }
 
 // loseAll ends every attempt but the one at index except: cause and text are
@@ -277,8 +319,11 @@ func (m *machine) loseAll(except, cause int, text string, reasons []string) {
 // from now on.
 func (m *machine) timer(t timer, after time.Duration) {
 	m.s.timers[t]++
-	m.do(action{kind: actTimer, attempt: -1, timer: t, after: after, gen: m.s.timers[t]})
+	m.do(action{kind: actTimer, attempt: ofTheCall, timer: t, after: after, gen: m.s.timers[t]})
 }
+
+// ofTheCall stands where an attempt's index would be.
+const ofTheCall = -1
 
 func (m *machine) attemptTimer(i int, t timer, after time.Duration) {
 	m.s.attempts[i].timers[t]++
@@ -291,19 +336,21 @@ func (m *machine) tell(s stage) {
 	if m.s.terms.Ringing == RingTrying {
 		first = stageRinging
 	}
-	if s < first || s <= m.s.told {
-		return
-	}
-	if m.s.rung && !m.s.terms.Progress {
+	if s < first || s <= m.s.told || m.s.rung && !m.s.terms.Progress {
 		return
 	}
 	m.ring(s)
 }
 
 func (m *machine) ring(s stage) {
+	m.provisional(s)
+	m.do(action{kind: actRing, stage: s})
+}
+
+// provisional notes that the caller gets a 180 or 183, which must be repeated.
+func (m *machine) provisional(s stage) {
 	if !m.s.rung {
 		m.timer(timerRingAgain, ringAgainAfter)
 	}
-	m.s.rung, m.s.told = true, s
-	m.do(action{kind: actRing, stage: s})
+	m.s.rung, m.s.told = true, max(m.s.told, s)
 }

@@ -13,11 +13,18 @@ type state struct {
 	phase    phase
 	attempts []attempt
 	winner   int   // index of the attempt that answered, -1 while there is none
+	answer   int   // index of its INVITE that was answered
 	told     stage // what the newest 180 to the caller said
 	rung     bool  // a 180 or 183 went to the caller
+	early    bool  // the caller has an SDP of a callee
+	wakeOver bool  // push.wake_timeout has passed
 	timers   [timers]int
 	terms    terms
 }
+
+func newState(t terms) state { return state{winner: noWinner, terms: t} }
+
+const noWinner = -1
 
 // terms are the settings that a call's rules depend on; they do not change
 // while it lives.
@@ -62,10 +69,11 @@ type attempt struct {
 	alive   bool         // that flow is proven alive
 	hasVoIP bool         // may be woken by a VoIP push
 	hasPush bool         // may be woken by an alert push
-	noPush  string       // why no push may be sent now, "" if it may
+	noPush  string       // why it cannot be woken, for a person; "" if it can
 	busy    bool         // in another call, and calls.waiting is busy
 	voip    pushState
 	alert   pushState
+	came    bool // it registered since it was pushed
 	invites []invite
 	rangAt  time.Time // first 180
 	outcome outcome
@@ -93,8 +101,9 @@ type invite struct {
 type outcome struct {
 	rank   rank
 	status int    // what the caller gets if this outcome is the best
-	phrase string //
+	phrase string // "": the standard one
 	reason string // for a person
+	callee bool   // the callee said so: its user, or the trunk
 }
 
 // rank orders outcomes: the caller gets the highest (DESIGN: busy or declined by
@@ -130,17 +139,23 @@ func (t timer) event() eventKind {
 	return [...]eventKind{evRingTimeout, evWakeTimeout, evNoPush, evRingAgain, evMaxDuration, evDoubt, evSecondChance}[t]
 }
 
+// timerOf is the timer whose event k is; false if k is not a timer's.
+func timerOf(k eventKind) (timer, bool) {
+	for t := range timers {
+		if t.event() == k {
+			return t, true
+		}
+	}
+	return 0, false
+}
+
 // How long the rules wait. They are the design's, not an operator's.
 const (
-	ringAgainAfter     = 60 * time.Second // RFC 3261 s13.3.1.1
-	noPushAfter        = 10 * time.Second // no push accepted at all
-	quietInvite        = 1500 * time.Millisecond
-	doubtfulFlow       = 3 * time.Second
-	secondChanceAfter  = 8 * time.Second
-	expiresBeforeWake  = 5 * time.Second // payload and apns-expiration end before push.wake_timeout does
-	callLivesAfterBye  = 5 * time.Minute // fates are kept
-	mergedAnswer       = 486
-	defaultMaxForwards = 70
+	ringAgainAfter    = 60 * time.Second // RFC 3261 s13.3.1.1
+	noPushAfter       = 10 * time.Second // no push accepted at all
+	quietInvite       = 1500 * time.Millisecond
+	doubtfulFlow      = 3 * time.Second
+	secondChanceAfter = 8 * time.Second
 )
 
 func (s state) clone() state {
@@ -151,9 +166,23 @@ func (s state) clone() state {
 	return s
 }
 
+// unanswered says that the call waits for an answer.
+func (s *state) unanswered() bool { return s.phase == waking || s.phase == ringing }
+
+// alive counts the attempts that may still bring an answer.
+func (s *state) alive() int {
+	n := 0
+	for i := range s.attempts {
+		if !s.attempts[i].phase.over() {
+			n++
+		}
+	}
+	return n
+}
+
 // canPush says that a push could be sent that was not sent yet.
 func (a *attempt) canPush() bool {
-	return a.noPush == "" && (a.hasVoIP && a.voip == pushNone || a.hasPush && a.alert == pushNone)
+	return a.hasVoIP && a.voip == pushNone || a.hasPush && a.alert == pushNone
 }
 
 // pushOut says that a push is under way or accepted.
@@ -165,17 +194,21 @@ func (a *attempt) wasPushed() bool { return a.voip != pushNone || a.alert != pus
 
 func (a *attempt) accepted() bool { return a.voip == pushAccepted || a.alert == pushAccepted }
 
-// standing is the newest INVITE that may still bring an answer, nil if none.
-func (a *attempt) standing() *invite {
-	for i := len(a.invites) - 1; i >= 0; i-- {
-		if !a.invites[i].over {
-			return &a.invites[i]
-		}
-	}
-	return nil
+// standing says that an INVITE may still bring an answer.
+func (a *attempt) standing() bool {
+	return slices.ContainsFunc(a.invites, func(i invite) bool { return !i.over })
 }
 
-// arrived says that an INVITE reached the device.
+// heard says that an INVITE that stands has reached the device.
+func (a *attempt) heard() bool {
+	return slices.ContainsFunc(a.invites, func(i invite) bool { return i.provisional && !i.over })
+}
+
+// arrived says that some INVITE reached the device: it is awake, and will come
+// back by itself if it loses its flow.
 func (a *attempt) arrived() bool {
 	return slices.ContainsFunc(a.invites, func(i invite) bool { return i.provisional })
 }
+
+// awake says that no push is needed to bring the device here.
+func (a *attempt) awake() bool { return a.came || a.arrived() }

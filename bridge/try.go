@@ -28,18 +28,20 @@ type try struct {
 	callID  string
 	legs    []*tried
 	side    *media.Side // the B side, made with the first INVITE
-	answer  []byte      // SDP of the 2xx
 	wake    context.CancelFunc
 	wakeCtx context.Context
+	fate    *location.Fate
 	rec     AttemptRecord
 }
 
 // tried is one INVITE of an attempt.
 type tried struct {
-	leg   *leg.Leg
-	flow  sipua.FlowID
-	over  bool
-	leave func() // the device is no longer in this call
+	leg     *leg.Leg
+	flow    sipua.FlowID
+	over    bool
+	leave   func()   // the device is no longer in this call
+	early   []byte   // SDP of its newest 1xx
+	session *session // what its 2xx agreed
 }
 
 func newTrunkTry(t *trunk.Trunk, f *sipua.Flow, number string) *try {
@@ -65,34 +67,58 @@ func deviceName(d location.Device) string {
 	return fmt.Sprintf("%s (%s)", agent, d.Key)
 }
 
-// bind notes the binding over which the device is reached now.
-func (t *try) bind(b location.Binding) {
+// bind notes the binding over which the device is reached now; false if its
+// Contact cannot be called.
+func (t *try) bind(b location.Binding) bool {
 	var uri sip.Uri
 	var params sip.HeaderParams
-	if _, err := sip.ParseAddressValue(b.Contact, &uri, &params); err == nil {
-		t.contact = header.StripPush(uri)
+	if _, err := sip.ParseAddressValue(b.Contact, &uri, &params); err != nil {
+		return false
 	}
+	t.contact = header.StripPush(uri)
+	return true
 }
 
 // stop ends what is under way for the attempt's pushes.
 func (t *try) stop() {
 	if t.wake != nil {
 		t.wake()
+		t.wake, t.wakeCtx = nil, nil
 	}
+}
+
+// permit is the leave of the limits to wake, asked once per call.
+type permit struct {
+	asked   bool
+	refused string // why, "" if it was given
+}
+
+// mayWake counts this call against the limits of wakes when it first wants to
+// push; the result is why it may not.
+func (c *Call) mayWake() string {
+	if !c.permit.asked {
+		c.permit = permit{true, c.b.wakes.allow(c.plan.User.String(), c.caller.handle, c.started)}
+	}
+	return c.permit.refused
 }
 
 // push wakes the device.
 func (c *Call) push(a action) {
 	t := c.attempts[a.attempt]
+	i := a.attempt
+	if why := c.mayWake(); why != "" {
+		c.note("%s is not woken: %s", t.name, why)
+		c.own.box.post(func() { c.step(event{kind: evPushRefused, attempt: i, alert: a.alert, reason: why}) })
+		return
+	}
 	if t.wakeCtx == nil {
-		t.wakeCtx, t.wake = context.WithDeadline(c.ctx, c.started.Add(c.state.terms.WakeTimeout))
+		t.wakeCtx, t.wake = context.WithDeadline(c.own.ctx, c.started.Add(c.state.terms.WakeTimeout))
 	}
 	kind := "VoIP push"
 	if a.alert {
 		kind = "alert push"
 	}
 	c.note("%s sent to wake %s", kind, t.name)
-	to := c.plan.User.String()
 	from := ""
 	if !c.caller.private {
 		from = c.caller.uri.String()
@@ -100,11 +126,9 @@ func (c *Call) push(a action) {
 	w := Wake{
 		AOR: t.device.AOR, Device: t.device.Key, Push: t.device.Push, AlertOnly: a.alert,
 		UUID: t.uuid, CallID: t.callID, Handle: c.caller.handle, HandleType: c.caller.kind, Name: c.caller.name,
-		From: from, To: to, Video: c.media.video(), SentAt: c.started,
-		ExpiresAt: c.started.Add(c.state.terms.WakeTimeout - expiresBeforeWake),
+		From: from, To: c.plan.User.String(), Video: c.media.video(), SentAt: c.started, ExpiresAt: c.expiresAt(),
 	}
-	i := a.attempt
-	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.box.post(func() { c.woken(i, r) }) })
+	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.box.post(func() { c.woken(i, r) }) })
 }
 
 // woken notes what became of a push.
@@ -140,19 +164,19 @@ func (c *Call) invite(a action) {
 	}
 	l := &tried{flow: a.flow, leave: func() {}}
 	t.legs = append(t.legs, l)
-	fail := func(status int, reason string) {
+	fail := func(ev event) {
 		l.over = true
-		c.box.post(func() {
-			c.step(event{kind: evFailed, attempt: i, invite: n, status: status, phrase: sipua.Phrase(status), reason: reason, noFlow: status == 480})
-		})
+		ev.kind, ev.attempt, ev.invite = evFailed, i, n
+		c.own.box.post(func() { c.step(ev) })
 	}
 	if flow == nil {
-		fail(480, "its flow is gone")
+		fail(event{noFlow: true, reason: "its connection is gone"})
 		return
 	}
 	offer, err := c.media.offerFor(t, flow)
 	if err != nil {
-		fail(sipua.Status(err), err.Error())
+		c.note("%s: no INVITE can be made: %v", t.name, err)
+		fail(event{own: true, status: sipua.Status(err), reason: err.Error()})
 		return
 	}
 	if t.trunk == nil {
@@ -168,7 +192,7 @@ func (c *Call) invite(a action) {
 	}
 	c.note("INVITE to %s", t.name)
 	l.leg = leg.NewUAC(leg.Config{
-		Endpoint: c.b.cfg.Endpoint(), Post: c.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.calleeEvent(i, n, ev) },
+		Endpoint: c.b.cfg.Endpoint(), Post: c.own.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.calleeEvent(i, n, ev) },
 		Log: c.log.With("leg", legB, "attempt", i), ContactUser: c.caller.uri.User,
 	}, c.invitation(t, flow, offer))
 }

@@ -1,0 +1,21 @@
+package bridge
+
+import "fmt"
+
+// statusError gives an error of a package that knows no SIP the status that a
+// caller gets for it (sipua.Status).
+type statusError struct {
+	err    error
+	status int
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+
+// SIPStatus is the status of the response; see sipua.Status.
+func (e *statusError) SIPStatus() int { return e.status }
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// noPorts is the failure of the media relay to open a side: 503, for the next
+// call may find ports again.
+func noPorts(err error) error { return &statusError{fmt.Errorf("media ports: %w", err), 503} }

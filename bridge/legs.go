@@ -1,0 +1,205 @@
+package bridge
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/header"
+	"wakebridge/sipua/leg"
+)
+
+// callerEvent is what the A leg reports.
+func (c *Call) callerEvent(ev leg.Event) {
+	switch ev := ev.(type) {
+	case leg.Cancelled:
+		c.step(event{kind: evCancelled, attempt: ofTheCall, reasons: crossing(ev.Reasons)})
+	case leg.Confirmed:
+		if !ev.Reinvite {
+			c.note("the caller confirmed")
+			c.step(event{kind: evConfirmed, attempt: ofTheCall})
+		}
+	case leg.Offer:
+		c.media.offered(c.a.Leg, ev.Body)
+	case leg.OfferAnswered:
+		c.media.answeredOffer(c.a.Leg, ev)
+	case leg.OfferWithdrawn:
+		c.media.withdrawn(c.a.Leg)
+	case leg.FlowLost:
+		c.note("the caller's connection is gone")
+		if c.origin.Trunk == "" && (c.state.phase == routing || c.state.unanswered()) {
+			c.step(event{kind: evCallerGone, attempt: ofTheCall, reason: "its connection closed"})
+		}
+	case leg.Ended:
+		c.callerEnded(ev)
+	}
+}
+
+func (c *Call) callerEnded(ev leg.Ended) {
+	c.a.over = true
+	c.a.release()
+	switch {
+	case c.state.phase == ending:
+	case ev.ByRemote:
+		c.hungUpBy(byCaller)
+		c.step(event{kind: evCallerBye, attempt: ofTheCall, reasons: crossing(ev.Reasons)})
+	default:
+		c.hungUpBy(byServer)
+		c.rec.Reason = "the caller did not respond any more (" + ev.Cause.String() + ")"
+		if ev.Cause == leg.CauseAckTimeout {
+			c.rec.Result, c.rec.Reason = Failed, "the caller never confirmed the answer (no ACK)"
+		}
+		c.step(event{kind: evCallerGone, attempt: ofTheCall, reason: ev.Cause.String()})
+	}
+	c.checkOver()
+}
+
+// crossing are the Reason headers of one leg as the other may see them: parsed
+// and written anew, because nothing crosses that we do not understand.
+func crossing(values []string) []string {
+	reasons, err := header.ParseReasons(values...)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, r := range reasons {
+		if s := r.String(); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// calleeEvent is what the leg of INVITE number n of attempt i reports.
+func (c *Call) calleeEvent(i, n int, ev leg.Event) {
+	t := c.attempts[i]
+	l := t.legs[n]
+	switch ev := ev.(type) {
+	case leg.Provisional:
+		c.provisional(i, n, ev)
+	case leg.Answered:
+		c.calleeAnswered(i, n, ev)
+	case leg.Failed:
+		c.calleeFailed(i, n, ev)
+	case leg.Offer:
+		c.media.offered(l.leg, ev.Body)
+	case leg.OfferAnswered:
+		c.media.answeredOffer(l.leg, ev)
+	case leg.OfferWithdrawn:
+		c.media.withdrawn(l.leg)
+	case leg.FlowLost:
+		c.note("%s: its connection is gone", t.name)
+		c.step(event{kind: evFlowGone, attempt: i, flow: l.flow})
+	case leg.Ended:
+		l.over = true
+		l.leave()
+		if c.isWinner(i, n) && c.state.phase != ending {
+			if !ev.ByRemote {
+				c.hungUpBy(byServer)
+				c.rec.Reason = t.name + " did not respond any more (" + ev.Cause.String() + ")"
+			}
+			c.step(event{kind: evCalleeBye, attempt: i, invite: n, reasons: crossing(ev.Reasons)})
+		}
+		c.letGo(i)
+		c.checkOver()
+	}
+}
+
+func (c *Call) provisional(i, n int, ev leg.Provisional) {
+	t := c.attempts[i]
+	if ev.Status == 100 {
+		c.step(event{kind: evTrying, attempt: i, invite: n})
+		return
+	}
+	if t.rec.Rang.IsZero() {
+		t.rec.Rang = time.Now()
+		c.b.metrics.reached(metricRinging, c.started, t.rec.Rang)
+		c.note("%s rings", t.name)
+	}
+	t.legs[n].early = ev.Body
+	c.step(event{kind: evRinging, attempt: i, invite: n, status: ev.Status, early: len(ev.Body) > 0})
+}
+
+// calleeAnswered looks at the answer before the rules do: what cannot be passed
+// on is no answer.
+func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
+	t := c.attempts[i]
+	if ev.AfterCancel {
+		c.arrived(t)
+		return // the leg ends it; Ended follows
+	}
+	if t.rec.Answered.IsZero() {
+		t.rec.Answered = time.Now()
+	}
+	c.note("%s answered", t.name)
+	if !c.state.unanswered() || c.state.attempts[i].phase.over() {
+		c.step(event{kind: evAnswered, attempt: i, invite: n})
+		return
+	}
+	session, err := c.media.agree(ev.Body)
+	if err != nil {
+		c.note("%s: its answer cannot be used: %v", t.name, err)
+		c.step(event{kind: evUnusable, attempt: i, invite: n, status: sipua.Status(err), reason: err.Error()})
+		return
+	}
+	t.legs[n].session = session
+	c.step(event{kind: evAnswered, attempt: i, invite: n})
+}
+
+func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
+	t := c.attempts[i]
+	if ev.Response != nil || !ev.BeforeProvisional {
+		c.arrived(t)
+	}
+	out := event{kind: evFailed, attempt: i, invite: n, status: ev.Status, phrase: header.Clean(ev.Phrase)}
+	if ev.Err != nil {
+		out.reason = ev.Err.Error()
+		out.own = errors.Is(ev.Err, sipua.ErrUnsafeHeader)
+		out.noFlow = !out.own
+	}
+	if c.state.attempts[i].phase.over() {
+		c.log.Debug("INVITE ended", "device", t.name, "status", ev.Status)
+	} else {
+		c.note("%s: %d %s", t.name, out.status, cmp.Or(out.reason, out.phrase))
+	}
+	c.step(out)
+}
+
+// winner is the leg that was answered, nil while there is none or when it ended.
+func (c *Call) winner() *tried {
+	if c.state.winner == noWinner {
+		return nil
+	}
+	l := c.attempts[c.state.winner].legs[c.state.answer]
+	if l.over {
+		return nil
+	}
+	return l
+}
+
+func (c *Call) isWinner(i, n int) bool { return c.state.winner == i && c.state.answer == n }
+
+// move carries an established leg over to the flow that its device came back on.
+func (c *Call) move(l *leg.Leg, id sipua.FlowID) {
+	f := c.b.cfg.Endpoint().Flow(id)
+	if f != nil && f != l.Flow() {
+		c.note("the call goes on over another connection")
+		c.late("move", l.SetFlow(f))
+	}
+}
+
+// letGo gives the ports of an attempt back that lost: the call may last.
+func (c *Call) letGo(i int) {
+	t := c.attempts[i]
+	if i >= len(c.state.attempts) || !c.state.attempts[i].phase.over() || c.state.winner == i || t.side == nil {
+		return
+	}
+	for _, l := range t.legs {
+		if !l.over {
+			return
+		}
+	}
+	t.side.Close()
+	t.side = nil
+}

@@ -1,0 +1,252 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/bridge/sdp"
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+	"wakebridge/sipua/trunk"
+)
+
+const (
+	mergedAnswer       = 486
+	connectWithin      = 10 * time.Second // to a trunk
+	defaultMaxForwards = 70
+)
+
+// route finds the targets of the call and starts it.
+func (c *Call) route() {
+	c.plan = c.b.cfg.Router.Route(Query{Origin: c.origin, Called: c.tx.Request.Recipient})
+	c.note("%s", c.plan.Reason)
+	offer, err := sdp.Parse(c.tx.Request.Body())
+	if err != nil {
+		c.refuse(sipua.Status(err), "", "the offer cannot be relayed: "+err.Error())
+		return
+	}
+	c.media = newCallMedia(c, offer)
+	if t := c.b.cfg.Trunks.ByName(c.origin.Trunk); t != nil {
+		c.state.terms.Progress = t.Progress
+		release, ok := c.acquire(t)
+		if !ok {
+			return
+		}
+		c.a.release = release
+	}
+	c.watchCaller()
+	switch {
+	case c.plan.Status != 0:
+		c.refuse(c.plan.Status, "", c.plan.Reason)
+	case c.plan.Trunk != "":
+		c.toTrunk()
+	default:
+		c.toUser()
+	}
+}
+
+// refuse ends a call that has no target.
+func (c *Call) refuse(status int, phrase, reason string) {
+	if c.rec.Result == "" {
+		c.rec.Result = Rejected
+	}
+	c.step(event{kind: evRefuse, attempt: ofTheCall, status: status, phrase: phrase, reason: reason})
+}
+
+// acquire counts the call at a trunk, or refuses it.
+func (c *Call) acquire(t *trunk.Trunk) (release func(), ok bool) {
+	release, err := t.Acquire()
+	if err != nil {
+		c.refuse(sipua.Status(err), "Trunk Full", err.Error())
+		return nil, false
+	}
+	return release, true
+}
+
+// toTrunk calls a number at a trunk.
+func (c *Call) toTrunk() {
+	t := c.b.cfg.Trunks.ByName(c.plan.Trunk)
+	if t == nil {
+		c.refuse(503, "", "no trunk is called "+c.plan.Trunk)
+		return
+	}
+	c.rec.Trunk = cmp.Or(c.rec.Trunk, t.Name)
+	release, ok := c.acquire(t)
+	if !ok {
+		return
+	}
+	c.own.atEnd = append(c.own.atEnd, release)
+	connected := make(chan struct{})
+	c.own.atEnd = append(c.own.atEnd, func() { <-connected })
+	go func() { // awaited at the call's end, ended by the call's context
+		defer close(connected)
+		ctx, cancel := context.WithTimeout(c.own.ctx, connectWithin)
+		defer cancel()
+		flow, err := t.Connect(ctx)
+		c.own.box.post(func() { c.connected(t, flow, err) })
+	}()
+}
+
+func (c *Call) connected(t *trunk.Trunk, flow *sipua.Flow, err error) {
+	if c.state.phase != routing {
+		return // cancelled meanwhile
+	}
+	if err != nil {
+		c.rec.Result = Unreachable
+		c.refuse(sipua.Status(err), "", "trunk "+t.Name+" cannot be reached: "+err.Error())
+		return
+	}
+	c.attempts = []*try{newTrunkTry(t, flow, c.plan.Number)}
+	c.step(event{kind: evRouted, attempt: ofTheCall, targets: []attempt{{trunk: true, flow: flow.ID(), alive: true}}})
+}
+
+// toUser rings and wakes the devices of a user.
+func (c *Call) toUser() {
+	c.rec.User = c.plan.User.String()
+	if c.b.isDouble(c.double(), c.id, c.started) {
+		c.rec.Result = Busy
+		c.refuse(mergedAnswer, "", "the same caller already reaches this user (calls.merge_window)")
+		return
+	}
+	// Posts of the watch queue behind this function, so they find the attempts.
+	devices, stop := c.b.cfg.Locator.Watch(c.plan.User, func(ch location.Change) {
+		c.own.box.post(func() { c.located(ch) })
+	})
+	c.own.atEnd = append(c.own.atEnd, stop)
+	if len(devices) == 0 {
+		c.rec.Result = Unreachable
+		c.refuse(480, "", "the user has no device: it never registered, or logged out")
+		return
+	}
+	targets := make([]attempt, 0, len(devices))
+	for _, d := range devices {
+		t := newDeviceTry(c, d)
+		targets = append(targets, c.reach(t, d))
+		c.attempts = append(c.attempts, t)
+	}
+	c.step(event{kind: evRouted, attempt: ofTheCall, targets: targets})
+}
+
+// double is what a second INVITE of the same call would share with this one; no
+// caller if there is none to compare.
+func (c *Call) double() double {
+	if c.origin.Trunk == "" {
+		return double{}
+	}
+	return double{caller: c.caller.handle, called: c.plan.User, trunk: c.origin.Trunk}
+}
+
+// reach is the rules' view of a device.
+func (c *Call) reach(t *try, d location.Device) attempt {
+	a := attempt{busy: c.b.cfg.Terms.WaitingBusy && c.b.InCall(d.AOR, d.Key)}
+	switch {
+	case d.Wakeable:
+		a.hasVoIP, a.hasPush = !d.Push.VoIP.IsZero(), !d.Push.Alert.IsZero()
+	case !d.LoggedOut.IsZero():
+		a.noPush = "the device logged out"
+	case d.Push.HasToken():
+		a.noPush = "the device was not seen for too long (push.device_ttl, push.after_expiry)"
+	}
+	if b, ok := d.Flow(); ok {
+		if f := c.b.cfg.Endpoint().Flow(sipua.FlowID(b.Flow)); f != nil && t.bind(b) {
+			a.flow, a.alive = f.ID(), f.Alive()
+		}
+	}
+	return a
+}
+
+// located is a change of one of the user's devices while the call lives.
+func (c *Call) located(ch location.Change) {
+	i := c.attemptOf(ch.Device.Key)
+	if i < 0 || c.state.phase == ending {
+		return // over, or a device that was not there when the call began
+	}
+	switch ch.Kind {
+	case location.Registered:
+		c.registered(i, ch)
+	case location.FlowLost:
+		c.note("%s: its connection is gone", c.attempts[i].name)
+		c.step(event{kind: evFlowGone, attempt: i, flow: sipua.FlowID(ch.Flow)})
+	}
+}
+
+func (c *Call) registered(i int, ch location.Change) {
+	t := c.attempts[i]
+	b, ok := ch.Device.Flow()
+	if !ok || !t.bind(b) {
+		return
+	}
+	now := time.Now()
+	if t.rec.Registered.IsZero() {
+		t.rec.Registered = now
+		if c.state.attempts[i].wasPushed() {
+			c.b.metrics.reached(metricRegistered, c.started, now)
+		}
+	}
+	c.note("%s registered", t.name)
+	flow := sipua.FlowID(b.Flow)
+	if c.state.winner == i {
+		if l := c.winner(); l != nil {
+			c.move(l.leg, flow)
+		}
+		return
+	}
+	kind := evRegistered
+	if flow == c.state.attempts[i].flow {
+		kind = evSameFlow
+	}
+	c.step(event{kind: kind, attempt: i, flow: flow})
+}
+
+func (c *Call) attemptOf(device string) int {
+	for i, t := range c.attempts {
+		if t.device.Key == device && t.trunk == nil {
+			return i
+		}
+	}
+	return -1
+}
+
+// watchCaller follows the app of a user who calls to the flow on which it comes
+// back after it lost its own: else its BYE would not be known, nor ours arrive.
+func (c *Call) watchCaller() {
+	if c.origin.User.IsZero() {
+		return
+	}
+	device := ""
+	now, stop := c.b.cfg.Locator.Watch(c.origin.User, func(ch location.Change) {
+		c.own.box.post(func() {
+			if b, ok := ch.Device.Flow(); ok && ch.Kind == location.Registered && ch.Device.Key == device {
+				c.callerMoved(sipua.FlowID(b.Flow))
+			}
+		})
+	})
+	c.own.atEnd = append(c.own.atEnd, stop)
+	for _, d := range now {
+		for _, b := range d.Bindings {
+			if b.Flow != 0 && sipua.FlowID(b.Flow) == c.tx.Flow().ID() {
+				device = d.Key
+			}
+		}
+	}
+}
+
+func (c *Call) callerMoved(flow sipua.FlowID) {
+	if c.state.phase == answering || c.state.phase == bridged {
+		c.move(c.a.Leg, flow)
+	}
+}
+
+// maxForwards is what the INVITEs of the B legs carry: one less than the A
+// leg's, so that a loop through us ends (RFC 3261 s16.6 step 3).
+func (c *Call) maxForwards() *sip.MaxForwardsHeader {
+	v := uint32(defaultMaxForwards)
+	if mf := c.tx.Request.MaxForwards(); mf != nil {
+		v = mf.Val()
+	}
+	left := sip.MaxForwardsHeader(max(v, 1) - 1)
+	return &left
+}
