@@ -44,6 +44,9 @@ type Config struct {
 	// Observe sees each event of each call, on the phone's goroutine: it must only
 	// post. nil: nobody looks.
 	Observe func(c *Call, e Event)
+	// Requests gets the REGISTERs that come, so that the phone can play a registrar;
+	// it is called in a read loop. nil: they get 405.
+	Requests func(tx *sipua.ServerTx)
 	// Tap sees each SIP message; it must only post.
 	Tap func(sipua.Traffic)
 	Log *slog.Logger
@@ -144,8 +147,11 @@ func New(cfg Config) (*Phone, error) {
 	if cfg.Password != "" {
 		p.login = digest.NewClient(digest.Login{Username: cfg.Username, Password: cfg.Password})
 	}
-	p.ep = sipua.New(sipua.Config{Handler: handler{p}, Log: cfg.Log, Dial: cfg.Dial, Tap: cfg.Tap, Agent: cfg.Agent,
-		Allow: []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"},
+	allow := []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"}
+	if cfg.Requests != nil {
+		allow = append(allow, "REGISTER")
+	}
+	p.ep = sipua.New(sipua.Config{Handler: handler{p}, Log: cfg.Log, Dial: cfg.Dial, Tap: cfg.Tap, Agent: cfg.Agent, Allow: allow,
 		// A phone's peers are few and known: nobody is thrown out for idling.
 		Limits: sipua.Limits{IdleStranger: 24 * time.Hour, Idle: 24 * time.Hour, IdleUDP: 24 * time.Hour, FirstMessage: 24 * time.Hour}})
 	p.wg.Add(1)
@@ -325,9 +331,12 @@ func (p *Phone) queue(c *Call) {
 	}
 }
 
-// Request implements sipua.Handler: only OPTIONS comes here, the phone allows no
-// other.
+// Request implements sipua.Handler: OPTIONS, and REGISTER if that is allowed.
 func (h handler) Request(tx *sipua.ServerTx) {
+	if tx.Request.Method == sip.REGISTER {
+		h.p.cfg.Requests(tx)
+		return
+	}
 	res := tx.NewResponse(200, "")
 	res.AppendHeader(sip.NewHeader("Allow", h.p.ep.Allow()))
 	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))

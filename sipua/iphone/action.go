@@ -1,0 +1,104 @@
+package iphone
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// actionKind tells the actions apart.
+type actionKind string
+
+const (
+	answerCall actionKind = "CXAnswerCallAction"
+	endCall    actionKind = "CXEndCallAction"
+)
+
+// actionState is what became of an action.
+type actionState uint8
+
+const (
+	pending actionState = iota
+	done
+	timedOut
+)
+
+// action is a CXAction: something the user wants of a call. The app does it and
+// fulfils it, or fails it.
+type action struct {
+	kind   actionKind
+	uuid   uuid.UUID
+	screen *callScreen
+	state  actionState
+	limit  *time.Timer // nil: none
+	reason Reason      // of an endCall: why the call ends by it
+}
+
+// fulfil says that it is done.
+func (a *action) fulfil() {
+	if a.finish("fulfilled") {
+		a.screen.fulfilled(a)
+	}
+}
+
+// fail says that it cannot be done.
+func (a *action) fail() {
+	if a.finish("failed") {
+		a.screen.device.tell(Event{Kind: ActionFailed, UUID: a.uuid, Text: string(a.kind)})
+		a.screen.failed(a)
+	}
+}
+
+func (a *action) finish(how string) bool {
+	if a.limit != nil {
+		a.limit.Stop()
+	}
+	if a.state != pending {
+		a.screen.device.violate(RuleAction, a.uuid, string(a.kind)+" "+how+" after its end")
+		return false
+	}
+	a.state = done
+	return true
+}
+
+// expire is the end of the time in which it can be done.
+func (a *action) expire() {
+	if a.state != pending {
+		return
+	}
+	a.state = timedOut
+	d := a.screen.device
+	d.tell(Event{Kind: ActionTimedOut, UUID: a.uuid, Text: string(a.kind)})
+	d.violate(RuleAction, a.uuid, string(a.kind)+" was neither fulfilled nor failed in time")
+	a.screen.failed(a)
+	if p := d.ios.process; p != nil {
+		p.app.timedOutPerforming(a)
+	}
+}
+
+// callController is CXCallController: how the app tells CallKit what the user did
+// inside the app.
+type callController struct{ process *process }
+
+// transaction is a CXTransaction, of one action.
+type transaction struct {
+	kind   actionKind
+	uuid   uuid.UUID
+	reason Reason
+}
+
+// request asks CallKit to let the app do it: the action comes by the delegate.
+// Errors: errUnknownCall.
+func (c callController) request(t transaction) error {
+	s := c.process.device.ios.screen
+	if s.live(t.uuid) == nil {
+		return fmt.Errorf("%s: %w", t.kind, errUnknownCall)
+	}
+	c.process.post(func() {
+		if err := s.perform(t.kind, t.uuid, t.reason); err != nil {
+			c.process.device.log.Debug("transaction", "error", err)
+		}
+	})
+	return nil
+}

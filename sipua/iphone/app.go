@@ -1,0 +1,174 @@
+package iphone
+
+import (
+	"github.com/google/uuid"
+
+	"wakebridge/sipua/softphone"
+)
+
+// app is the correct app: it does what an app should that wants to be woken and
+// never to be killed for it. Its three flows, incoming, answer and end, meet in its
+// dictionary.
+type app struct {
+	process    *process
+	provider   *callScreen // CXProvider
+	controller callController
+	registry   pushRegistry
+	storage    *storage
+	phone      *softphone.Phone
+
+	// dictionary holds the calls by their UUID. An entry is made when the call is
+	// reported, which for a woken app is before its INVITE is there: the user may
+	// answer before that. UUIDs are compared as values, for Swift prints them in
+	// capitals.
+	dictionary map[uuid.UUID]*call
+	line       line
+}
+
+// call is an entry of the dictionary.
+type call struct {
+	uuid   uuid.UUID
+	callID string // that the push announced; "" if it said none, or there was none
+	pushed bool
+	leg    *softphone.Call // nil: its INVITE is not here
+	lost   bool            // the leg's connection is gone, and it was not answered
+	answer *action         // the user's answer, until the ACK of our 200
+	// declined: the user does not want it, and the server does not know yet.
+	declined bool
+	wait     stopper // for the INVITE
+}
+
+// reachable says that the call can be answered or refused.
+func (c *call) reachable() bool { return c.leg != nil && !c.lost }
+
+func newApp(p *process) (delegate, error) {
+	d := p.device
+	a := &app{process: p, provider: d.ios.screen, controller: callController{p}, registry: pushRegistry{p}, storage: d.ios.storage,
+		dictionary: make(map[uuid.UUID]*call)}
+	a.line.connections = newConnections(d.cfg.Network.Dial)
+	a.line.connections.setOffline(d.ios.offline)
+	sound := d.cfg.Audio
+	sound.Manual = true
+	agent := d.cfg.App.BundleID
+	if d.cfg.App.Version != "" {
+		agent += "/" + d.cfg.App.Version
+	}
+	phone, err := softphone.New(softphone.Config{
+		AOR: d.cfg.Account.AOR, Display: d.cfg.Account.Display, Password: d.cfg.Account.Password, Agent: agent,
+		Dial: a.line.connections.dial, Media: d.cfg.Network.Media, Audio: sound, Tap: d.cfg.Network.Tap, Log: d.log,
+		Observe: func(c *softphone.Call, e softphone.Event) { p.post(func() { a.legEvent(c, e) }) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.phone = phone
+	a.remember()
+	return a, nil
+}
+
+// didLaunch implements delegate. VoIP pushes are for CallKit alone: without it the
+// app registers for ordinary ones only (the article's rule for iOS 8 and 9), and
+// the server sees no VoIP token.
+func (a *app) didLaunch(foreground bool) {
+	if a.process.device.callKit() {
+		a.registry.setDesiredPushTypes()
+	}
+	a.registry.registerForRemoteNotifications()
+	if foreground {
+		a.process.post(a.connect) // behind the tokens
+	}
+}
+
+// didBecomeActive implements delegate.
+func (a *app) didBecomeActive() { a.connect() }
+
+// didUpdatePushToken implements delegate.
+func (a *app) didUpdatePushToken(voip bool, token string) {
+	s := a.storage
+	had, what := &s.alertToken, "alert"
+	if voip {
+		had, what = &s.voipToken, "voip"
+	}
+	if *had == token {
+		return
+	}
+	*had = token
+	a.process.device.tell(Event{Kind: TokenIssued, Text: what})
+	a.remember()
+	if a.line.registration != nil {
+		a.line.registration.Refresh()
+	}
+}
+
+// didReceiveNotification implements delegate: the user tapped on it, so the app is
+// in front of him. The INVITE follows when it is registered, and with it the call.
+func (a *app) didReceiveNotification([]byte) {
+	a.process.post(func() { // behind the connect of a launch
+		if !a.line.connecting {
+			a.connect()
+		}
+	})
+}
+
+// didActivateAudio implements delegate.
+func (a *app) didActivateAudio(id uuid.UUID) {
+	c := a.dictionary[id]
+	if c == nil || c.leg == nil {
+		return
+	}
+	if err := c.leg.StartAudio(); err != nil {
+		a.process.device.log.Info("start audio", "uuid", id, "error", err)
+		return
+	}
+	a.tell(Event{Kind: AudioStarted, UUID: id})
+}
+
+// hangUpTapped implements delegate: the first half of the third flow. CallKit hears
+// of everything the user does in the app.
+func (a *app) hangUpTapped(id uuid.UUID) {
+	if err := a.controller.request(transaction{kind: endCall, uuid: id, reason: ByUser}); err != nil {
+		a.process.device.log.Info("hang up", "uuid", id, "error", err)
+	}
+}
+
+// busy implements delegate: while a call lives or a REGISTER is under way.
+func (a *app) busy() bool { return len(a.dictionary) > 0 || a.line.connecting }
+
+// willSuspend implements delegate.
+func (a *app) willSuspend() { a.disconnect() }
+
+// killed implements delegate.
+func (a *app) killed() {
+	for _, c := range a.dictionary {
+		c.wait.stop()
+	}
+	a.phone.Close()
+	a.line.connections.closeAll()
+}
+
+func (a *app) tell(e Event) { a.process.device.tell(e) }
+
+// finish ends a call that the user did not end: it leaves the dictionary and the
+// screen, and a push that comes late will find it among the ended.
+func (a *app) finish(c *call, reason Reason) {
+	delete(a.dictionary, c.uuid)
+	c.wait.stop()
+	if !c.declined {
+		a.storage.remember(c.uuid, reason)
+		a.provider.reportCallEnded(c.uuid, reason)
+	}
+	if c.answer != nil {
+		c.answer.fail()
+		c.answer = nil
+	}
+}
+
+// callOf finds the entry of a leg.
+func (a *app) callOf(leg *softphone.Call) *call {
+	for _, c := range a.dictionary {
+		if c.leg == leg {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package iphone
+
+import (
+	"slices"
+
+	"github.com/google/uuid"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/header"
+	"wakebridge/sipua/softphone"
+)
+
+// legEvent takes what happens to SIP calls.
+func (a *app) legEvent(leg *softphone.Call, e softphone.Event) {
+	if e.Kind == softphone.Invited {
+		a.invited(leg)
+		return
+	}
+	c := a.callOf(leg)
+	if c == nil {
+		return
+	}
+	switch e.Kind {
+	case softphone.Confirmed:
+		a.confirmed(c)
+	case softphone.FlowLost:
+		a.tell(Event{Kind: FlowLost, UUID: c.uuid})
+		// An answered call goes on over the next connection, a ringing one comes
+		// again.
+		c.lost = !answered(leg)
+	case softphone.Ended:
+		if !c.lost {
+			a.legEnded(c, e)
+		}
+	}
+}
+
+func answered(leg *softphone.Call) bool {
+	return slices.ContainsFunc(leg.Events(), func(e softphone.Event) bool { return e.Kind == softphone.Answered })
+}
+
+// invited finds the entry that an INVITE belongs to, or reports a new call.
+func (a *app) invited(leg *softphone.Call) {
+	id, callID := a.match(leg)
+	a.tell(Event{Kind: InviteReceived, UUID: id})
+	if reason, over := a.storage.over(id); over && a.dictionary[id] == nil {
+		a.refuseEnded(leg, id, reason)
+		return
+	}
+	c := a.dictionary[id]
+	if c != nil && c.reachable() {
+		// Two INVITEs of one call reach us over two connections: one is enough.
+		a.reject(leg, 482)
+		return
+	}
+	if c == nil {
+		from := leg.Invite().From()
+		in := incomingCall{callPush: callPush{uuid: id, name: header.UnescapeDisplay(from.DisplayName), handle: from.Address.User}}
+		if !a.incoming(in) {
+			a.reject(leg, 480)
+			return
+		}
+		c = a.dictionary[id]
+	} else if c.callID != "" && c.callID != callID {
+		a.process.device.violate(RuleCallID, id, "the push announced Call-ID "+c.callID+", the INVITE has "+callID)
+	}
+	a.attach(c, leg)
+}
+
+// match is the UUID of an INVITE's call: X-Call-UUID, else the entry that waits for
+// this Call-ID, else a new one.
+func (a *app) match(leg *softphone.Call) (id uuid.UUID, callID string) {
+	callID = sipua.Value(leg.Invite(), "Call-ID")
+	id, err := header.ParseCallUUID(sipua.Value(leg.Invite(), header.NameCallUUID))
+	if err == nil {
+		return id, callID
+	}
+	for _, c := range a.dictionary {
+		if c.callID == callID {
+			return c.uuid, callID
+		}
+	}
+	return uuid.New(), callID
+}
+
+// attach gives a call its leg, and does what the user wanted of it meanwhile.
+func (a *app) attach(c *call, leg *softphone.Call) {
+	c.leg, c.lost = leg, false
+	c.wait.stop()
+	a.process.device.hear(c.uuid, leg)
+	switch {
+	case c.declined:
+		delete(a.dictionary, c.uuid)
+		a.decline(leg, c.uuid)
+	case c.answer != nil:
+		a.accept(c)
+	default:
+		if err := leg.Ring(); err != nil {
+			a.process.device.log.Info("ring", "uuid", c.uuid, "error", err)
+			return
+		}
+		a.tell(Event{Kind: Ringing, UUID: c.uuid})
+	}
+}
+
+// refuseEnded answers the INVITE of a call that is over for us.
+func (a *app) refuseEnded(leg *softphone.Call, id uuid.UUID, reason Reason) {
+	if reason == ByDecline || reason == ByUser || reason == RingLimit {
+		a.decline(leg, id)
+		return
+	}
+	a.reject(leg, 480)
+}
+
+func (a *app) decline(leg *softphone.Call, id uuid.UUID) {
+	if a.reject(leg, 603) {
+		a.tell(Event{Kind: Declined, UUID: id})
+	}
+}
+
+func (a *app) reject(leg *softphone.Call, status int) bool {
+	if err := leg.Reject(status, ""); err != nil {
+		a.process.device.log.Info("reject", "status", status, "error", err)
+		return false
+	}
+	return true
+}
+
+// legEnded ends a call because its leg has ended, and not by us.
+func (a *app) legEnded(c *call, e softphone.Event) {
+	reason := Failed
+	switch {
+	case e.Cause == softphone.CauseCancelled && e.ByRemote:
+		reason = reasonOfCancel(e.Reasons)
+	case e.Cause == softphone.CauseBye && e.ByRemote:
+		reason = RemoteEnded
+	}
+	a.finish(c, reason)
+}
+
+// reasonOfCancel reads the Reason header fields of a CANCEL (RFC 3326).
+func reasonOfCancel(values []string) Reason {
+	reasons, err := header.ParseReasons(values...)
+	if err != nil {
+		return RemoteEnded
+	}
+	for _, r := range reasons {
+		if r.Is(header.ReasonSIP) {
+			switch r.Cause {
+			case 200:
+				return AnsweredElsewhere
+			case 603:
+				return DeclinedElsewhere
+			}
+		}
+	}
+	return RemoteEnded
+}
+
+// hear keeps a leg for Device.Call.
+func (d *Device) hear(id uuid.UUID, leg *softphone.Call) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heard[id] = leg
+}

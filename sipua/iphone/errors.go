@@ -1,0 +1,29 @@
+package iphone
+
+import "errors"
+
+// Errors of a Device's verbs.
+var (
+	// ErrClosed says that the device is closed.
+	ErrClosed = errors.New("device is closed")
+	// ErrNoCall says that there is no such call on the screen, or not in the state
+	// that the verb needs.
+	ErrNoCall = errors.New("no such call on the screen")
+	// ErrNotRunning says that the app's process does not run.
+	ErrNotRunning = errors.New("app is not running")
+	// ErrNoNotification says that there is no notification to tap on.
+	ErrNoNotification = errors.New("no notification")
+	// ErrPayload says that a push is none of a call.
+	ErrPayload = errors.New("payload is not that of a call")
+)
+
+// Errors that CallKit gives to the app.
+var (
+	// errAlreadyExists is CXErrorCodeIncomingCallError.callUUIDAlreadyExists.
+	errAlreadyExists = errors.New("call UUID already exists")
+	// errUnknownCall is CXErrorCodeRequestTransactionError.unknownCallUUID.
+	errUnknownCall = errors.New("unknown call UUID")
+)
+
+// errOffline is what dialling gives in airplane mode.
+var errOffline = errors.New("airplane mode")
