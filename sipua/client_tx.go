@@ -272,13 +272,25 @@ func (tx *ClientTx) pass(res *sip.Response) {
 	}
 }
 
-// giveUp delivers err, unless something final was delivered.
+// giveUp delivers err, unless something final was delivered. A final response that
+// is still on its way through the state machine goes first: a phone may decline and
+// close its connection at once.
 func (tx *ClientTx) giveUp(err error) {
 	tx.mu.Lock()
 	done := tx.final
 	tx.final = true
+	res := tx.finalRes
+	for _, queued := range tx.queue {
+		if res == nil && queued.StatusCode >= 200 {
+			res = queued
+		}
+	}
 	tx.mu.Unlock()
-	if !done {
+	switch {
+	case done:
+	case res != nil:
+		tx.ep.contain("response", func() { tx.deliver(res, nil) })
+	default:
 		tx.ep.contain("end of a request", func() { tx.deliver(nil, err) })
 	}
 }
