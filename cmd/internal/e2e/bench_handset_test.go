@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"github.com/google/uuid"
 
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/push/apnssim"
@@ -85,7 +88,9 @@ type handset struct {
 	habit    habit
 	flow     *sipua.Flow // nil: asleep
 	busyWith int         // legs
-	brief    bool        // sleeps as soon as it is registered
+	call     uuid.UUID   // of the newest push
+	earlier  map[uuid.UUID]bool
+	brief    bool // sleeps as soon as it is registered
 	callID   string
 	seq      uint32
 	patience *time.Timer // until it sleeps without a call
@@ -93,14 +98,17 @@ type handset struct {
 	failed   func(error)
 }
 
-const handsetPassword = "secret"
+const (
+	handsetPassword = "secret"
+	bundle          = daemon.DevBundle
+)
 
 // newHandset makes a handset that sleeps and never registered. failed gets what goes
 // wrong on its side.
 func newHandset(user, number string, device *apnssim.Device, server netip.AddrPort, failed func(error)) *handset {
 	h := &handset{user: user, number: number, device: device, rang: make(chan struct{}, 16), server: server, failed: failed,
-		box: newInbox(), callID: sipua.NewTag()}
-	h.token = device.RegisterVoIP(daemon.DevBundle)
+		box: newInbox(), callID: sipua.NewTag(), earlier: make(map[uuid.UUID]bool)}
+	h.token = device.RegisterVoIP(bundle)
 	h.ep = sipua.New(sipua.Config{Handler: handsetHandler{h}, Log: quiet(), Agent: "handset", Dial: dialFrom(phoneHost)})
 	return h
 }
@@ -119,7 +127,10 @@ func (h *handset) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-h.device.Deliveries():
+		case push := <-h.device.Deliveries():
+			if err := h.told(push); err != nil {
+				h.failed(err)
+			}
 			if h.habit != ignores {
 				time.AfterFunc(launches, func() { h.box.post(func() { h.wake(ctx) }) })
 			}
@@ -127,6 +138,17 @@ func (h *handset) run(ctx context.Context) {
 			h.box.run()
 		}
 	}
+}
+
+// told notes which call a push is for.
+func (h *handset) told(push apnssim.Delivery) error {
+	var payload struct{ UUID uuid.UUID }
+	if err := json.Unmarshal(push.Payload, &payload); err != nil {
+		return err
+	}
+	h.earlier[h.call] = true
+	h.call = payload.UUID
+	return nil
 }
 
 // wake connects and registers. Its goroutine may wait: there is nothing else to do.
@@ -158,7 +180,7 @@ func (h *handset) register(attempt *digest.Attempt, credentials []sip.Header) {
 	req.AppendHeader(&id)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: h.seq, MethodName: sip.REGISTER})
 	req.AppendHeader(sip.NewHeader("Contact", fmt.Sprintf("<sip:%s@%s;transport=tcp;pn-provider=apns;pn-param=%s.%s.voip;pn-prid=%s>%s",
-		h.user, h.flow.Local(), daemon.DevTeam, daemon.DevBundle, h.token, h.contact)))
+		h.user, h.flow.Local(), daemon.DevTeam, bundle, h.token, h.contact)))
 	req.AppendHeader(sip.NewHeader("Expires", "86400"))
 	digest.Apply(req, credentials)
 	_, err := h.ep.Request(h.flow, req, func(res *sip.Response, err error) {
@@ -190,12 +212,24 @@ func (h *handset) registered(attempt *digest.Attempt, registrar sip.Uri, res *si
 		h.failed(fmt.Errorf("%s: REGISTER: %d %s", h.user, res.StatusCode, res.Reason))
 		h.sleep()
 	case h.busyWith > 0:
-	case h.brief, len(sipua.Values(res, header.NameCallEnded)) > 0:
+	case h.brief, h.isOver(res):
 		h.brief = false
 		h.sleep()
 	default:
 		h.sleepAfter(hopes)
 	}
+}
+
+// isOver says that the 200 to a REGISTER tells the end of the call that the handset
+// was woken for.
+func (h *handset) isOver(res *sip.Response) bool {
+	for _, v := range sipua.Values(res, header.NameCallEnded) {
+		ended, _, _ := strings.Cut(v, ";")
+		if id, err := uuid.Parse(ended); err == nil && id == h.call {
+			return true
+		}
+	}
+	return false
 }
 
 // sleepAfter sleeps unless a call comes within d.
@@ -270,11 +304,19 @@ func (handsetHandler) Request(tx *sipua.ServerTx) { tx.Reject(sipua.Reject(481, 
 func (e handsetHandler) Invite(tx *sipua.ServerTx) {
 	h := e.h
 	l := leg.NewUAS(leg.Config{Endpoint: h.ep, Post: h.box.post, Emit: h.event, Log: quiet(), ContactUser: h.user}, tx)
-	h.box.post(func() { h.invited(l) })
+	id, err := uuid.Parse(sipua.Value(tx.Request, header.NameCallUUID))
+	if err != nil {
+		h.failed(fmt.Errorf("INVITE without its UUID: %w", err))
+	}
+	h.box.post(func() { h.invited(l, id) })
 }
 
-func (h *handset) invited(l *leg.Leg) {
+func (h *handset) invited(l *leg.Leg, call uuid.UUID) {
 	h.busyWith++
+	if h.earlier[call] { // only tells that an earlier call is over, by its CANCEL
+		h.check(l.Ring())
+		return
+	}
 	if h.habit == busy || h.habit == ignores {
 		h.check(l.Reject(486, ""))
 		return

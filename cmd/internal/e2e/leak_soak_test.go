@@ -1,0 +1,42 @@
+//go:build soak
+
+package e2e
+
+import (
+	"testing"
+	"time"
+)
+
+// What 5,000 calls of all endings leave behind: nothing after 70 s, and no memory
+// once the fates of late devices are forgotten, 5 min after the last call.
+func TestSoakLeaks(t *testing.T) {
+	const (
+		warm, calls = 280, 5000
+		rate        = 30
+		settled     = 70 * time.Second
+		forgotten   = 6 * time.Minute
+	)
+	f := newFleet(t, fleetConfig{Singles: 200, Pairs: 60, Ring: shortRing, Wake: shortWake})
+	f.recorded(t, f.mixed(t, warm, rate))
+	<-time.After(settled)
+	before := f.asleep(t)
+	heap := f.profile(t, "before.heap")
+	used := f.server.ask(t, askCost).CPU
+
+	start := time.Now()
+	f.recorded(t, f.mixed(t, calls, rate))
+	over := time.Now()
+	used = f.server.ask(t, askCost).CPU - used
+	t.Logf("%d calls of all endings in %s, %.2f ms of CPU each", calls, over.Sub(start).Round(time.Second), milliseconds(used)/calls)
+
+	<-time.After(time.Until(over.Add(settled)))
+	after := f.calm(t, before, state{}, 0)
+	t.Logf("%s after the calls: %+v\nbefore: %+v", settled, after, before)
+
+	<-time.After(time.Until(over.Add(forgotten)))
+	after = f.calm(t, before, state{Heap: 2 << 20}, 0)
+	t.Logf("%s after the calls: %+v\nheap %+d KiB", forgotten, after, (int64(after.Heap)-int64(before.Heap))>>10)
+	if t.Failed() {
+		t.Logf("go tool pprof -base %s %s (-artifacts keeps them)", heap, f.profile(t, "after.heap"))
+	}
+}
