@@ -333,10 +333,7 @@ func (r *Registrar) tell(d location.Device) []location.Fate {
 
 // withExpires is a Contact value with the expires parameter that we granted.
 func withExpires(contact string, d time.Duration) string {
-	uri, params := contact, ""
-	if i := strings.LastIndexByte(contact, '>'); i >= 0 {
-		uri, params = contact[:i+1], contact[i+1:]
-	}
+	uri, params := splitAddress(contact)
 	var kept strings.Builder
 	for _, p := range splitParams(params) {
 		name, _, _ := strings.Cut(p, "=")
@@ -345,6 +342,25 @@ func withExpires(contact string, d time.Duration) string {
 		}
 	}
 	return uri + kept.String() + ";expires=" + header.FormatSeconds(d)
+}
+
+// splitAddress splits a Contact value behind its address. A '>' may stand in quotes
+// as well: in the display name, in +sip.instance.
+func splitAddress(contact string) (address, params string) {
+	quoted, escaped := false, false
+	for i := range len(contact) {
+		switch {
+		case escaped:
+			escaped = false
+		case contact[i] == '\\' && quoted:
+			escaped = true
+		case contact[i] == '"':
+			quoted = !quoted
+		case contact[i] == '>' && !quoted:
+			return contact[:i+1], contact[i+1:]
+		}
+	}
+	return contact, ""
 }
 
 // splitParams splits ";a=b;c="d;e"" at the semicolons outside quotes.
