@@ -23,6 +23,7 @@ type app struct {
 	// capitals.
 	dictionary map[uuid.UUID]*call
 	line       line
+	opening    bool // the user has just opened the app, which connects for that
 }
 
 // call is an entry of the dictionary.
@@ -75,12 +76,17 @@ func (a *app) didLaunch(foreground bool) {
 	}
 	a.registry.registerForRemoteNotifications()
 	if foreground {
-		a.process.post(a.connect) // behind the tokens
+		a.opening = true
+		a.process.post(a.didBecomeActive) // behind the tokens
 	}
 }
 
 // didBecomeActive implements delegate.
-func (a *app) didBecomeActive() { a.connect() }
+func (a *app) didBecomeActive() {
+	a.opening = true
+	a.connect()
+	a.process.post(func() { a.opening = false })
+}
 
 // didUpdatePushToken implements delegate.
 func (a *app) didUpdatePushToken(voip bool, token string) {
@@ -103,11 +109,9 @@ func (a *app) didUpdatePushToken(voip bool, token string) {
 // didReceiveNotification implements delegate: the user tapped on it, so the app is
 // in front of him. The INVITE follows when it is registered, and with it the call.
 func (a *app) didReceiveNotification([]byte) {
-	a.process.post(func() { // behind the connect of a launch
-		if !a.line.connecting {
-			a.connect()
-		}
-	})
+	if !a.opening {
+		a.connect()
+	}
 }
 
 // didActivateAudio implements delegate.

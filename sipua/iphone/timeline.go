@@ -110,7 +110,7 @@ func (d *Device) tell(e Event) {
 	close(d.changed)
 	d.changed = make(chan struct{})
 	d.mu.Unlock()
-	d.log.Debug(string(e.Kind), "uuid", e.UUID, "reason", e.Reason, "text", e.Text)
+	d.log.Debug("phone", "event", e.Kind, "uuid", e.UUID, "reason", e.Reason, "text", e.Text)
 	if d.cfg.Observe != nil {
 		d.cfg.Observe(e)
 	}

@@ -363,14 +363,15 @@ func TestFailuresBackOff(t *testing.T) {
 		b.cfg.Retry = registration.Retry{First: 2 * time.Second, Longest: time.Minute}
 		b.start()
 		last := b.request().at
-		for i, most := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
+		for i, seconds := range []int{2, 4, 8, 16, 32, 60, 60} {
+			most := time.Duration(seconds) * time.Second
 			e := next[registration.Failed](b)
 			if e.Status != 503 || e.Err != nil {
 				t.Fatalf("%+v", e)
 			}
 			s := b.request()
-			if wait := s.at.Sub(last); wait != e.Retry || wait > most*time.Second || wait < most*time.Second/2 {
-				t.Errorf("try %d came after %s, said %s, want up to %ds", i+2, wait, e.Retry, most)
+			if wait := s.at.Sub(last); wait != e.Retry || wait > most || wait < most/2 {
+				t.Errorf("try %d came after %s, said %s, want up to %s", i+2, wait, e.Retry, most)
 			}
 			last = s.at
 		}

@@ -31,13 +31,13 @@ func TestEachHearsTheOther(t *testing.T) {
 			w.wait(a, softphone.Ended)
 			heardA, heardB := a.Audio(), b.Audio()
 			for _, h := range []struct {
-				name     string
-				got      softphone.Audio
-				hz, else_ float64
+				name    string
+				got     softphone.Audio
+				hz, own float64
 			}{{"alice", heardA, 1000, 440}, {"bob", heardB, 440, 1000}} {
-				if h.got.Received < 95 || h.got.Lost != 0 || h.got.Tone(h.hz) < 0.95 || h.got.Tone(h.else_) > 0.05 || h.got.Level < -14 || h.got.Level > -10 {
+				if h.got.Received < 95 || h.got.Lost != 0 || h.got.Tone(h.hz) < 0.95 || h.got.Tone(h.own) > 0.05 || h.got.Level < -14 || h.got.Level > -10 {
 					t.Errorf("%s %s: %d received, %d lost, level %.1f, tone %.2f, own tone %.2f", transport, h.name,
-						h.got.Received, h.got.Lost, h.got.Level, h.got.Tone(h.hz), h.got.Tone(h.else_))
+						h.got.Received, h.got.Lost, h.got.Level, h.got.Tone(h.hz), h.got.Tone(h.own))
 				}
 				if h.got.Codec != audio.PCMU { // alice offers it first
 					t.Errorf("%s %s: codec %s", transport, h.name, h.got.Codec)
