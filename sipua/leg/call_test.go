@@ -116,6 +116,9 @@ func TestCancelWhileRinging(t *testing.T) {
 		if r := last[leg.Cancelled](bob, b).Reasons; len(r) != 1 || r[0] != `SIP;cause=200;text="Call completed elsewhere"` {
 			t.Errorf("reasons: %q", r)
 		}
+		if r := last[leg.Ended](bob, b).Reasons; len(r) != 1 {
+			t.Errorf("reasons of the end: %q", r)
+		}
 		for name, verb := range map[string]func() error{
 			"ring": func() error { return b.Ring() }, "answer": func() error { return b.Answer(nil) },
 			"reject": func() error { return b.Reject(486, "") }, "bye": func() error { return b.Bye() },

@@ -3,6 +3,7 @@ package leg_test
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +73,21 @@ func TestReinviteMovesTheFlow(t *testing.T) {
 		bob.must(func() error { return b.Bye() })
 		alice.expect(a, "Answered, OfferAnswered 200, Ended bye by remote")
 		bob.expect(b, "Confirmed, Offer, Confirmed, Ended bye") // nothing of the old flow's loss
+		empty(t, alice, bob)
+	})
+}
+
+// The loss of a flow that the owner has left by then is nothing to tell.
+func TestLossOfAFormerFlow(t *testing.T) {
+	withParties(t, func(t *testing.T, n *memnet.Network, alice, bob *side) {
+		a, _ := establishedCall(alice, bob, sipua.TCP)
+		f := alice.flow(sipua.UDP, bob)
+		alice.must(func() error {
+			a.Flow().Shut(errNetwork)
+			return a.SetFlow(f)
+		})
+		alice.expect(a, "Answered")
+		alice.must(func() error { return a.Bye() })
 		empty(t, alice, bob)
 	})
 }
@@ -198,6 +214,72 @@ func TestPeerDeafToCancel(t *testing.T) {
 		alice.expect(a, "Provisional 180, Failed 408, Ended cancelled")
 		p.send(reply(inv, 200, "b", contactOfBob, answerSDP)) // too late for anybody
 		p.silent(func(m sip.Message) bool { return m.(*sip.Request).Method == sip.ACK })
+		empty(t, alice)
+	})
+}
+
+// Resend repeats an INVITE that nobody has heard, over UDP only, and nothing else.
+func TestResend(t *testing.T) {
+	eachTransport(t, func(t *testing.T, n *memnet.Network, alice, bob *side, tr sipua.Transport) {
+		n.ImpairBoth(aliceHost, bobHost, memnet.Impairment{Delay: 100 * time.Millisecond})
+		w := watch(t, n)
+		bob.admit = func(b *leg.Leg, _ *sipua.ServerTx) {
+			if err := b.Ring(); err != nil {
+				t.Error(err)
+			}
+		}
+		a := alice.call(alice.flow(tr, bob))
+		alice.must(a.Resend)
+		time.Sleep(110 * time.Millisecond)
+		want := 1
+		if tr == sipua.UDP {
+			want = 2
+		}
+		if got := w.count(aliceHost, "INVITE"); got != want {
+			t.Errorf("%d INVITEs, want %d", got, want)
+		}
+		time.Sleep(time.Second)
+		before := w.count(aliceHost, "INVITE")
+		alice.must(a.Resend) // it rings by now
+		time.Sleep(time.Second)
+		if got := w.count(aliceHost, "INVITE"); got != before {
+			t.Errorf("%d INVITEs after the 180, %d before", got, before)
+		}
+		if legs := len(bob.legs); legs != 1 {
+			t.Errorf("%d legs", legs)
+		}
+		alice.owner.do(a.Drop)
+		if err := alice.try(a.Resend); !errors.Is(err, leg.ErrEnded) {
+			t.Errorf("after the end: %v", err)
+		}
+		time.Sleep(time.Second)
+		if err := bob.try(bob.uas(0).Resend); !errors.Is(err, leg.ErrEnded) {
+			t.Errorf("as UAS: %v", err)
+		}
+		empty(t, alice, bob)
+	})
+}
+
+// Requests in a dialog that the caller does not know yet: its INVITE has no final
+// response.
+func TestRequestBeforeTheAnswer(t *testing.T) {
+	withCallee(t, func(t *testing.T, alice *side, p *peer, call func(...func(*leg.Invite)) (*leg.Leg, *sip.Request)) {
+		a, inv := call()
+		p.send(reply(inv, 180, "b", contactOfBob, ""))
+		for i, c := range []struct {
+			method string
+			want   int
+		}{{"INVITE", 491}, {"BYE", 481}, {"OPTIONS", 481}} {
+			text := raw(c.method, inv.CallID().Value(), 10+i, a.Tag(), "", "")
+			p.send(strings.Replace(strings.Replace(text, "tag=alice", "tag=b", 1), "10.0.0.1:5060", "10.0.0.2:5060", 1))
+			if r := p.response(c.method, 0); r.StatusCode != c.want {
+				t.Errorf("%s: %d, want %d", c.method, r.StatusCode, c.want)
+			}
+		}
+		alice.must(func() error { return a.Cancel() })
+		p.send(reply(p.request("CANCEL"), 200, "", "", ""))
+		p.send(reply(inv, 487, "b", "", ""))
+		alice.expect(a, "Provisional 180, Failed 487, Ended cancelled")
 		empty(t, alice)
 	})
 }

@@ -208,7 +208,7 @@ func (l *Leg) gotReinvite(tx *sipua.ServerTx) {
 }
 
 // offerInAck says that an ACK with the answer to an offer of ours is still to come
-// (RFC 5407 s3.1.4).
+// (RFC 5407 s3.1.5).
 func (l *Leg) offerInAck() bool {
 	for _, c := range l.unacked {
 		if c.offering {

@@ -52,7 +52,7 @@ func TestHoldAndResume(t *testing.T) {
 }
 
 // An offerless re-INVITE: our 200 has the offer, the ACK the answer, and 491 meets
-// what comes in between (RFC 5407 s3.1.4).
+// what comes in between (RFC 5407 s3.1.5).
 func TestOfferlessReinvite(t *testing.T) {
 	eachTransport(t, func(t *testing.T, n *memnet.Network, alice, bob *side, tr sipua.Transport) {
 		a, b := establishedCall(alice, bob, tr)
@@ -319,104 +319,66 @@ func TestReinviteOutcomes(t *testing.T) {
 	}
 }
 
-// A 2xx to our re-INVITE that crosses our BYE gets its ACK; one that never comes
-// leaves nothing behind.
-func TestByeWithReinviteOnItsWay(t *testing.T) {
-	for _, answered := range []bool{true, false} {
-		t.Run(fmt.Sprint("answered ", answered), func(t *testing.T) {
-			withCallee(t, func(t *testing.T, alice *side, p *peer, call func(...func(*leg.Invite)) (*leg.Leg, *sip.Request)) {
-				a, inv := call()
-				p.send(reply(inv, 200, "b", contactOfBob, answerSDP))
-				alice.must(func() error { return a.Reinvite([]byte(holdSDP)) })
-				re := p.request("INVITE")
-				p.send(reply(re, 100, "", "", ""))
-				alice.must(func() error { return a.Bye() })
-				alice.owner.stop()
-				p.send(reply(p.request("BYE"), 200, "", "", ""))
-				if answered {
-					p.send(reply(re, 200, "", contactOfBob, heldSDP))
-					if ack := p.request("ACK"); ack.CSeq().SeqNo != re.CSeq().SeqNo {
-						t.Errorf("ACK:\n%s", ack)
-					}
-				}
-				empty(t, alice)
-			})
-		})
-	}
-}
-
-// The callee's BYE waits for the ACK (RFC 3261 s15), but the owner does not.
-func TestByeWaitsForTheAck(t *testing.T) {
-	for _, acked := range []bool{true, false} {
-		t.Run(fmt.Sprint("acked ", acked), func(t *testing.T) {
-			withPeer(t, func(t *testing.T, p *peer, bob *side) {
-				p.send(invite("c", 1, "", offerSDP))
-				b := bob.uas(0)
-				bob.must(func() error { return b.Answer([]byte(answerSDP)) })
-				bob.must(func() error { return b.Bye("Q.850;cause=16") })
-				bob.expect(b, "Ended bye")
-				bob.owner.stop()
-				p.silent(func(m sip.Message) bool { _, ok := m.(*sip.Request); return ok })
-				if acked {
-					p.send(raw("ACK", "c", 1, b.Tag(), "", ""))
-				} else {
-					time.Sleep(33 * time.Second)
-				}
-				bye := p.request("BYE")
-				if sipua.Value(bye, "Reason") != "Q.850;cause=16" {
-					t.Errorf("BYE:\n%s", bye)
-				}
-				p.send(reply(bye, 200, "", "", ""))
-				empty(t, bob)
-			})
-		})
-	}
-}
-
-// More requests than the owner takes get 503, but a BYE always gets through.
-func TestFloodOfRequestsIsCapped(t *testing.T) {
-	withPeer(t, func(t *testing.T, p *peer, bob *side) {
-		p.send(invite("c", 1, "", offerSDP))
-		b := bob.uas(0)
-		bob.must(func() error { return b.Answer([]byte(answerSDP)) })
-		p.send(raw("ACK", "c", 1, b.Tag(), "", ""))
-		synctest.Wait()
-		busy, free := make(chan struct{}), make(chan struct{})
-		bob.owner.post(func() { close(busy); <-free })
-		<-busy
-		for i := range 40 {
-			p.send(raw("OPTIONS", "c", 10+i, b.Tag(), "", ""))
-		}
-		p.send(raw("BYE", "c", 100, b.Tag(), "", ""))
-		close(free)
-		count := map[int]int{}
-		for m := p.next(); m != nil; m = p.next() {
-			if r := m.(*sip.Response); r.CSeq().MethodName == sip.OPTIONS {
-				count[r.StatusCode]++
+// The peer's new Contact counts from our 2xx to its re-INVITE, not before (RFC 6141).
+func TestTargetFollowsAcceptedReinvite(t *testing.T) {
+	for _, accepted := range []bool{true, false} {
+		withPeer(t, func(t *testing.T, p *peer, bob *side) {
+			p.send(invite("c", 1, "", offerSDP))
+			b := bob.uas(0)
+			bob.must(func() error { return b.Answer([]byte(answerSDP)) })
+			p.send(raw("ACK", "c", 1, b.Tag(), "", ""))
+			p.send(strings.Replace(reinviteOf(b, 2), "alice@10.0.0.1:5060>\nContent", "alice@10.0.0.1:5099>\nContent", 1))
+			want := 5060
+			if accepted {
+				want = 5099
+				bob.must(func() error { return b.AnswerOffer([]byte(heldSDP)) })
+				p.send(raw("ACK", "c", 2, b.Tag(), "", ""))
+			} else {
+				bob.must(func() error { return b.RejectOffer(488, "") })
+				p.send(raw("ACK!", "c", 2, b.Tag(), "", ""))
 			}
-		}
-		if count[200] != 16 || count[503] != 24 {
-			t.Errorf("responses to OPTIONS: %v", count)
-		}
-		bob.expect(b, "Confirmed, Ended bye by remote")
-		empty(t, bob)
-	})
+			bob.must(func() error { return b.Bye() })
+			bye := p.request("BYE")
+			if bye.Recipient.Port != want {
+				t.Errorf("accepted %v: BYE to %s", accepted, bye.Recipient.String())
+			}
+			p.send(reply(bye, 200, "", "", ""))
+			empty(t, bob)
+		})
+	}
 }
 
-// A BYE from the caller before the answer: 200 to it, 487 to the INVITE.
-func TestByeOnTheEarlyDialog(t *testing.T) {
-	withPeer(t, func(t *testing.T, p *peer, bob *side) {
-		p.send(invite("c", 1, "", offerSDP))
-		b := bob.uas(0)
-		bob.must(func() error { return b.Ring() })
-		p.send(raw("BYE", "c", 2, b.Tag(), "Reason: SIP;cause=487\n", ""))
-		p.response("BYE", 200)
-		p.response("INVITE", 487)
-		p.send(raw("ACK!", "c", 1, b.Tag(), "", ""))
-		bob.expect(b, "Cancelled, Ended cancelled by remote")
-		if r := last[leg.Cancelled](bob, b).Reasons; len(r) != 1 || r[0] != "SIP;cause=487" {
-			t.Errorf("reasons: %q", r)
-		}
-		empty(t, bob)
-	})
+// While the answer to an offer of ours is on its way, a re-INVITE gets 491 (RFC 5407
+// s3.1.5); one that overtook a mere ACK is taken.
+func TestReinviteOvertakesAck(t *testing.T) {
+	for _, offerless := range []bool{true, false} {
+		withPeer(t, func(t *testing.T, p *peer, bob *side) {
+			body := offerSDP
+			if offerless {
+				body = ""
+			}
+			p.send(invite("c", 1, "", body))
+			b := bob.uas(0)
+			bob.must(func() error { return b.Answer([]byte(offerSDP)) })
+			p.send(reinviteOf(b, 2))
+			if offerless {
+				p.response("INVITE", 491)
+				p.send(raw("ACK!", "c", 2, b.Tag(), "", ""))
+				p.send(raw("ACK", "c", 1, b.Tag(), "", answerSDP))
+				bob.expect(b, "Confirmed")
+				if e := last[leg.Confirmed](bob, b); string(e.Body) != answerSDP {
+					t.Errorf("answer: %q", e.Body)
+				}
+			} else {
+				bob.expect(b, "Offer")
+				bob.must(func() error { return b.AnswerOffer([]byte(heldSDP)) })
+				p.send(raw("ACK", "c", 2, b.Tag(), "", ""))
+				p.send(raw("ACK", "c", 1, b.Tag(), "", ""))
+				bob.expect(b, "Offer, Confirmed, Confirmed")
+			}
+			bob.owner.do(b.Drop)
+			p.send(reply(p.request("BYE"), 200, "", "", ""))
+			empty(t, bob)
+		})
+	}
 }

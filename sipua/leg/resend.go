@@ -9,7 +9,7 @@ func (l *Leg) Resend() error {
 		return ErrEnded
 	case l.phase != calling || l.calls.tx == nil:
 		return ErrState
-	case l.calls.everHeard:
+	case l.calls.heard: // a challenge that was answered counts as a new INVITE
 		return nil
 	}
 	return l.calls.tx.Resend()
