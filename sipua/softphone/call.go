@@ -19,6 +19,7 @@ type Call struct {
 	invite   *sip.Request // incoming
 	target   sip.Uri      // outgoing
 	callID   string
+	started  time.Time
 
 	// The loop's.
 	leg     *leg.Leg
@@ -34,11 +35,14 @@ type Call struct {
 }
 
 func (p *Phone) newCall(incoming bool) *Call {
-	return &Call{phone: p, incoming: incoming, changed: make(chan struct{}), over: make(chan struct{})}
+	return &Call{phone: p, incoming: incoming, started: time.Now(), changed: make(chan struct{}), over: make(chan struct{})}
 }
 
 // Incoming says that the peer called.
 func (c *Call) Incoming() bool { return c.incoming }
+
+// Started is when the INVITE was sent, or came.
+func (c *Call) Started() time.Time { return c.started }
 
 // CallID is the Call-ID.
 func (c *Call) CallID() string { return c.callID }

@@ -130,3 +130,5 @@ func tone(hz float64) func(*softphone.Config) {
 func impair(w *world, loss float64) {
 	w.net.Impair(netip.Addr{}, netip.Addr{}, memnet.Impairment{Loss: loss})
 }
+
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
