@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 )
 
 // version is set by the linker (Makefile).
-var version = "dev" //nolint:gochecknoglobals // set by the linker
+var version = "dev"
 
 // Exit codes, the same for every verb.
 const (
@@ -31,11 +32,11 @@ var errFailed = errors.New("failed")
 var errUsage = errors.New("usage")
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:]))
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run runs one command line and says how the process ends.
-func run(ctx context.Context, args []string) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:   "wakebridge",
 		Short: "Wakes iPhones for calls from a PBX",
@@ -49,14 +50,15 @@ Try it: wakebridge demo`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), checkCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), demoCommand(), versionCommand())
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	return exitCode(err)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return exitCode(root.ExecuteContext(ctx), stderr)
 }
 
 // exitCode explains err on standard error, where the verb has not done so itself.
-func exitCode(err error) int {
+func exitCode(err error, stderr io.Writer) int {
 	var report *daemon.Report
 	switch {
 	case err == nil:
@@ -64,14 +66,14 @@ func exitCode(err error) int {
 	case errors.Is(err, errFailed):
 		return exitFailed
 	case errors.As(err, &report):
-		if err := report.Explain(os.Stderr); err != nil {
-			fmt.Fprintln(os.Stderr, err)
+		if err := report.Explain(stderr); err != nil {
+			fmt.Fprintln(stderr, err)
 		}
 		return exitConfig
 	}
-	fmt.Fprintln(os.Stderr, "wakebridge:", err)
+	fmt.Fprintln(stderr, "wakebridge:", err)
 	if errors.Is(err, errUsage) || isUsage(err) {
-		fmt.Fprintln(os.Stderr, "Run 'wakebridge help' for the commands.")
+		fmt.Fprintln(stderr, "Run 'wakebridge help' for the commands.")
 		return exitUsage
 	}
 	return exitFailed

@@ -35,20 +35,24 @@ type Development struct {
 
 // NewDevelopment makes a temporary folder, starts the simulated APNs and writes
 // the configuration. Close undoes it.
-func NewDevelopment() (*Development, error) {
+func NewDevelopment() (*Development, error) { return NewDevelopmentWith(apnssim.Config{}) }
+
+// NewDevelopmentWith is NewDevelopment with a simulated APNs of another temper;
+// its listeners and log are set here.
+func NewDevelopmentWith(ac apnssim.Config) (*Development, error) {
 	dir, err := os.MkdirTemp("", "wakebridge-")
 	if err != nil {
 		return nil, err
 	}
 	d := &Development{dir: dir}
-	if err := d.start(); err != nil {
+	if err := d.start(ac); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *Development) start() error {
+func (d *Development) start(ac apnssim.Config) error {
 	sandbox, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -57,7 +61,8 @@ func (d *Development) start() error {
 	if err != nil {
 		return errors.Join(err, sandbox.Close())
 	}
-	d.APNs, err = apnssim.New(apnssim.Config{Sandbox: sandbox, Production: production, Log: slog.New(slog.DiscardHandler)})
+	ac.Sandbox, ac.Production, ac.Log = sandbox, production, slog.New(slog.DiscardHandler)
+	d.APNs, err = apnssim.New(ac)
 	if err != nil {
 		return errors.Join(err, sandbox.Close(), production.Close())
 	}

@@ -19,6 +19,9 @@ type (
 	Fault  = config.Fault
 )
 
+// NewSecret makes a secret of a text.
+func NewSecret(text string) config.Secret { return config.NewSecret(text) }
+
 // Load reads a configuration file and the WAKEBRIDGE_... variables. The error is
 // a *Report with all faults.
 func Load(file string, environ []string) (*Config, error) { return config.Load(file, environ) }

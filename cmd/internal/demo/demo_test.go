@@ -1,0 +1,55 @@
+package demo
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestScenes plays every scene as a stranger would, and checks that its report is
+// a document with times, and that its ladder shows what passed.
+func TestScenes(t *testing.T) {
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			err := Run(t.Context(), &out, Options{Scene: name, JSON: true, Version: "test", Log: slog.New(slog.DiscardHandler)})
+			var r Report
+			if e := json.Unmarshal(out.Bytes(), &r); e != nil {
+				t.Fatalf("%v, %v in %s", err, e, &out)
+			}
+			for _, c := range r.Checks {
+				if !c.OK {
+					t.Errorf("%s: %s", c.What, c.Saw)
+				}
+			}
+			if err != nil || r.Verdict != pass || r.Scene != name {
+				t.Errorf("verdict %q, %v", r.Verdict, err)
+			}
+			if len(r.Ladder) < 5 || r.Reason == "" {
+				t.Errorf("%d arrows, reason %q", len(r.Ladder), r.Reason)
+			}
+			if name == "answer" && (r.Times.Wake == nil || r.Times.RegisterToInvite == nil || r.Times.PostDialDelay == nil || len(r.Audio) != 2) {
+				t.Errorf("times %+v, audio %+v", r.Times, r.Audio)
+			}
+		})
+	}
+}
+
+func TestLadderIsDrawn(t *testing.T) {
+	var out bytes.Buffer
+	if err := Run(t.Context(), &out, Options{Scene: "decline", Version: "test", Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{"pbx", "wakebridge", "apns", "iphone", "INVITE 201", "POST voip", "REGISTER", "603", "PASS  decline", "Next:"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}

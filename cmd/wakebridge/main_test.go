@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := write("good.yaml", "node: { id: pb1 }\n")
+	bad := write("bad.yaml", "node: { id: pb1 }\ncalls: { ring_timeout: 30, decline: maybe }\n")
+	tests := []struct {
+		name   string
+		args   []string
+		code   int
+		stdout string // contained
+		stderr string
+	}{
+		{"version", []string{"version"}, exitOK, "wakebridge dev", ""},
+		{"good file", []string{"check", good}, exitOK, "no fault found", ""},
+		{"every fault at once, with cure", []string{"check", bad}, exitConfig, "", "bad.yaml:2:24: calls.ring_timeout"},
+		{"the second fault too", []string{"check", bad}, exitConfig, "", "calls.decline"},
+		{"missing file", []string{"check", filepath.Join(dir, "none.yaml")}, exitConfig, "", "none.yaml"},
+		{"serve refuses the same", []string{"serve", "--config", bad}, exitConfig, "", "cure:"},
+		{"no such command", []string{"wake"}, exitUsage, "", "wakebridge help"},
+		{"no such flag", []string{"serve", "--nothing"}, exitUsage, "", "--nothing"},
+		{"too few arguments", []string{"check"}, exitUsage, "", "FILE"},
+		{"too many arguments", []string{"serve", "x"}, exitUsage, "", "takes no argument"},
+		{"no such scene", []string{"demo", "--scene", "moon"}, exitUsage, "", "late-phone"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(t.Context(), tt.args, &out, &errs)
+			if code != tt.code || !strings.Contains(out.String(), tt.stdout) || !strings.Contains(errs.String(), tt.stderr) {
+				t.Errorf("wakebridge %s: exit %d\nstdout: %s\nstderr: %s", strings.Join(tt.args, " "), code, &out, &errs)
+			}
+		})
+	}
+}
+
+func TestCheckAsJSON(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(path, []byte("nodes: {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"check", "--json", path}, &out, &errs); code != exitConfig {
+		t.Errorf("exit %d", code)
+	}
+	var doc struct {
+		Valid  bool
+		Faults []struct {
+			Line int
+			Key  string
+			Cure string
+		}
+	}
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+		t.Fatalf("%v in %s", err, &out)
+	}
+	if doc.Valid || len(doc.Faults) != 1 || doc.Faults[0].Line != 1 || doc.Faults[0].Key != "nodes" || !strings.Contains(doc.Faults[0].Cure, "node") {
+		t.Errorf("%+v", doc)
+	}
+}
