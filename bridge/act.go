@@ -223,9 +223,11 @@ func (c *Call) lastFate(i int, t *try) {
 	}
 }
 
-// expiresAt is when apps should not show the call any more.
+// expiresAt is when apps should not show the call any more: expiresBefore the end
+// of the waking, or a quarter of it where that is short.
 func (c *Call) expiresAt() time.Time {
-	return c.started.Add(c.state.terms.WakeTimeout - expiresBefore)
+	wake := c.state.terms.WakeTimeout
+	return c.started.Add(wake - min(expiresBefore, wake/4))
 }
 
 // watchAlive tells the rules when the device's doubtful flow shows life.

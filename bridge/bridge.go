@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,6 +125,11 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 	if len(tx.Request.Body()) == 0 {
 		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", "it has no offer")
 		tx.Reject(sipua.Reject(488, "Offer Required"))
+		return
+	}
+	if kind, _, _ := strings.Cut(sipua.Value(tx.Request, "Content-Type"), ";"); kind != "" && !strings.EqualFold(strings.TrimSpace(kind), "application/sdp") {
+		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", "its body is no SDP")
+		tx.Reject(sipua.Reject(415, "", sipua.HeaderLine{Name: "Accept", Value: "application/sdp"})) // RFC 3261 s8.2.3
 		return
 	}
 	c := newCall(b, tx, origin)

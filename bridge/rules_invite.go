@@ -1,5 +1,7 @@
 package bridge
 
+import "slices"
+
 // invite sends an INVITE on the attempt's flow.
 func (m *machine) invite(a *attempt, i int) {
 	a.invites = append(a.invites, invite{flow: a.flow})
@@ -91,7 +93,7 @@ func lateAnswer(m *machine, a *attempt, ev event) {
 func inviteFailed(m *machine, a *attempt, ev event) {
 	in := a.invited(ev)
 	counts := !in.over
-	in.over = true
+	in.over, in.provisional = true, in.provisional || ev.fromDevice()
 	declined := ev.status == 600 || ev.status == 603
 	if !declined && (!counts || a.standing()) {
 		return
@@ -106,6 +108,12 @@ func inviteFailed(m *machine, a *attempt, ev event) {
 	default:
 		m.recover(a, ev, o)
 	}
+}
+
+// fromDevice says that a failure is the word of whom we invited, and not that he
+// could not be reached.
+func (ev event) fromDevice() bool {
+	return !ev.noFlow && !ev.own && !slices.Contains([]int{408, 430, 480, 503}, ev.status)
 }
 
 func inviteOver(_ *machine, a *attempt, ev event) { a.invited(ev).over = true }
