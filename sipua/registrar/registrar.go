@@ -121,6 +121,7 @@ func (r *Registrar) FlowGone(f *sipua.Flow) {
 type batch struct {
 	applied *location.Applied
 	release func() // tells the watchers, once
+	slow    *time.Timer
 	answers []answer
 }
 
@@ -180,6 +181,9 @@ func (r *Registrar) apply(jobs []job) {
 	}
 	b.applied = r.cfg.Memory.Apply(edits...)
 	b.release = sync.OnceFunc(b.applied.Release)
+	// A call that waits for a device must not wait for the disk, and so not for the
+	// commits in front of this one either.
+	b.slow = time.AfterFunc(releaseAfter, b.release)
 	r.report(b.applied.Notes)
 	r.commits.put(b)
 }
@@ -206,16 +210,9 @@ func (r *Registrar) commit() {
 }
 
 func (r *Registrar) settle(batches []*batch) {
-	// A call that waits for a device must not wait for the disk.
-	slow := time.AfterFunc(releaseAfter, func() {
-		for _, b := range batches {
-			b.release()
-		}
-	})
 	ctx, cancel := context.WithTimeout(context.Background(), commitWithin)
 	err := r.cfg.Memory.Flush(ctx)
 	cancel()
-	slow.Stop()
 	if err != nil {
 		r.metrics.commitErrors.Inc()
 		r.log.Error("registrations are not stored", "error", err)
@@ -224,6 +221,7 @@ func (r *Registrar) settle(batches []*batch) {
 		for _, a := range b.answers {
 			r.respond(a, err)
 		}
+		b.slow.Stop()
 		b.release()
 	}
 }
