@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -258,7 +259,7 @@ func (h *handset) sleep() {
 	h.sleeping = nil
 }
 
-var errAsleep = fmt.Errorf("the handset sleeps")
+var errAsleep = errors.New("the handset sleeps")
 
 // refresh registers without a push and sleeps on.
 func (h *handset) refresh(ctx context.Context) {
@@ -336,9 +337,12 @@ func (h *handset) invited(l *leg.Leg, call uuid.UUID) {
 	}
 }
 
-// check drops the error of a verb: what matters is what the server's records say,
-// and the call may be over any moment.
-func (h *handset) check(error) {}
+// check reports the error of a verb, but for the call's being over meanwhile.
+func (h *handset) check(err error) {
+	if err != nil && !errors.Is(err, leg.ErrEnded) && !errors.Is(err, leg.ErrState) && !errors.Is(err, sipua.ErrFlowGone) {
+		h.failed(err)
+	}
+}
 
 func (h *handset) event(l *leg.Leg, ev leg.Event) {
 	switch ev.(type) {
