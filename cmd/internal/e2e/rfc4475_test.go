@@ -262,7 +262,7 @@ var tortures = []torture{
 	{file: "insuf.dat", reason: "without To, From and Call-ID no response can be made"},
 	{file: "intmeth.dat", reason: "although it is valid: control characters, even escaped, are never repeated in an answer"},
 	{file: "inv2543.dat", udp: "400", tcp: "400", closes: true, reason: "although RFC 2543 allowed it: From has no tag, and on a stream its body has no Content-Length"},
-	{file: "invut.dat", udp: "488", tcp: "403", reason: "its body is no offer that can be relayed"},
+	{file: "invut.dat", udp: "415", tcp: "403", reason: "its body is no SDP"},
 	{file: "longreq.dat", udp: "404", tcp: "403", reason: "long, but not too long; the number is nobody's"},
 	{file: "ltgtruri.dat", udp: "400", tcp: "400", reason: "a Request-URI in angle brackets"},
 	{file: "lwsdisp.dat", udp: "200", tcp: "200", reason: "OPTIONS"},
@@ -298,6 +298,7 @@ var tortures = []torture{
 // in the table; nothing crashes, nothing is left, and no phone loses its
 // connection by what others send.
 func TestRFC4475(t *testing.T) {
+	t.Parallel()
 	dir := tortureDir(t)
 	if files, err := filepath.Glob(filepath.Join(dir, "*.dat")); err != nil || len(files) != len(tortures) {
 		t.Fatalf("%d messages in %s (%v), and the table has %d", len(files), dir, err, len(tortures))

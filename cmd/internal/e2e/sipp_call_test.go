@@ -12,6 +12,7 @@ import (
 // TestSIPpAnswered: a phone with a live flow, with and without 180, and both
 // sides hang up.
 func TestSIPpAnswered(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		tcp           bool
 		phone, caller []string
@@ -57,17 +58,18 @@ func TestSIPpAnswered(t *testing.T) {
 
 // TestSIPpRefused: what the user or the phone says reaches the caller.
 func TestSIPpRefused(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		reject, refused string
 		result          bridge.Result
 		status          int
-		outcome         string
+		by, outcome     string
 	}{
-		"486":             {"reject 486 Busy", "refused 486", bridge.Busy, 486, "the device is busy"},
-		"603":             {"reject 603 Decline", "refused 603", bridge.Declined, 603, "declined by the user"},
-		"600 becomes 603": {"reject 600 Busy", "refused 603", bridge.Declined, 603, "declined by the user"},
-		"488":             {"reject 488 No", "refused 488", bridge.Failed, 488, "the device accepts none of the offered media"},
-		"404 is our own":  {"reject 404 No", "refused 480", bridge.Unreachable, 480, "the device refused the call: No"},
+		"486":            {"reject 486 Busy", "refused 486", bridge.Busy, 486, "callee", "the device is busy"},
+		"603":            {"reject 603 Decline", "refused 603", bridge.Declined, 603, "callee", "declined by the user"},
+		"600":            {"reject 600 Busy", "refused 600", bridge.Declined, 600, "callee", "declined by the user"},
+		"488":            {"reject 488 No", "refused 488", bridge.Failed, 488, "callee", "the device accepts none of the offered media"},
+		"404 is our own": {"reject 404 No", "refused 480", bridge.Unreachable, 480, "server", "the device refused the call: No"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +77,7 @@ func TestSIPpRefused(t *testing.T) {
 			phone := registered(t, sippPhone(s, "alice", "invited", "ring", "pause 100", c.reject, "quit"))
 			runSIPp(t, sippPBX(s, "201", "invite", c.refused)).ends(t, sippPassed)
 			phone.ends(t, sippQuit)
-			s.recorded1(t, wantRecord{result: c.result, status: c.status, hangup: "server", outcomes: []string{c.outcome}})
+			s.recorded1(t, wantRecord{result: c.result, status: c.status, hangup: c.by, outcomes: []string{c.outcome}})
 		})
 	}
 }
@@ -92,7 +94,7 @@ func TestSIPpDeclineEndsAll(t *testing.T) {
 	if got := tablet.await(t, false, "CANCEL").header("Reason"); got != `SIP;cause=603;text="Declined elsewhere"` {
 		t.Errorf("Reason of the CANCEL: %s", got)
 	}
-	s.recorded1(t, wantRecord{result: bridge.Declined, status: 603, hangup: "server", outcomes: []string{"declined by the user", "lost"}})
+	s.recorded1(t, wantRecord{result: bridge.Declined, status: 603, hangup: "callee", outcomes: []string{"declined by the user", "Declined elsewhere"}})
 }
 
 // TestSIPpAnsweredElsewhere: the other device learns why it stops ringing.
@@ -110,7 +112,7 @@ func TestSIPpAnsweredElsewhere(t *testing.T) {
 	if a, b := first.await(t, false, "INVITE").header("X-Call-UUID"), second.await(t, false, "INVITE").header("X-Call-UUID"); a == b || a == "" {
 		t.Errorf("both devices have uuid %q", a)
 	}
-	s.recorded1(t, wantRecord{result: bridge.Answered, status: 200, hangup: "caller", outcomes: []string{"lost", "won"}})
+	s.recorded1(t, wantRecord{result: bridge.Answered, status: 200, hangup: "caller", outcomes: []string{"Call completed elsewhere", "won"}})
 }
 
 // quickRing ends calls soon that nobody answers.
@@ -141,7 +143,7 @@ func TestSIPpCancelWhileRinging(t *testing.T) {
 	phone := registered(t, sippPhone(s, "alice", "invited", "ring", "cancelled", "quit"))
 	runSIPp(t, sippPBX(s, "201", "invite", "ringing", "pause 200", "cancel", "refused 487")).ends(t, sippPassed)
 	phone.ends(t, sippQuit)
-	s.recorded1(t, wantRecord{result: bridge.Cancelled, status: 487, hangup: "caller", outcomes: []string{"lost"}})
+	s.recorded1(t, wantRecord{result: bridge.Cancelled, status: 487, hangup: "caller", outcomes: []string{"Call cancelled"}})
 }
 
 // TestSIPpCallerVanishes: a caller that neither cancels nor acknowledges holds
@@ -160,6 +162,7 @@ func TestSIPpCallerVanishes(t *testing.T) {
 
 // TestSIPpHold: either side puts the call on hold and takes it back.
 func TestSIPpHold(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ phone, caller []string }{
 		"by the caller": {
 			phone:  []string{"invited", "ring", "answer", "reinvited 2 recvonly", "reinvited 3 sendrecv", "hungup", "quit"},

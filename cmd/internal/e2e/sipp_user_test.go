@@ -23,6 +23,7 @@ func sippUser(s *server, called string, play ...string) sippSide {
 
 // TestSIPpUserCallsUser: by name and by number, with a digest INVITE.
 func TestSIPpUserCallsUser(t *testing.T) {
+	t.Parallel()
 	for _, called := range []string{"alice", "201"} {
 		t.Run(called, func(t *testing.T) {
 			t.Parallel()
@@ -61,6 +62,7 @@ func TestSIPpUserWakesUser(t *testing.T) {
 // TestSIPpUserCallsTrunk: a number outside goes to the PBX, which sees the user's
 // number.
 func TestSIPpUserCallsTrunk(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		pbx, user []string
 		want      wantRecord
@@ -73,12 +75,12 @@ func TestSIPpUserCallsTrunk(t *testing.T) {
 		"busy": {
 			pbx:  []string{"invited", "reject 486 Busy"},
 			user: []string{"invite", "challenged", "refused 486"},
-			want: wantRecord{result: bridge.Busy, status: 486, hangup: "server", outcomes: []string{"busy"}},
+			want: wantRecord{result: bridge.Busy, status: 486, hangup: "callee", outcomes: []string{"busy"}},
 		},
 		"cancelled": {
 			pbx:  []string{"invited", "ring", "cancelled"},
 			user: []string{"invite", "challenged", "ringing", "cancel", "refused 487"},
-			want: wantRecord{result: bridge.Cancelled, status: 487, hangup: "caller", outcomes: []string{"lost"}},
+			want: wantRecord{result: bridge.Cancelled, status: 487, hangup: "caller", outcomes: []string{"Call cancelled"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
