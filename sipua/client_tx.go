@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -323,12 +322,6 @@ func (t *txTable) removeClient(tx *ClientTx) {
 	if t.clients[tx.key] == tx {
 		delete(t.clients, tx.key)
 	}
-}
-
-// SentBy is "host:port" of our Via on this flow.
-func (f *Flow) SentBy() string {
-	host, port := f.Advertised()
-	return host + ":" + strconv.Itoa(port)
 }
 
 // Resend sends the request once more at once, when its addressee has just shown

@@ -193,12 +193,16 @@ func (ep *Endpoint) isClosed() bool {
 	}
 }
 
-// launch runs fn in a goroutine that Close waits for; false once closed.
-func (ep *Endpoint) launch(fn func()) bool {
+// launch runs fn in a goroutine that Close waits for; false once closed. What note
+// notes before, Close sees.
+func (ep *Endpoint) launch(fn func(), note ...func()) bool {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	if ep.isClosed() {
 		return false
+	}
+	for _, n := range note {
+		n()
 	}
 	ep.wg.Add(1)
 	go func() { // awaited by Close

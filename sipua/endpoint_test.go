@@ -12,7 +12,6 @@ import (
 	"wakebridge/sipua"
 )
 
-
 // funcs is a Handler of functions; nil ones ignore.
 type funcs struct {
 	invite  func(*sipua.ServerTx)

@@ -15,7 +15,7 @@ import (
 // How much may wait for a slow reader before its flow is closed, and how long
 // one write may take.
 const (
-	queueMessages = 256
+	queueMessages = 4096
 	queueBytes    = 1 << 20
 	writeTimeout  = 10 * time.Second
 	lastWords     = 250 * time.Millisecond
@@ -36,17 +36,15 @@ type streamListener struct {
 }
 
 // ServeStream accepts connections from ln until the endpoint closes, which also
-// closes ln. t is TCP or TLS; for TLS ln yields *tls.Conn (tls.NewListener).
+// closes ln. t is TCP or TLS; for TLS ln yields *tls.Conn (tls.NewListener). After
+// an error ln is still the caller's: ErrClosed, or an address that cannot be read.
 func (ep *Endpoint) ServeStream(ln net.Listener, t Transport) error {
 	local, err := addrPortOf(ln.Addr())
 	if err != nil {
 		return err
 	}
 	l := &streamListener{ep: ep, ln: ln, transport: t, local: local}
-	ep.mu.Lock()
-	ep.listeners = append(ep.listeners, l)
-	ep.mu.Unlock()
-	if !ep.launch(l.accept) {
+	if !ep.launch(l.accept, func() { ep.listeners = append(ep.listeners, l) }) {
 		return ErrClosed
 	}
 	return nil
@@ -148,7 +146,7 @@ func (ep *Endpoint) newStreamFlow(conn net.Conn, t Transport, dialled bool) *Flo
 	}
 	f := newFlow(ep, t, local, remote)
 	f.dialled = dialled
-	w := &streamWire{conn: conn, out: make(chan []byte, queueMessages), stop: make(chan struct{})}
+	w := newStreamWire(conn)
 	f.wire = w
 	ep.flows.add(f)
 	if !ep.launch(func() { w.write(f) }) {
@@ -220,29 +218,37 @@ func (c *countingReader) Read(p []byte) (int, error) {
 // streamWire queues what its goroutine writes.
 type streamWire struct {
 	conn net.Conn
-	out  chan []byte
-	stop chan struct{}
+	more chan struct{} // holds one element: there is something to write, or to end
 
 	mu     sync.Mutex
-	queued int
+	queue  [][]byte
+	queued int // bytes
 	ending bool
+}
+
+func newStreamWire(conn net.Conn) *streamWire {
+	return &streamWire{conn: conn, more: make(chan struct{}, 1)}
 }
 
 func (w *streamWire) send(data []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ending {
+	switch {
+	case w.ending:
 		return net.ErrClosed
-	}
-	if w.queued+len(data) > queueBytes {
+	case w.queued+len(data) > queueBytes || len(w.queue) >= queueMessages:
 		return errQueueFull
 	}
+	w.queue = append(w.queue, data)
+	w.queued += len(data)
+	w.wake()
+	return nil
+}
+
+func (w *streamWire) wake() {
 	select {
-	case w.out <- data:
-		w.queued += len(data)
-		return nil
+	case w.more <- struct{}{}:
 	default:
-		return errQueueFull
 	}
 }
 
@@ -253,43 +259,52 @@ func (w *streamWire) shut() {
 		return
 	}
 	w.ending = true
-	close(w.stop)
+	w.wake()
 	// Whatever is queued or being written has this long, so that a last response
 	// leaves and a peer that does not read holds nobody up.
 	w.conn.SetWriteDeadline(time.Now().Add(lastWords)) //nolint:errcheck // then the connection is gone, which is the aim
 }
 
-// write is the writer of a stream flow. On shut it still writes what was queued
-// before.
+// write is the writer of a stream flow, and the one who closes its connection. On
+// shut it still writes what was queued before.
 func (w *streamWire) write(f *Flow) {
-	for {
-		select {
-		case data := <-w.out:
-			if err := w.put(data); err != nil {
+	for range w.more {
+		for {
+			data, ending, err := w.next()
+			if data != nil && err == nil {
+				_, err = w.conn.Write(data)
+			}
+			if err != nil {
 				abort(w.conn)
-				f.Shut(err)
+				f.Shut(fmt.Errorf("write: %w", err))
 				return
 			}
-		case <-w.stop:
-			w.drain()
-			return
+			if data != nil {
+				continue
+			}
+			if ending {
+				w.conn.Close() //nolint:errcheck // the flow is gone, nobody could be told
+				return
+			}
+			break
 		}
 	}
 }
 
-func (w *streamWire) drain() {
-	for {
-		select {
-		case data := <-w.out:
-			if w.put(data) != nil {
-				abort(w.conn)
-				return
-			}
-		default:
-			w.conn.Close() //nolint:errcheck // the flow is gone, nobody could be told
-			return
-		}
+// next takes what is to be written now, and gives it its time; nil for nothing.
+func (w *streamWire) next() (data []byte, ending bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		w.queue = nil
+		return nil, w.ending, nil
 	}
+	data, w.queue = w.queue[0], w.queue[1:]
+	w.queued -= len(data)
+	if !w.ending { // else shut has set the deadline
+		err = w.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
+	return data, w.ending, err
 }
 
 // abort closes a connection that takes no more bytes, without TLS's farewell,
@@ -299,21 +314,4 @@ func abort(conn net.Conn) {
 		conn = tc.NetConn()
 	}
 	conn.Close() //nolint:errcheck // it failed already
-}
-
-func (w *streamWire) put(data []byte) error {
-	w.mu.Lock()
-	w.queued -= len(data)
-	var err error
-	if !w.ending { // then shut has set the deadline
-		err = w.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	}
-	w.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("write deadline: %w", err)
-	}
-	if _, err := w.conn.Write(data); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	return nil
 }

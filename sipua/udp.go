@@ -18,7 +18,9 @@ type packetListener struct {
 	ep    *Endpoint
 	conn  net.PacketConn
 	local netip.AddrPort
-	info4 *ipv4.PacketConn // set when the socket is bound to no address: which of ours a packet came to
+	// Set when the socket is bound to no address: they tell which of ours a packet
+	// came to, and say from which one to answer. A socket for both families has both.
+	info4 *ipv4.PacketConn
 	info6 *ipv6.PacketConn
 
 	mu    sync.Mutex
@@ -34,7 +36,8 @@ type peerKey struct {
 }
 
 // ServeUDP takes packets from conn until the endpoint closes, which also closes
-// conn.
+// conn. After an error conn is still the caller's: ErrClosed, or an address that
+// cannot be read.
 func (ep *Endpoint) ServeUDP(conn net.PacketConn) error {
 	local, err := addrPortOf(conn.LocalAddr())
 	if err != nil {
@@ -44,10 +47,7 @@ func (ep *Endpoint) ServeUDP(conn net.PacketConn) error {
 	if local.Addr().IsUnspecified() {
 		l.askWhere()
 	}
-	ep.mu.Lock()
-	ep.packets = append(ep.packets, l)
-	ep.mu.Unlock()
-	if !ep.launch(l.read) {
+	if !ep.launch(l.read, func() { ep.packets = append(ep.packets, l) }) {
 		return ErrClosed
 	}
 	return nil
@@ -60,16 +60,14 @@ func (l *packetListener) askWhere() {
 	if !ok {
 		return
 	}
-	if l.local.Addr().Is4() {
-		p := ipv4.NewPacketConn(c)
-		if p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true) == nil {
-			l.info4 = p
+	p4, p6 := ipv4.NewPacketConn(c), ipv6.NewPacketConn(c)
+	switch {
+	case l.local.Addr().Is4():
+		if p4.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true) == nil {
+			l.info4 = p4
 		}
-		return
-	}
-	p := ipv6.NewPacketConn(c)
-	if p.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true) == nil {
-		l.info6 = p
+	case p6.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true) == nil:
+		l.info4, l.info6 = p4, p6
 	}
 }
 
@@ -107,21 +105,15 @@ func (l *packetListener) readFrom(buf []byte) (n int, src, at netip.AddrPort, er
 	at = l.local
 	var from net.Addr
 	switch {
-	case l.info4 != nil:
-		var cm *ipv4.ControlMessage
-		n, cm, from, err = l.info4.ReadFrom(buf)
-		if cm != nil {
-			if ip, ok := netip.AddrFromSlice(cm.Dst); ok {
-				at = netip.AddrPortFrom(ip.Unmap(), l.local.Port())
-			}
-		}
 	case l.info6 != nil:
 		var cm *ipv6.ControlMessage
-		n, cm, from, err = l.info6.ReadFrom(buf)
-		if cm != nil {
-			if ip, ok := netip.AddrFromSlice(cm.Dst); ok {
-				at = netip.AddrPortFrom(ip.Unmap(), l.local.Port())
-			}
+		if n, cm, from, err = l.info6.ReadFrom(buf); cm != nil {
+			at = atPort(cm.Dst, l.local.Port())
+		}
+	case l.info4 != nil:
+		var cm *ipv4.ControlMessage
+		if n, cm, from, err = l.info4.ReadFrom(buf); cm != nil {
+			at = atPort(cm.Dst, l.local.Port())
 		}
 	default:
 		n, from, err = l.conn.ReadFrom(buf)
@@ -131,6 +123,14 @@ func (l *packetListener) readFrom(buf []byte) (n int, src, at netip.AddrPort, er
 	}
 	src, err = addrPortOf(from)
 	return n, src, at, err
+}
+
+func atPort(ip net.IP, port uint16) netip.AddrPort {
+	addr, ok := netip.AddrFromSlice(ip)
+	if !ok {
+		addr = netip.IPv4Unspecified()
+	}
+	return netip.AddrPortFrom(addr.Unmap(), port)
 }
 
 // take handles one datagram. Only what looks like a SIP message makes a flow:
@@ -242,11 +242,10 @@ func (w *packetWire) send(data []byte) error {
 	switch {
 	case from.IsUnspecified():
 		_, err = l.conn.WriteTo(data, to)
-	case l.info4 != nil:
+	case from.Is4() && l.info4 != nil:
 		_, err = l.info4.WriteTo(data, &ipv4.ControlMessage{Src: from.AsSlice()}, to)
-	case l.info6 != nil:
-		src := from.As16() // a socket for both families wants IPv4 mapped
-		_, err = l.info6.WriteTo(data, &ipv6.ControlMessage{Src: src[:]}, to)
+	case from.Is6() && l.info6 != nil:
+		_, err = l.info6.WriteTo(data, &ipv6.ControlMessage{Src: from.AsSlice()}, to)
 	default:
 		_, err = l.conn.WriteTo(data, to)
 	}

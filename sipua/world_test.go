@@ -219,7 +219,9 @@ func (w *world) tcp(host netip.Addr) *bytestream {
 	return &bytestream{t: w.t, conn: conn}
 }
 
-func (s *bytestream) addr() netip.AddrPort { return netip.MustParseAddrPort(s.conn.LocalAddr().String()) }
+func (s *bytestream) addr() netip.AddrPort {
+	return netip.MustParseAddrPort(s.conn.LocalAddr().String())
+}
 
 func (s *bytestream) send(text string) {
 	s.t.Helper()
@@ -378,3 +380,52 @@ func both(t *testing.T, test func(t *testing.T, w *world, dial func(netip.Addr) 
 
 // time40s lets the transactions of a test end before the next one.
 func time40s() { time.Sleep(40 * time.Second) }
+
+// connect makes a flow of the endpoint to a peer.
+func (w *world) connect(t sipua.Transport, to netip.AddrPort) *sipua.Flow {
+	w.t.Helper()
+	f, err := w.ep.Connect(w.t.Context(), t, sipua.Destination{Addr: to})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f
+}
+
+// listen accepts one stream that the endpoint dials.
+func (w *world) listen(at netip.AddrPort) (accept func() *bytestream) {
+	w.t.Helper()
+	ln, err := w.net.Host(at.Addr()).Listen(at)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { ln.Close() })
+	return func() *bytestream {
+		w.t.Helper()
+		conn, err := ln.Accept()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { conn.Close() })
+		return &bytestream{t: w.t, conn: conn}
+	}
+}
+
+// answer is the response to a request as text; tag "" leaves To as it is.
+func answer(request string, status int, tag string, extra ...string) string {
+	lines := []string{fmt.Sprintf("SIP/2.0 %d %s", status, sipua.Phrase(status))}
+	for _, l := range strings.Split(request, "\r\n")[1:] {
+		name, _, _ := strings.Cut(l, ":")
+		switch name {
+		case "Via", "From", "Call-ID", "CSeq":
+			lines = append(lines, l)
+		case "To":
+			if tag != "" && !strings.Contains(l, "tag=") {
+				l += ";tag=" + tag
+			}
+			lines = append(lines, l)
+		}
+	}
+	return strings.Join(append(append(lines, extra...), "Content-Length: 0", "", ""), "\r\n")
+}
+
+func (w *world) log() *slog.Logger { return slog.New(slog.DiscardHandler) }
