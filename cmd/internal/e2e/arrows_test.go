@@ -60,7 +60,7 @@ func rooms() map[string][]string {
 
 		"config": nil,
 
-		"cmd/internal/store":   {"sipua", "sipua/header", "sipua/location", "bridge"},
+		"cmd/internal/store":   {"sipua", "sipua/header", "sipua/location", "sipua/location/locationtest", "bridge"},
 		"cmd/internal/daemon":  all,
 		"cmd/internal/api":     all,
 		"cmd/internal/metrics": all,
