@@ -163,7 +163,7 @@ func (ep *Endpoint) cancelRequest(f *Flow, req *sip.Request) {
 	}
 	res := NewResponse(req, 200, "", tx.tag)
 	res.AppendHeader(sip.NewHeader("Server", ep.cfg.Agent))
-	if err := f.WriteMsg(res); err != nil {
+	if err := ep.wayBack(f, req).WriteMsg(res); err != nil {
 		ep.log.Debug("answer CANCEL", "flow", f, "error", err)
 	}
 	tx.cancelled(Values(req, "Reason"))
@@ -178,7 +178,7 @@ func (ep *Endpoint) refuse(f *Flow, req *sip.Request, reason error) {
 	if req.IsAck() {
 		return
 	}
-	if err := f.WriteMsg(ep.rejection(req, rej, NewTag())); err != nil {
+	if err := ep.wayBack(f, req).WriteMsg(ep.rejection(req, rej, NewTag())); err != nil {
 		ep.log.Debug("refuse", "flow", f, "error", err)
 	}
 }

@@ -56,6 +56,10 @@ type Config struct {
 	// Party knows who an address belongs to without authentication: a peer
 	// trunk. "" or nil: nobody.
 	Party func(t Transport, remote netip.AddrPort) string
+	// ForceRPort says whether responses over UDP go to the port that a request came
+	// from though its Via has no rport (RFC 3581 s4); else they go to the port in
+	// its Via (RFC 3261 s18.2.2). nil: always.
+	ForceRPort func(f *Flow) bool
 	// Admit may refuse a request outside any dialog before anything is made for
 	// it; the error's Status is sent. nil admits all.
 	Admit func(f *Flow, req *sip.Request) error

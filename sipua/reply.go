@@ -32,12 +32,33 @@ func (r *replyTo) current() *Flow {
 }
 
 // moved notes that the request came again, on another flow of the same party.
-func (r *replyTo) moved(f *Flow) {
+func (r *replyTo) moved(f, back *Flow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.flow != f && r.tx.flow.SameParty(f) {
-		r.flow = f
+	if r.flow != back && r.tx.flow.SameParty(f) {
+		r.flow = back
 	}
+}
+
+// wayBack is the flow for the responses to a request that came on f: f itself, but
+// for a UDP peer that sends from one port, listens on another, and says so.
+func (ep *Endpoint) wayBack(f *Flow, req *sip.Request) *Flow {
+	if f.transport != UDP || ep.cfg.ForceRPort == nil || ep.cfg.ForceRPort(f) {
+		return f
+	}
+	via := req.Via()
+	wire, ok := f.wire.(*packetWire)
+	if !ok || via == nil || via.Params.Has("rport") {
+		return f
+	}
+	port := via.Port
+	if port == 0 {
+		port = 5060
+	}
+	if port == int(f.remote.Port()) {
+		return f
+	}
+	return wire.l.flow(netip.AddrPortFrom(f.remote.Addr(), uint16(port)), f.local.Addr()) //nolint:gosec // the parser bounds ports
 }
 
 // WriteMsg implements sip.Connection.

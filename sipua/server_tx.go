@@ -52,7 +52,7 @@ func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerT
 		tag = NewTag()
 	}
 	tx := &ServerTx{Request: req, ep: ep, flow: f, tag: tag, key: key}
-	tx.reply = &replyTo{tx: tx, flow: f}
+	tx.reply = &replyTo{tx: tx, flow: ep.wayBack(f, req)}
 	tx.inner = sip.NewServerTx(key, req, tx.reply, slog.New(slog.DiscardHandler))
 	if err := tx.inner.Init(); err != nil {
 		return nil, fmt.Errorf("begin transaction: %w", err)
@@ -273,7 +273,7 @@ func (tx *ServerTx) repeated(f *Flow, req *sip.Request) {
 		tx.ep.log.Debug("branch of somebody else", "flow", f, "method", req.Method)
 		return
 	}
-	tx.reply.moved(f)
+	tx.reply.moved(f, tx.ep.wayBack(f, req))
 	if err := tx.inner.Receive(req); err != nil {
 		tx.ep.log.Debug("repeated request", "flow", f, "error", err)
 	}
