@@ -49,20 +49,20 @@ func serve(ctx context.Context, file string, out io.Writer) error {
 		}
 	}
 	log := daemon.NewLogger(cfg, os.Stderr)
+	signals := make(chan os.Signal, 4) // from here on: no signal may kill a server that is starting
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	d, err := daemon.New(ctx, cfg, daemon.Options{Log: log, Version: version})
 	if err != nil {
 		return err
 	}
 	log.Info("wakebridge is ready", "version", version)
-	untilSignal(ctx, d, log)
+	untilSignal(ctx, d, log, signals)
 	return nil
 }
 
 // untilSignal drains at the first signal and stops at the second.
-func untilSignal(ctx context.Context, d *daemon.Daemon, log *slog.Logger) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
+func untilSignal(ctx context.Context, d *daemon.Daemon, log *slog.Logger, signals <-chan os.Signal) {
 	drained := make(chan struct{})
 	ctx, now := context.WithCancel(ctx)
 	defer now()

@@ -242,11 +242,12 @@ func (d *Daemon) openHTTP(ctx context.Context) error {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", d.cfg.HTTP.Bind.String())
 	if err != nil {
-		return fmt.Errorf("http.bind %s: %w", d.cfg.HTTP.Bind, err)
+		return fmt.Errorf("http.bind %s: %w", d.cfg.HTTP.Bind, explain(err))
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); ok {
 		d.httpAddr = a.AddrPort()
 	}
+	d.log.Info("listening", "transport", "http", "address", ln.Addr().String())
 	d.http = &http.Server{ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		Handler: api.New(api.Config{Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Version: d.opts.Version, Log: d.log})}
 	served := make(chan struct{})

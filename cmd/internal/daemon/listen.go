@@ -20,41 +20,43 @@ import (
 // listen opens the SIP sockets, the last thing that New does.
 func (d *Daemon) listen(ctx context.Context) error {
 	for i, l := range d.cfg.Listen {
-		if err := d.open(ctx, l); err != nil {
+		at, err := d.open(ctx, l)
+		if err != nil {
 			return fmt.Errorf("listen[%d] (%s %s): %w", i, l.Transport, l.Bind, explain(err))
 		}
-		d.log.Info("listening", "transport", l.Transport, "bind", l.Bind.String())
+		d.log.Info("listening", "transport", l.Transport, "address", at.String())
 	}
 	return nil
 }
 
-func (d *Daemon) open(ctx context.Context, l config.Listener) error {
+// open serves one listener and says where it is: port 0 is the system's choice.
+func (d *Daemon) open(ctx context.Context, l config.Listener) (net.Addr, error) {
 	var lc net.ListenConfig
 	if l.Transport == "udp" {
 		conn, err := lc.ListenPacket(ctx, "udp", l.Bind.String())
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return d.endpoint.ServeUDP(conn)
+		return conn.LocalAddr(), d.endpoint.ServeUDP(conn)
 	}
 	transport := sipua.TCP
 	var cert *tls.Config
 	if l.Transport == "tls" {
 		pair, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		transport, cert = sipua.TLS, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	lc.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
 	ln, err := lc.Listen(ctx, "tcp", l.Bind.String())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if cert != nil {
 		ln = tls.NewListener(ln, cert)
 	}
-	return d.endpoint.ServeStream(ln, transport)
+	return ln.Addr(), d.endpoint.ServeStream(ln, transport)
 }
 
 var errInUse = errors.New("another program uses this port: stop it or change bind")
