@@ -226,7 +226,7 @@ func (r Relay) connections(lines []string) []string {
 	if last == "" {
 		return nil
 	}
-	if addr, _, _ := parseConnection(last); addr.IsValid() && addr.IsUnspecified() {
+	if addr, _, err := parseConnection(last); err == nil && addr.IsValid() && addr.IsUnspecified() {
 		return []string{last}
 	}
 	return []string{r.connection()}

@@ -83,7 +83,7 @@ func (s *Stream) read(lines []string) {
 	for _, line := range lines {
 		if line[0] == 'c' {
 			// Parse let only readable c= lines in.
-			s.Addr, s.Host, _ = parseConnection(line)
+			s.Addr, s.Host, _ = parseConnection(line) //nolint:errcheck // see above
 			continue
 		}
 		switch name := attribute(line); name {

@@ -144,7 +144,7 @@ func (b *bench) clientVia(dial func(context.Context) (net.Conn, error)) *http.Cl
 			}
 			conn := tls.Client(raw, cfg)
 			if err := conn.HandshakeContext(ctx); err != nil {
-				return nil, fmt.Errorf("%w (close: %v)", err, raw.Close())
+				return nil, fmt.Errorf("%w (close: %w)", err, raw.Close())
 			}
 			return conn, nil
 		},

@@ -2,6 +2,7 @@ package apnssim_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -243,7 +244,7 @@ func TestCloseWithPushesUnderWay(t *testing.T) {
 		b.push(c, nil)
 		must(t, b.Close())
 		none(t, b, "after Close")
-		if _, err := b.WaitRequests(t.Context(), apnssim.Filter{}, 2); err != apnssim.ErrClosed {
+		if _, err := b.WaitRequests(t.Context(), apnssim.Filter{}, 2); !errors.Is(err, apnssim.ErrClosed) {
 			t.Errorf("WaitRequests after Close: %v", err)
 		}
 		if _, err := send(c, b.request(t.Context(), b.now(), nil)); err == nil {

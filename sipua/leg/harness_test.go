@@ -120,7 +120,7 @@ func (o *owner) do(f func()) {
 func newNetwork(t *testing.T, seed uint64) *memnet.Network {
 	t.Helper()
 	n := memnet.New(memnet.Options{Seed: seed})
-	t.Cleanup(func() { n.Close() }) //nolint:errcheck // always nil
+	t.Cleanup(func() { n.Close() })
 	return n
 }
 

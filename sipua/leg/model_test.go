@@ -135,15 +135,15 @@ func byHost(c *sipua.Config) {
 func react(l *leg.Leg, e leg.Event) {
 	switch e := e.(type) {
 	case leg.Offer:
-		l.AnswerOffer([]byte(heldSDP)) //nolint:errcheck // a walk tries everything
+		l.AnswerOffer([]byte(heldSDP))
 	case leg.FlowLost:
 		l.Drop()
 	case leg.Confirmed:
 		if !e.Reinvite {
-			l.Reinvite([]byte(holdSDP)) //nolint:errcheck // a walk tries everything
+			l.Reinvite([]byte(holdSDP))
 		}
 	case leg.Ended:
-		l.Bye() //nolint:errcheck // a walk tries everything
+		l.Bye()
 	}
 }
 
@@ -168,7 +168,7 @@ func (w walk) act(s, other *side, verb string) (left bool) {
 		if f := flow(); f != nil {
 			s.owner.do(func() {
 				for _, l := range s.legs {
-					l.SetFlow(f) //nolint:errcheck // a walk tries everything
+					l.SetFlow(f)
 				}
 			})
 		}
@@ -181,7 +181,7 @@ func (w walk) act(s, other *side, verb string) (left bool) {
 	default:
 		s.owner.do(func() {
 			for _, l := range s.legs {
-				verbs[verb](l) //nolint:errcheck // a walk tries everything
+				verbs[verb](l)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func newPeer(t *testing.T, n *memnet.Network, addr netip.Addr, to *side) *peer {
 	p := &peer{t: t, conn: conn, to: netip.AddrPortFrom(to.host, 5060), got: make(chan sip.Message, 1000), done: make(chan struct{})}
 	go p.read() // ends with the connection, which the cleanup closes
 	t.Cleanup(func() {
-		conn.Close() //nolint:errcheck // the test is over
+		conn.Close()
 		<-p.done
 	})
 	return p

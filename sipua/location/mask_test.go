@@ -26,7 +26,7 @@ func TestTokensNeverShow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for how, out := range map[string]string{
-		"%v": fmt.Sprintf("%v", d), "%+v": fmt.Sprintf("%+v", d), "%#v": fmt.Sprintf("%#v", d), "%s": fmt.Sprintf("%s", d.Push.VoIP),
+		"%v": fmt.Sprintf("%v", d), "%+v": fmt.Sprintf("%+v", d), "%#v": fmt.Sprintf("%#v", d), "%s": d.Push.VoIP.String(),
 		"pointer": fmt.Sprintf("%+v", &d), "change": fmt.Sprintf("%+v", location.Change{Device: d}), "slog": log.String(), "json": string(js),
 		"batch": fmt.Sprintf("%+v", location.Batch{Put: []location.Device{d}}),
 	} {

@@ -36,8 +36,7 @@ type entry struct {
 func (e *entry) answered() bool { return !e.at.IsZero() }
 
 func newCache(opts Options) *cache {
-	// Fails for a size that is not positive only.
-	entries, _ := simplelru.NewLRU[string, *entry](maxNames, nil)
+	entries, _ := simplelru.NewLRU[string, *entry](maxNames, nil) //nolint:errcheck // only a size below 1 fails
 	return &cache{opts: opts, entries: entries}
 }
 
@@ -88,7 +87,7 @@ func (c *cache) get(ctx context.Context, key string, lookup func() (any, error))
 		if e.asking == nil {
 			e.asking = make(chan struct{})
 			c.mu.Unlock()
-			return c.ask(ctx, e, lookup)
+			return c.ask(e, lookup)
 		}
 		wait := e.asking
 		c.mu.Unlock()
@@ -105,7 +104,7 @@ func (c *cache) get(ctx context.Context, key string, lookup func() (any, error))
 }
 
 // ask puts the question and notes the answer.
-func (c *cache) ask(ctx context.Context, e *entry, lookup func() (any, error)) (any, error) {
+func (c *cache) ask(e *entry, lookup func() (any, error)) (any, error) {
 	value, err := lookup()
 	var dns *net.DNSError
 	if errors.As(err, &dns) && dns.IsNotFound {

@@ -182,6 +182,11 @@ func (r *Resolver) read(uri sip.Uri) (question, error) {
 	if secure {
 		q.fallback = TLS
 	}
+	return r.choose(q, uri, secure)
+}
+
+// choose finds the transports that the URI leaves.
+func (r *Resolver) choose(q question, uri sip.Uri, secure bool) (question, error) {
 	switch t := strings.ToUpper(param(uri, "transport")); {
 	case t == "" && secure:
 		q.transports = []Transport{TLS}

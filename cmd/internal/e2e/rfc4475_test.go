@@ -69,7 +69,7 @@ func newWirePeer(t *testing.T, host string, s *server, transport sipua.Transport
 		}
 	}()
 	t.Cleanup(func() {
-		conn.Close() //nolint:errcheck // its reader ends
+		conn.Close()
 		<-p.done
 	})
 	return p
@@ -354,7 +354,7 @@ func runTortures(t *testing.T, dir string, transport sipua.Transport) {
 	bystander.send(t, bystander.request("OPTIONS", probe, 1))
 	wait(t, 5*time.Second, "an answer to the bystander", func() (bool, string) { return bystander.answer(probe) != "", "none" })
 	for _, p := range peers {
-		p.conn.Close() //nolint:errcheck // the peers go
+		p.conn.Close()
 	}
 	s.empty(t, 45*time.Second) // Timers H and J
 	wait(t, 15*time.Second, "goroutines to end", func() (bool, string) {

@@ -46,8 +46,8 @@ func newLossy(t *testing.T, host string, server netip.AddrPort, drop func(up boo
 		p.carry(t, p.far, p.near, false)
 	}()
 	t.Cleanup(func() {
-		p.near.Close() //nolint:errcheck // its readers end
-		p.far.Close()  //nolint:errcheck // its readers end
+		p.near.Close()
+		p.far.Close()
 		p.wg.Wait()
 	})
 	return p

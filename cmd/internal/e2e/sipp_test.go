@@ -250,9 +250,9 @@ func freePort(t *testing.T, host string) int {
 		}
 		port := udp.LocalAddr().(*net.UDPAddr).Port //nolint:forcetypeassert // UDP
 		tcp, err := lc.Listen(t.Context(), "tcp4", fmt.Sprintf("%s:%d", host, port))
-		udp.Close() //nolint:errcheck // never used
+		udp.Close()
 		if err == nil {
-			tcp.Close() //nolint:errcheck // never used
+			tcp.Close()
 			return port
 		}
 	}
@@ -262,13 +262,23 @@ func freePort(t *testing.T, host string) int {
 
 // sippPBX is a SIPp that calls a number from the trunk.
 func sippPBX(s *server, number string, play ...string) sippSide {
-	return sippSide{host: trunkHost, server: s.Addr(sipua.UDP), play: play,
+	return sippPBXAt(s.Addr(sipua.UDP), number, play...)
+}
+
+// sippPBXAt is sippPBX for any server.
+func sippPBXAt(server netip.AddrPort, number string, play ...string) sippSide {
+	return sippSide{host: trunkHost, server: server, play: play,
 		sippLines: sippLines{From: `"Anna" <sip:100@` + trunkHost + `>`, Called: "sip:" + number + "@" + serverHost}}
 }
 
 // sippPhone is a SIPp that registers as a user and takes calls.
 func sippPhone(s *server, user string, taken ...string) sippSide {
-	return sippSide{host: phoneHost, server: s.Addr(sipua.UDP), play: []string{"register", "pause 50000"}, taken: taken,
+	return sippPhoneAt(s.Addr(sipua.UDP), user, taken...)
+}
+
+// sippPhoneAt is sippPhone for any server.
+func sippPhoneAt(server netip.AddrPort, user string, taken ...string) sippSide {
+	return sippSide{host: phoneHost, server: server, play: []string{"register", "pause 50000"}, taken: taken,
 		sippLines: sippLines{User: user, Password: "secret", Domain: daemon.DevDomain, Instance: "urn:uuid:5f0f5b1c-0000-4000-8000-000000000001"}}
 }
 

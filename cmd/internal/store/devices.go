@@ -82,13 +82,11 @@ func execAll(tx *sql.Tx, statement string, rows [][]any) (err error) {
 	if err != nil {
 		return fmt.Errorf("writing: %w", err)
 	}
+	defer prepared.Close() //nolint:errcheck // the transaction's end tells what went wrong
 	for _, row := range rows {
 		if _, err := prepared.Exec(row...); err != nil {
-			return fmt.Errorf("writing: %w", err) // tx closes prepared when it ends
+			return fmt.Errorf("writing: %w", err)
 		}
-	}
-	if err := prepared.Close(); err != nil {
-		return fmt.Errorf("writing: %w", err)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (db *DB) each(ctx context.Context, query string, args []any, use func(*row)
 	if err != nil {
 		return explain(err)
 	}
-	defer rows.Close() //nolint:errcheck // Err, below, has what went wrong
+	defer rows.Close()
 	columns, err := rows.Columns()
 	if err != nil {
 		return explain(err)

@@ -90,7 +90,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db.write = startWriter(pools.write)
 	db.spool = startSpool(db.write, o.Log)
 	db.close = sync.OnceValue(func() error {
-		return errors.Join(db.spool.close(), db.write.close(), pools.close(), held.Close())
+		spooled := db.spool.close()
+		db.write.close()
+		return errors.Join(spooled, pools.close(), held.Close())
 	})
 	return db, nil
 }
@@ -245,7 +247,7 @@ func usable(ctx context.Context, db *sql.DB) error {
 		if err != nil {
 			return fmt.Errorf("schema: %w", err)
 		}
-		if err := statement.Close(); err != nil {
+		if err := statement.Close(); err != nil { //nolint:sqlclosecheck // one at a time, not all at the end
 			return fmt.Errorf("schema: %w", err)
 		}
 	}

@@ -38,10 +38,9 @@ func startWriter(db *sql.DB) *writer {
 }
 
 // close writes what is queued and waits for that. It must be called once.
-func (w *writer) close() error {
+func (w *writer) close() {
 	close(w.closing)
 	<-w.done
-	return nil
 }
 
 // do returns when write was committed (nil), was not (an error), or may still
