@@ -9,7 +9,6 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/sdp"
-	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
 )
 
@@ -165,13 +164,15 @@ func TestReinviteGlare(t *testing.T) {
 		b := phone.invited(0)
 		b.pickUp()
 		for _, d := range []*dialog{a, b} {
-			d.on = func(e leg.Event) {
-				if o, ok := e.(leg.Offer); ok && len(o.Body) > 0 {
-					if err := d.AnswerOffer(d.u.sdp()); err != nil {
-						t.Errorf("answer: %v", err)
+			d.u.do(func() {
+				d.on = func(e leg.Event) {
+					if o, ok := e.(leg.Offer); ok && len(o.Body) > 0 {
+						if err := d.AnswerOffer(d.u.sdp()); err != nil {
+							t.Errorf("answer: %v", err)
+						}
 					}
 				}
-			}
+			})
 		}
 		a.u.post(func() { a.Reinvite(a.u.sdp("a=sendrecv")) })
 		b.u.post(func() { b.Reinvite(b.u.sdp("a=sendrecv")) })
@@ -368,5 +369,3 @@ func TestMediaOfAnAppMayComeFromItsSignallingAddress(t *testing.T) {
 		a.hangUp()
 	})
 }
-
-var _ = sipua.UDP

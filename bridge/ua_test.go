@@ -248,7 +248,24 @@ func (u *ua) got(i int) *dialog {
 	return d
 }
 
-// rings expects the i-th INVITE.
+// newest is the last INVITE that the ua got.
+func (u *ua) newest() *dialog {
+	u.w.t.Helper()
+	var d *dialog
+	u.do(func() {
+		for _, c := range u.calls {
+			if c.invite != nil {
+				d = c
+			}
+		}
+	})
+	if d == nil {
+		u.w.t.Fatalf("%s got no INVITE", u.name)
+	}
+	return d
+}
+
+// invited expects the i-th INVITE.
 func (u *ua) invited(i int) *dialog {
 	u.w.t.Helper()
 	d := u.got(i)

@@ -301,7 +301,7 @@ func TestFateOfALongCall(t *testing.T) {
 		two.invited(0).pickUp()
 		f := w.fates.all()
 		if len(f) != 1 || f[0].Cause != 200 || !f[0].KeepUntil.IsZero() {
-			t.Fatalf("fates: %+v", f)
+			w.t.Fatalf("fates: %+v", f)
 		}
 		for range 30 { // keep the media going
 			w.speak(pbx, two)

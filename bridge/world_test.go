@@ -50,6 +50,8 @@ type world struct {
 	fates  *fates
 	books  *books
 	uas    []*ua
+
+	looking func() // runs while a call finds out who calls
 }
 
 type options struct {
@@ -138,7 +140,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 	}
 	w.bridge = bridge.New(bridge.Config{
 		Endpoint: func() *sipua.Endpoint { return w.ep }, Locator: w.memory, Waker: w.waker, Fates: w.fates, Records: w.books,
-		Directory: directory{}, Router: router(o.route), Verifier: verifier{}, Trunks: w.trunks, Media: w.relay,
+		Directory: directory{w}, Router: router(o.route), Verifier: verifier{}, Trunks: w.trunks, Media: w.relay,
 		MediaAddr: func(*sipua.Flow) netip.Addr { return serverHost }, Terms: o.terms, Log: o.log,
 	})
 	return w
@@ -306,11 +308,16 @@ type router func(bridge.Query) bridge.Plan
 
 func (r router) Route(q bridge.Query) bridge.Plan { return r(q) }
 
-type directory struct{}
+type directory struct{ w *world }
 
-func (directory) DisplayName(aor sipua.AOR) string { return map[sipua.AOR]string{bob: "Bob B."}[aor] }
-func (directory) Number(aor sipua.AOR) string      { return map[sipua.AOR]string{bob: "202"}[aor] }
-func (directory) IsLocal(d string) bool            { return d == domain }
+func (d directory) DisplayName(aor sipua.AOR) string {
+	if d.w.looking != nil {
+		d.w.looking()
+	}
+	return map[sipua.AOR]string{bob: "Bob B."}[aor]
+}
+func (directory) Number(aor sipua.AOR) string { return map[sipua.AOR]string{bob: "202"}[aor] }
+func (directory) IsLocal(d string) bool       { return d == domain }
 
 // verifier believes everybody but mallory.
 type verifier struct{}
