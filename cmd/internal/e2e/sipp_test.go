@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -185,6 +186,9 @@ type sippMessage struct {
 	text string
 }
 
+// messageSize is in "UDP message sent (519 bytes):" and "UDP message received [271] bytes :".
+var messageSize = regexp.MustCompile(`[0-9]+`)
+
 // messages are those in its log so far.
 func (a *sippAgent) messages() []sippMessage {
 	var out []sippMessage
@@ -195,8 +199,9 @@ func (a *sippAgent) messages() []sippMessage {
 			continue
 		}
 		at, err := time.ParseInLocation("2006-01-02 15:04:05.000000", stamp, time.Local)
-		if err != nil {
-			continue
+		size := messageSize.FindString(what)
+		if n, e := strconv.Atoi(size); err != nil || e != nil || len(text) < n {
+			continue // no message, or not all of it is in the file yet
 		}
 		out = append(out, sippMessage{at: at, sent: strings.Contains(what, "message sent"), text: text})
 	}
@@ -217,12 +222,23 @@ func (a *sippAgent) find(sent bool, start string) []sippMessage {
 // await waits for the first message that begins with start.
 func (a *sippAgent) await(t *testing.T, sent bool, start string) sippMessage {
 	t.Helper()
-	var found []sippMessage
-	wait(t, 30*time.Second, start, func() (bool, string) {
-		found = a.find(sent, start)
-		return len(found) > 0, a.read("errors.log")
+	return a.awaitOne(t, start, func(m sippMessage) bool { return m.sent == sent && strings.HasPrefix(m.text, start) })
+}
+
+// awaitOne waits for the first message that is the wanted one.
+func (a *sippAgent) awaitOne(t *testing.T, what string, is func(sippMessage) bool) sippMessage {
+	t.Helper()
+	var found sippMessage
+	wait(t, 30*time.Second, what, func() (bool, string) {
+		for _, m := range a.messages() {
+			if is(m) {
+				found = m
+				return true, ""
+			}
+		}
+		return false, a.read("errors.log")
 	})
-	return found[0]
+	return found
 }
 
 // header is the value of the first header of that name.

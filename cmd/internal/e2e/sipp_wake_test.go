@@ -26,11 +26,8 @@ type sleeper struct {
 // asleep lets a phone register and vanish.
 func asleep(t *testing.T, s *server, side sippSide) *sleeper {
 	t.Helper()
-	p := &sleeper{side: side, apns: s.apns.NewDevice(side.Instance)}
-	p.side.Push = fmt.Sprintf(";pn-provider=apns;pn-param=%s.%s.voip;pn-prid=%s", daemon.DevTeam, daemon.DevBundle, p.apns.RegisterVoIP(daemon.DevBundle))
-	once := p.side
-	once.play, once.taken = []string{"register"}, nil
-	runSIPp(t, once).ends(t, sippPassed)
+	p := newSleeper(s.apns, side)
+	p.fallAsleep(t)
 	if p.side.tcp {
 		wait(t, 5*time.Second, "the phone's connection to be gone", func() (bool, string) {
 			for _, d := range s.Memory().Devices(sipua.NewAOR("alice", daemon.DevDomain)) {
@@ -42,6 +39,21 @@ func asleep(t *testing.T, s *server, side sippSide) *sleeper {
 		})
 	}
 	return p
+}
+
+// newSleeper makes a phone that announces a VoIP token.
+func newSleeper(apns *apnssim.Sim, side sippSide) *sleeper {
+	p := &sleeper{side: side, apns: apns.NewDevice(side.Instance)}
+	p.side.Push = fmt.Sprintf(";pn-provider=apns;pn-param=%s.%s.voip;pn-prid=%s", daemon.DevTeam, daemon.DevBundle, p.apns.RegisterVoIP(daemon.DevBundle))
+	return p
+}
+
+// fallAsleep lets it register and vanish.
+func (p *sleeper) fallAsleep(t *testing.T) {
+	t.Helper()
+	once := p.side
+	once.play, once.taken = []string{"register"}, nil
+	runSIPp(t, once).ends(t, sippPassed)
 }
 
 // wakePayload is what a VoIP push says.
@@ -88,12 +100,10 @@ func invitedAs(t *testing.T, phone *sippAgent, push wakePayload) {
 	if push.Handle != "100" || push.Name != "Anna" {
 		t.Errorf("the push names the caller %q %q", push.Name, push.Handle)
 	}
-	var registered sippMessage
-	for _, m := range phone.find(false, "SIP/2.0 200") {
-		if strings.HasSuffix(m.header("CSeq"), "REGISTER") {
-			registered = m
-		}
-	}
+	// A slow disk lets the INVITE overtake the 200.
+	registered := phone.awaitOne(t, "200 to REGISTER", func(m sippMessage) bool {
+		return !m.sent && strings.HasPrefix(m.text, "SIP/2.0 200") && strings.HasSuffix(m.header("CSeq"), "REGISTER")
+	})
 	if late := invite.at.Sub(registered.at); late > 200*time.Millisecond {
 		t.Errorf("the INVITE came %s after the REGISTER's 200", late)
 	}
