@@ -74,6 +74,9 @@ func (v linphoneVariant) run(t *testing.T, anna, alice string) {
 	for n := range 2 {
 		scene.wokenCall(t, n)
 	}
+	if calls, pushes := s.recordCount(), iphone.Status().Received; calls != 2 || pushes != 2 {
+		t.Errorf("%d records and %d pushes of 2 calls", calls, pushes)
+	}
 }
 
 // push are the parameters of RFC 8599 that it registers with.

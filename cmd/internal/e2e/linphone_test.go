@@ -134,7 +134,7 @@ func (l *linphone) wake(t *testing.T) {
 	l.gone = gone
 	go func() { // awaited by sleep
 		defer close(gone)
-		cmd.Wait() //nolint:errcheck // killed: what it says is "signal: killed"
+		cmd.Wait()
 	}()
 	l.do(t, "soundcard use files")
 	l.do(t, "play "+l.speech)
