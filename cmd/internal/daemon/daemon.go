@@ -2,19 +2,16 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/emiago/sipgo/sip"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"wakebridge/bridge"
@@ -26,7 +23,6 @@ import (
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/registrar"
-	"wakebridge/sipua/resolve"
 	"wakebridge/sipua/trunk"
 )
 
@@ -36,50 +32,73 @@ type Options struct {
 	Version string
 	// Tap sees each SIP message; see sipua.Config.
 	Tap func(sipua.Traffic)
-	// Recorded is told of each finished call, after it was stored. nil: nobody.
+	// Recorded is told of each finished call, after its record was handed to the
+	// store. It must not wait. nil: nobody.
 	Recorded func(bridge.Record)
 }
 
 // Daemon is a running Wakebridge.
 type Daemon struct {
-	cfg       *config.Config
-	opts      Options
-	log       *slog.Logger
-	registry  *prometheus.Registry
+	cfg      *config.Config
+	opts     Options
+	log      *slog.Logger
+	registry *prometheus.Registry
+	parts
+	httpAddr netip.AddrPort
+	undo     []func(context.Context) // takes back what was opened, last first
+	phase    atomic.Int32
+	stop     sync.Once
+}
+
+// parts are the components, in the order in which New makes them. They do not
+// change afterwards; where one needs a later one, it asks the Daemon at the time
+// of use.
+type parts struct {
 	store     *store.DB
 	memory    *location.Memory
-	waker     *waker
-	endpoint  *sipua.Endpoint
 	trunks    *trunk.Set
+	gate      *gate
+	endpoint  *sipua.Endpoint
 	media     *media.Relay
-	registrar *registrar.Registrar
+	waker     *waker
 	bridge    *bridge.Bridge
-	http      *http.Server
-	httpAddr  netip.AddrPort
-	undo      []func() // takes back what was opened, last first
-	draining  atomic.Bool
-	stop      sync.Once
+	registrar *registrar.Registrar
 }
+
+// The phases of a Daemon's life.
+const (
+	starting int32 = iota
+	serving
+	draining // and all that follows
+)
+
+// startFailed bounds how long New waits for what it takes back: no call can be
+// there for long.
+const startFailed = time.Second
 
 // New opens everything that the configuration names, in order, and begins to
 // serve. When something fails, what was opened is closed again and the error
 // says which key is concerned.
 func New(ctx context.Context, cfg *config.Config, opts Options) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, opts: opts, log: opts.Log, registry: metrics.New(opts.Version)}
-	for _, open := range []func(context.Context) error{d.openStore, d.openPush, d.openSIP, d.openCalls, d.openHTTP, d.listen} {
+	// HTTP stands first because it ends last: it tells how far the end is.
+	for _, open := range []func(context.Context) error{d.openHTTP, d.openStore, d.openSIP, d.openCalls, d.listen} {
 		if err := open(ctx); err != nil {
-			d.close()
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), startFailed)
+			defer cancel()
+			d.close(undo)
 			return nil, err
 		}
 	}
+	d.phase.CompareAndSwap(starting, serving)
 	return d, nil
 }
 
-func (d *Daemon) onClose(fn func()) { d.undo = append(d.undo, fn) }
+func (d *Daemon) onClose(fn func(context.Context)) { d.undo = append(d.undo, fn) }
 
-func (d *Daemon) close() {
+func (d *Daemon) close(ctx context.Context) {
 	for i := len(d.undo) - 1; i >= 0; i-- {
-		d.undo[i]()
+		d.undo[i](ctx)
 	}
 	d.undo = nil
 }
@@ -91,86 +110,28 @@ func (d *Daemon) logErr(what string, err error) {
 }
 
 func (d *Daemon) openStore(ctx context.Context) error {
-	s, err := store.Open(ctx, store.Options{Dir: d.cfg.Node.DataDir, Log: d.log})
+	dir := filepath.Clean(d.cfg.Node.DataDir)
+	s, err := store.Open(ctx, store.Options{Dir: dir, Log: d.log})
 	if err != nil {
-		return fmt.Errorf("node.data_dir %s: %w", filepath.Clean(d.cfg.Node.DataDir), err)
+		return fmt.Errorf("node.data_dir %s: %w", dir, err)
 	}
 	d.store = s
-	d.onClose(func() { d.logErr("close the store", s.Close()) })
-	d.memory, err = location.NewMemory(ctx, s, location.Rules{DeviceTTL: d.cfg.Push.DeviceTTL, AfterExpiry: d.cfg.Push.AfterExpiry})
-	return err
-}
-
-func (d *Daemon) openPush(context.Context) error {
-	w, err := newWaker(d.cfg.Push, d.log, d.registry)
+	d.onClose(func(context.Context) { d.logErr("close the store", s.Close()) })
+	d.memory, err = location.NewMemory(ctx, s, rules(d.cfg.Push))
 	if err != nil {
-		return err
+		return fmt.Errorf("node.data_dir %s: read the devices: %w", dir, err)
 	}
-	w.edit = func(e ...location.Edit) { d.registrar.Edit(e...) }
-	d.waker = w
 	return nil
 }
 
-// openSIP makes the endpoint and the trunks, still without listeners.
-func (d *Daemon) openSIP(context.Context) error {
-	peers := make([]trunk.Peer, 0, len(d.cfg.Trunks))
-	for _, t := range d.cfg.Trunks {
-		p := trunk.Peer{Name: t.Name, Match: t.Match, Qualify: t.Qualify, MaxCalls: t.MaxCalls, Progress: t.ProgressHeader, TrustIdentity: t.TrustIdentity}
-		if err := sip.ParseUri(t.Contact, &p.Contact); err != nil {
-			return fmt.Errorf("trunks[%s].contact: %w", t.Name, err)
-		}
-		peers = append(peers, p)
+// rules are those of the location.
+func rules(p config.Push) location.Rules {
+	shared := map[string]location.SharedToken{
+		location.SameInstance.String(): location.SameInstance,
+		location.Newest.String():       location.Newest,
+		location.Refuse.String():       location.Refuse,
 	}
-	d.trunks = trunk.New(trunk.Config{Peers: peers, Log: d.log, Resolve: resolver(resolve.New(resolve.Options{}))})
-	g, err := newGate(d.cfg.Limits)
-	if err != nil {
-		return err
-	}
-	addrs := d.addresses()
-	conns := d.cfg.Limits.Connections
-	d.endpoint = sipua.New(sipua.Config{
-		Handler: &handler{d}, Log: d.log, Dial: dial, Advertise: addrs.advertise, Party: d.party, Admit: g.admit, Tap: d.opts.Tap,
-		Supported: []string{"path", "outbound", "gruu"}, Agent: "Wakebridge/" + d.opts.Version, Registerer: d.registry,
-		Limits: sipua.Limits{Connections: orNone(conns.Total), Unauthenticated: orNone(conns.UnauthenticatedPerSource)},
-	})
-	d.onClose(d.endpoint.Close)
-	users := newUsers(d.cfg.Domains)
-	auth, err := newAuth(d.cfg.Domains, users, d.log)
-	if err != nil {
-		return err
-	}
-	auth.Failed = g.failed
-	domains := make([]registrar.Domain, 0, len(d.cfg.Domains))
-	for _, c := range d.cfg.Domains {
-		domains = append(domains, registrar.Domain{Name: c.Name, MaxContacts: c.MaxContacts,
-			Expires: registrar.Lease{Min: c.Expires.Min, Default: c.Expires.Default, Max: c.Expires.Max}})
-	}
-	d.registrar = registrar.New(registrar.Config{
-		Memory: d.memory, Auth: auth, Domains: domains, Push: d.waker.terms(d.cfg.Push.Expires), Node: d.node(), Log: d.log,
-		InCall: func(r location.Ref) bool { return d.bridge.InCall(r.AOR, r.Key) },
-		Late:   func(dev location.Device, f []location.Fate) { d.bridge.Late(dev, f) }, Registerer: d.registry,
-	})
-	d.onClose(d.registrar.Close)
-	d.onClose(func() { d.logErr("close push", d.waker.close()) })
-	return d.openBridge(users, auth, addrs)
-}
-
-func orNone(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
-}
-
-func (d *Daemon) addresses() addresses {
-	return addresses{network: d.cfg.Network, media: d.cfg.Media.Bind}
-}
-
-func (d *Daemon) party(_ sipua.Transport, remote netip.AddrPort) string {
-	if t := d.trunks.ByAddr(remote.Addr()); t != nil {
-		return "trunk " + t.Name
-	}
-	return ""
+	return location.Rules{DeviceTTL: p.DeviceTTL, AfterExpiry: p.AfterExpiry, SharedToken: shared[p.SharedToken]}
 }
 
 // node is the name of this instance, in Call-IDs and bindings.
@@ -178,123 +139,59 @@ func (d *Daemon) node() string {
 	if d.cfg.Node.ID != "" {
 		return d.cfg.Node.ID
 	}
-	if name, err := os.Hostname(); err == nil && name != "" {
-		return name
+	if name, err := os.Hostname(); err == nil {
+		return nodeOf(name)
 	}
-	return "wakebridge"
+	return nodeOf("")
 }
 
-func (d *Daemon) openBridge(u *users, auth *registrar.Auth, addrs addresses) error {
-	table, err := newRouter(d.cfg)
-	if err != nil {
-		return err
+// nodeOf makes a host name fit for the end of a Call-ID, as config wants it of
+// node.id.
+func nodeOf(host string) string {
+	name := regexp.MustCompile(`[^A-Za-z0-9._-]+`).ReplaceAllString(host, "-")
+	const longest = 64
+	if name = name[:min(len(name), longest)]; name == "" {
+		return "wakebridge"
 	}
-	t := d.cfg.Media.Timeout
-	d.media, err = media.New(media.Config{
-		Bind: d.cfg.Media.Bind, PortStart: uint16(d.cfg.Media.RTPStart), PortEnd: uint16(d.cfg.Media.RTPEnd), //nolint:gosec // checked by config
-		Timeouts: media.Timeouts{FirstPacket: t.FirstPacket, Silence: t.Silence, Hold: t.Hold}, Log: d.log, Registerer: d.registry,
-	})
-	if err != nil {
-		return fmt.Errorf("media: %w", err)
-	}
-	d.onClose(d.media.Close)
-	d.bridge = bridge.New(bridge.Config{
-		Endpoint: func() *sipua.Endpoint { return d.endpoint }, Locator: d.memory, Waker: d.waker, Fates: fates{d.registrar},
-		Records: records{d}, Directory: u, Router: table, Verifier: auth, Trunks: d.trunks, Media: d.media,
-		MediaAddr: addrs.mediaAddr, Terms: d.terms(), Log: d.log, Registerer: d.registry,
-	})
-	return nil
-}
-
-func (d *Daemon) terms() bridge.Terms {
-	c, p := d.cfg.Calls, d.cfg.Push
-	ringing := map[string]bridge.RingPolicy{"trying": bridge.RingTrying, "on_push": bridge.RingOnPush, "at_once": bridge.RingAtOnce}
-	return bridge.Terms{
-		Node: d.node(), RingTimeout: c.RingTimeout, WakeTimeout: p.WakeTimeout, Ringing: ringing[p.Ringing], DeclineOne: c.Decline == "one",
-		DeclineWindow: c.DeclineWindow, MaxDuration: c.MaxDuration, MergeWindow: c.MergeWindow, WaitingBusy: c.Waiting == "busy",
-		Codecs: d.cfg.Media.Allow, WakesPerUser: perPeriod(d.cfg.Limits.WakesPerUser), WakesPerCaller: perPeriod(d.cfg.Limits.WakesPerCaller),
-	}
-}
-
-func perPeriod(r config.Rate) bridge.Rate {
-	if r.Off() {
-		return bridge.Rate{}
-	}
-	return bridge.Rate{Count: r.Count, Per: r.Per}
-}
-
-// openCalls begins to qualify the trunks.
-func (d *Daemon) openCalls(context.Context) error {
-	d.trunks.Start(d.endpoint)
-	d.onClose(d.trunks.Close)
-	d.onClose(func() { // a failure to start: no call can be there for long
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		d.bridge.Close(ctx)
-	})
-	return nil
-}
-
-func (d *Daemon) openHTTP(ctx context.Context) error {
-	if !d.cfg.HTTP.Bind.IsValid() {
-		return nil
-	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", d.cfg.HTTP.Bind.String())
-	if err != nil {
-		return fmt.Errorf("http.bind %s: %w", d.cfg.HTTP.Bind, explain(err))
-	}
-	if a, ok := ln.Addr().(*net.TCPAddr); ok {
-		d.httpAddr = a.AddrPort()
-	}
-	d.log.Info("listening", "transport", "http", "address", ln.Addr().String())
-	d.http = &http.Server{ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
-		Handler: api.New(api.Config{Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Version: d.opts.Version, Log: d.log})}
-	served := make(chan struct{})
-	go func() { // awaited by the function below
-		defer close(served)
-		if err := d.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			d.log.Error("HTTP server ended", "error", err)
-		}
-	}()
-	// HTTP ends last, so it stands first among what is taken back.
-	d.undo = append([]func(){func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		d.logErr("stop HTTP", d.http.Shutdown(ctx))
-		<-served
-	}}, d.undo...)
-	return nil
+	return name
 }
 
 // Ready lists what must be true for new calls to be taken.
 func (d *Daemon) Ready() []api.Check {
+	accepting := api.Check{Name: "accepting", OK: true}
+	switch d.phase.Load() {
+	case starting:
+		return []api.Check{{Name: "accepting", Text: "the server is starting: try again in a moment"}}
+	case draining:
+		accepting = api.Check{Name: "accepting", Text: "the server is draining or stopping: send new calls elsewhere"}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	checks := []api.Check{{Name: "draining", OK: !d.draining.Load(), Text: "the server takes no new calls"}}
-	storeOK := api.Check{Name: "store", OK: true}
+	stored := api.Check{Name: "store", OK: true}
 	if _, err := d.store.Records(ctx, 1, store.Position{}); err != nil {
-		storeOK = api.Check{Name: "store", Text: err.Error()}
+		stored = api.Check{Name: "store", Text: err.Error() + ": look at the disk of node.data_dir"}
 	}
-	return append(checks, storeOK)
+	return []api.Check{accepting, stored}
 }
+
+func (d *Daemon) isDraining() bool { return d.phase.Load() == draining }
 
 // Drain takes no new calls from now on and waits for those in progress, at most
 // calls.drain_timeout or until ctx ends; then it hangs up.
 func (d *Daemon) Drain(ctx context.Context) {
-	d.draining.Store(true)
+	d.phase.Store(draining)
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Calls.DrainTimeout)
 	defer cancel()
 	d.bridge.Drain(ctx)
 }
 
 // Stop ends everything: calls with BYE, then push, registrar, flows, store, and
-// HTTP last. ctx bounds the wait for the calls' peers. It may be called again.
+// HTTP last. ctx bounds the wait for the calls' peers. It may be called again,
+// and then waits for the first call of it.
 func (d *Daemon) Stop(ctx context.Context) {
 	d.stop.Do(func() {
-		d.draining.Store(true)
-		d.bridge.Close(ctx)
-		d.close()
+		d.phase.Store(draining)
+		d.close(ctx)
 	})
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"strconv"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -9,7 +10,6 @@ import (
 	"wakebridge/cmd/internal/store"
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
-	"wakebridge/sipua/registrar"
 )
 
 // handler is sipua.Handler: it only tells apart who a request is for.
@@ -23,31 +23,38 @@ func (h *handler) Request(tx *sipua.ServerTx) {
 		h.d.registrar.Request(tx)
 	case sip.OPTIONS:
 		h.options(tx)
-	default: // a BYE or CANCEL outside any dialog
+	default: // a BYE outside any dialog
 		tx.Reject(sipua.Reject(481, ""))
 	}
 }
 
+// drainRetry is what a PBX hears that asks while the server drains, in seconds.
+const drainRetry = 30
+
 // options says that we are here, and what works (RFC 3261 s11.2).
 func (h *handler) options(tx *sipua.ServerTx) {
+	if h.d.isDraining() {
+		tx.Reject(sipua.Reject(503, "Draining", sipua.HeaderLine{Name: "Retry-After", Value: strconv.Itoa(drainRetry)}))
+		return
+	}
 	res := tx.NewResponse(200, "")
 	res.AppendHeader(sip.NewHeader("Allow", h.d.endpoint.Allow()))
 	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
-	if h.d.draining.Load() {
-		res = tx.NewResponse(503, "")
-	}
 	if err := tx.Respond(res); err != nil {
 		h.d.log.Debug("answer OPTIONS", "error", err)
 	}
 }
 
-func (h *handler) FlowGone(f *sipua.Flow, _ error) { h.d.registrar.FlowGone(f) }
+func (h *handler) FlowGone(f *sipua.Flow, _ error) {
+	h.d.gate.gone(f)
+	h.d.registrar.FlowGone(f)
+}
 
 // fates lets the registrar, the only writer of the location, keep fates.
-type fates struct{ r *registrar.Registrar }
+type fates struct{ d *Daemon }
 
 // Put implements bridge.Fates.
-func (f fates) Put(fate location.Fate) { f.r.Edit(location.PutFate{Fate: fate}) }
+func (f fates) Put(fate location.Fate) { f.d.registrar.Edit(location.PutFate{Fate: fate}) }
 
 // records stores what became of calls.
 type records struct{ d *Daemon }
@@ -56,10 +63,9 @@ type records struct{ d *Daemon }
 // allows: a call's end waits for no disk.
 func (r records) Append(rec bridge.Record) error {
 	row, err := rowOf(rec)
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.d.store.SpoolRecord(row)
 	}
-	err = r.d.store.SpoolRecord(row)
 	if r.d.opts.Recorded != nil {
 		r.d.opts.Recorded(rec)
 	}

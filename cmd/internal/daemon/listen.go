@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -17,46 +19,117 @@ import (
 	"wakebridge/sipua/trunk"
 )
 
-// listen opens the SIP sockets, the last thing that New does.
+// socket is a listener of the configuration, bound: one of packets and stream is
+// set.
+type socket struct {
+	transport sipua.Transport
+	packets   net.PacketConn
+	stream    net.Listener
+}
+
+func (s socket) addr() net.Addr {
+	if s.packets != nil {
+		return s.packets.LocalAddr()
+	}
+	return s.stream.Addr()
+}
+
+func (s socket) close() error {
+	if s.packets != nil {
+		return s.packets.Close()
+	}
+	return s.stream.Close()
+}
+
+// listen opens the SIP sockets, the last thing that New does. All are bound before
+// the first one is served, so that no call begins in a server that cannot start.
 func (d *Daemon) listen(ctx context.Context) error {
+	var bound []socket
+	giveBack := func() {
+		for _, s := range bound {
+			d.logErr("close a socket", s.close())
+		}
+	}
 	for i, l := range d.cfg.Listen {
-		at, err := d.open(ctx, l)
+		s, err := bind(ctx, l, family(l, d.cfg.Listen))
 		if err != nil {
+			giveBack()
 			return fmt.Errorf("listen[%d] (%s %s): %w", i, l.Transport, l.Bind, explain(err))
 		}
-		d.log.Info("listening", "transport", l.Transport, "address", at.String())
+		if !d.addresses().hasMedia(l.Bind.Addr()) {
+			d.log.Warn("calls over this listener have no audio unless media.bind gets an address of its family",
+				"key", fmt.Sprintf("listen[%d]", i), "bind", l.Bind.String())
+		}
+		bound = append(bound, s)
+	}
+	// A socket of both families must not take what belongs to one of IPv4 alone.
+	slices.SortStableFunc(bound, func(a, b socket) int { return wide(a) - wide(b) })
+	for len(bound) > 0 {
+		s := bound[0]
+		if err := d.serve(s); err != nil {
+			giveBack()
+			return fmt.Errorf("listen: %w", err)
+		}
+		bound = bound[1:] // now the endpoint's
+		d.log.Info("listening", "transport", s.transport.Param(), "address", s.addr().String())
 	}
 	return nil
 }
 
-// open serves one listener and says where it is: port 0 is the system's choice.
-func (d *Daemon) open(ctx context.Context, l config.Listener) (net.Addr, error) {
+func (d *Daemon) serve(s socket) error {
+	if s.packets != nil {
+		return d.endpoint.ServeUDP(s.packets)
+	}
+	return d.endpoint.ServeStream(s.stream, s.transport)
+}
+
+// wide is 1 for a socket bound to IPv6, else 0.
+func wide(s socket) int {
+	if a, err := netip.ParseAddrPort(s.addr().String()); err == nil && a.Addr().Is6() && !a.Addr().Is4In6() {
+		return 1
+	}
+	return 0
+}
+
+// family is the end of the network's name for a listener: "[::]" takes IPv4 as
+// well, unless another listener has that.
+func family(l config.Listener, all []config.Listener) string {
+	if l.Bind.Addr() != netip.IPv6Unspecified() {
+		return ""
+	}
+	for _, other := range all {
+		if (other.Transport == "udp") == (l.Transport == "udp") && other.Bind.Port() == l.Bind.Port() && other.Bind.Addr().Is4() {
+			return "6"
+		}
+	}
+	return ""
+}
+
+func bind(ctx context.Context, l config.Listener, family string) (socket, error) {
 	var lc net.ListenConfig
 	if l.Transport == "udp" {
-		conn, err := lc.ListenPacket(ctx, "udp", l.Bind.String())
-		if err != nil {
-			return nil, err
-		}
-		return conn.LocalAddr(), d.endpoint.ServeUDP(conn)
+		conn, err := lc.ListenPacket(ctx, "udp"+family, l.Bind.String())
+		return socket{transport: sipua.UDP, packets: conn}, err
 	}
-	transport := sipua.TCP
+	s := socket{transport: sipua.TCP}
 	var cert *tls.Config
 	if l.Transport == "tls" {
 		pair, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
 		if err != nil {
-			return nil, err
+			return s, fmt.Errorf("cert_file %s, key_file %s: %w", l.CertFile, l.KeyFile, err)
 		}
-		transport, cert = sipua.TLS, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		s.transport, cert = sipua.TLS, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	lc.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
-	ln, err := lc.Listen(ctx, "tcp", l.Bind.String())
+	ln, err := lc.Listen(ctx, "tcp"+family, l.Bind.String())
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	if cert != nil {
 		ln = tls.NewListener(ln, cert)
 	}
-	return ln.Addr(), d.endpoint.ServeStream(ln, transport)
+	s.stream = ln
+	return s, nil
 }
 
 var errInUse = errors.New("another program uses this port: stop it or change bind")

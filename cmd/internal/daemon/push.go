@@ -29,8 +29,8 @@ type waker struct {
 	edit       func(...location.Edit)
 }
 
-// newWaker connects to the push services of the configured apps. A nil waker
-// means that no app is configured.
+// newWaker connects to the push services of the configured apps; without any, it
+// serves no app.
 func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*waker, error) {
 	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Log: log, Metrics: reg}
 	w := &waker{names: make(map[string]bool)}
@@ -114,7 +114,7 @@ func (w *waker) terms(e config.PushExpires) registrar.PushTerms {
 func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.WakeResult)) {
 	w.dispatcher.Dispatch(ctx, w.request(wake), func(res push.Result) {
 		w.learn(wake, res)
-		if res.Outcome == push.NoAnswer && res.Reason == push.Stopped {
+		if res.Reason == push.Stopped && ctx.Err() != nil {
 			return // the device registered or the call is over: nobody asks
 		}
 		report(bridge.WakeResult{
@@ -162,8 +162,8 @@ func environment(e location.Environment) push.Environment {
 // learn notes what the push service told about a token: where it lives, or that
 // it is dead.
 func (w *waker) learn(wake bridge.Wake, res push.Result) {
-	if res.Outcome == push.NoAnswer {
-		return
+	if res.Status == 0 {
+		return // our own verdict, or none: nobody said anything about the token
 	}
 	kind := location.VoIP
 	if res.Kind == push.Alert {

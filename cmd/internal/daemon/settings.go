@@ -1,7 +1,7 @@
 package daemon
 
 import (
-	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
@@ -28,14 +28,17 @@ func Load(file string, environ []string) (*Config, error) { return config.Load(f
 
 // NewLogger writes as section log says: text on a terminal, JSON elsewhere, unless
 // log.format decides.
-func NewLogger(cfg *Config, out *os.File) *slog.Logger {
+func NewLogger(cfg *Config, out io.Writer) *slog.Logger {
 	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
-		fmt.Fprintln(out, "log.level:", err)
-	}
-	terminal := isatty.IsTerminal(out.Fd())
+	err := level.UnmarshalText([]byte(cfg.Log.Level))
+	file, ok := out.(*os.File)
+	terminal := ok && isatty.IsTerminal(file.Fd())
+	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))
 	if cfg.Log.Format == "text" || cfg.Log.Format != "json" && terminal {
-		return slog.New(tint.NewHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !terminal}))
+		log = slog.New(tint.NewHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !terminal}))
 	}
-	return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))
+	if err != nil { // not from Load, which knows the levels
+		log.Warn("log.level", "error", err)
+	}
+	return log
 }

@@ -34,6 +34,12 @@ func newUsers(domains []config.Domain) *users {
 	return u
 }
 
+// has says that an AOR is one of ours.
+func (u *users) has(aor sipua.AOR) bool {
+	_, ok := u.byAOR[aor]
+	return ok
+}
+
 // HA1 implements digest.Credentials.
 func (u *users) HA1(_ context.Context, realm, username string, a digest.Algorithm) (string, bool) {
 	user, ok := u.byAOR[sipua.NewAOR(username, realm)]
@@ -45,7 +51,7 @@ func (u *users) HA1(_ context.Context, realm, username string, a digest.Algorith
 	case !ok:
 		return "", false
 	case !hash.IsZero():
-		return hash.Reveal(), true
+		return strings.ToLower(hash.Reveal()), true
 	case !user.Password.IsZero():
 		return digest.HA1(a, username, realm, user.Password.Reveal()), true
 	}
@@ -74,13 +80,13 @@ func newAuth(domains []config.Domain, u *users, log *slog.Logger) (*registrar.Au
 		for _, name := range d.Auth {
 			a, ok := digest.ParseAlgorithm(name)
 			if !ok {
-				return nil, fmt.Errorf("domain %s: digest algorithm %q is not supported", d.Name, name)
+				return nil, fmt.Errorf("domains[%s].auth: digest algorithm %q is not supported", d.Name, name)
 			}
 			opts.Algorithms = append(opts.Algorithms, a)
 		}
 		v, err := digest.NewVerifier(opts)
 		if err != nil {
-			return nil, fmt.Errorf("domain %s: %w", d.Name, err)
+			return nil, fmt.Errorf("domains[%s].auth: %w", d.Name, err)
 		}
 		verifiers[strings.ToLower(d.Name)] = v
 	}

@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"wakebridge/bridge"
+	"wakebridge/bridge/media"
+	"wakebridge/config"
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+	"wakebridge/sipua/registrar"
+)
+
+// openCalls makes relay, push, bridge and registrar, and begins to qualify the
+// trunks. The registrar comes last: its loop starts at once and may ask the
+// bridge.
+func (d *Daemon) openCalls(context.Context) error {
+	u := newUsers(d.cfg.Domains)
+	auth, err := newAuth(d.cfg.Domains, u, d.log)
+	if err != nil {
+		return err
+	}
+	auth.Failed = d.gate.failed
+	table, err := newRouter(d.cfg)
+	if err != nil {
+		return err
+	}
+	if err := d.openMedia(); err != nil {
+		return err
+	}
+	if d.waker, err = newWaker(d.cfg.Push, d.log, d.registry); err != nil {
+		return err
+	}
+	d.waker.edit = func(e ...location.Edit) { d.registrar.Edit(e...) }
+	d.bridge = bridge.New(bridge.Config{
+		Endpoint: func() *sipua.Endpoint { return d.endpoint }, Locator: d.memory, Waker: d.waker, Fates: fates{d}, Records: records{d},
+		Directory: u, Router: table, Verifier: auth, Trunks: d.trunks, Media: d.media, MediaAddr: d.addresses().mediaAddr,
+		Terms: terms(d.cfg, d.node()), Log: d.log, Registerer: d.registry,
+	})
+	d.registrar = registrar.New(registrar.Config{
+		Memory: d.memory, Auth: auth, Domains: leases(d.cfg.Domains), Push: d.waker.terms(d.cfg.Push.Expires), Node: d.node(), Log: d.log,
+		InCall: func(r location.Ref) bool { return d.bridge.InCall(r.AOR, r.Key) },
+		Late:   d.bridge.Late, Registerer: d.registry,
+	})
+	d.onClose(func(context.Context) { d.registrar.Close() })
+	d.onClose(func(context.Context) { d.logErr("close push", d.waker.close()) })
+	d.trunks.Start(d.endpoint)
+	d.onClose(func(context.Context) { d.trunks.Close() })
+	d.onClose(d.bridge.Close)
+	return nil
+}
+
+func (d *Daemon) openMedia() error {
+	m := d.cfg.Media
+	relay, err := media.New(media.Config{
+		Bind: m.Bind, PortStart: uint16(m.RTPStart), PortEnd: uint16(m.RTPEnd), //nolint:gosec // checked by config
+		Timeouts: media.Timeouts{FirstPacket: m.Timeout.FirstPacket, Silence: m.Timeout.Silence, Hold: m.Timeout.Hold},
+		Log:      d.log, Registerer: d.registry,
+	})
+	if err != nil {
+		return fmt.Errorf("media.bind, media.rtp_start, media.rtp_end: %w", err)
+	}
+	d.media = relay
+	d.onClose(func(context.Context) { relay.Close() })
+	return nil
+}
+
+func terms(cfg *config.Config, node string) bridge.Terms {
+	c, p := cfg.Calls, cfg.Push
+	ringing := map[string]bridge.RingPolicy{"trying": bridge.RingTrying, "on_push": bridge.RingOnPush, "at_once": bridge.RingAtOnce}
+	return bridge.Terms{
+		Node: node, RingTimeout: c.RingTimeout, WakeTimeout: p.WakeTimeout, Ringing: ringing[p.Ringing], DeclineOne: c.Decline == "one",
+		DeclineWindow: c.DeclineWindow, MaxDuration: c.MaxDuration, MergeWindow: c.MergeWindow, WaitingBusy: c.Waiting == "busy",
+		Codecs: cfg.Media.Allow, WakesPerUser: perPeriod(cfg.Limits.WakesPerUser), WakesPerCaller: perPeriod(cfg.Limits.WakesPerCaller),
+	}
+}
+
+func perPeriod(r config.Rate) bridge.Rate {
+	if r.Off() {
+		return bridge.Rate{}
+	}
+	return bridge.Rate{Count: r.Count, Per: r.Per}
+}
+
+// leases are the registrar's terms per domain.
+func leases(domains []config.Domain) []registrar.Domain {
+	out := make([]registrar.Domain, 0, len(domains))
+	for _, c := range domains {
+		out = append(out, registrar.Domain{Name: c.Name, MaxContacts: c.MaxContacts,
+			Expires: registrar.Lease{Min: c.Expires.Min, Default: c.Expires.Default, Max: c.Expires.Max}})
+	}
+	return out
+}
