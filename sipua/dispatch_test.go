@@ -223,7 +223,7 @@ func TestSameRequestOnTwoConnections(t *testing.T) {
 			peers = append(peers, w.tcp(trunkHost))
 		}
 		for _, p := range peers {
-			go io.WriteString(p.conn, draft{method: "REGISTER", callID: "same", branch: "z9hG4bKsame"}.String()) //nolint:errcheck // the answers tell
+			go io.WriteString(p.conn, draft{method: "REGISTER", callID: "same", branch: "z9hG4bKsame"}.String())
 		}
 		synctest.Wait()
 		good := 0

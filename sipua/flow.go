@@ -234,6 +234,9 @@ func (f *Flow) Pin(t time.Time) {
 	}
 }
 
+// Unpin takes every Pin back: no binding needs the flow any more.
+func (f *Flow) Unpin() { f.pinned.Store(0) }
+
 // Hold keeps the flow, however idle, until release is called, because a dialog
 // or an unfinished transaction lives on it: nobody need speak SIP during a call.
 // release may be called twice.

@@ -70,7 +70,7 @@ func (a *Auth) Serves(domain string) bool {
 func owner(req *sip.Request, who sipua.AOR) error {
 	aor, err := sipua.AOROf(req.To().Address)
 	if err != nil {
-		return fmt.Errorf("To of REGISTER: %w", err)
+		return fmt.Errorf("address of record: %w", err)
 	}
 	if aor != who {
 		return sipua.Reject(403, "Not Your Address")

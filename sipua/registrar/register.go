@@ -2,13 +2,13 @@ package registrar
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/google/uuid"
 
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
@@ -18,10 +18,10 @@ import (
 // registration is a REGISTER as the loop understood it.
 type registration struct {
 	aor      sipua.AOR
+	path     header.Path
 	edits    []location.Edit
 	contacts []bound
 	services []header.FeatureCaps // what the answer's Feature-Caps say
-	fates    bool                 // the app reads X-Call-Ended
 }
 
 // bound is one Contact of the request that asks for a binding.
@@ -32,7 +32,7 @@ type bound struct {
 
 // authorise checks a REGISTER from the credentials to the last Contact and says
 // what it changes. The error's status is the answer.
-func (r *Registrar) authorise(tx *sipua.ServerTx) (registration, error) {
+func (r *Registrar) authorise(tx *sipua.ServerTx, order sequence) (registration, error) {
 	req := tx.Request
 	who, err := r.cfg.Auth.Verify(req)
 	if err != nil {
@@ -46,38 +46,54 @@ func (r *Registrar) authorise(tx *sipua.ServerTx) (registration, error) {
 	if err != nil {
 		return reg, err
 	}
-	if err := r.inOrder(who, req); err != nil {
+	if err := r.inOrder(who, req, order); err != nil {
 		return reg, err
 	}
-	path, err := header.ParsePath(sipua.Values(req, header.NamePath)...)
-	if err != nil {
+	if reg.path, err = header.ParsePath(sipua.Values(req, header.NamePath)...); err != nil {
 		return reg, fmt.Errorf("path: %w", err)
 	}
 	caps, err := header.ParseFeatureCaps(sipua.Values(req, header.NameFeatureCaps)...)
 	if err != nil {
 		return reg, fmt.Errorf("Feature-Caps: %w", err)
 	}
-	in := intake{r: r, tx: tx, reg: &reg, path: path, now: time.Now(), othersPush: header.CarriesPNS(caps)}
+	in := intake{r: r, tx: tx, reg: &reg, now: time.Now(), othersPush: header.CarriesPNS(caps)}
 	for _, c := range contacts {
 		if err := in.contact(c); err != nil {
 			return reg, err
 		}
 	}
+	select {
+	case <-tx.Flow().Done():
+		// Its end may have been told before, so nobody would take it out of the binding.
+		return reg, sipua.ErrFlowGone
+	default:
+	}
+	order[orderKey{who, req.CallID().Value()}] = req.CSeq().SeqNo
 	// New bindings first: a phone that changes its address removes the old one and
 	// adds the new one in one request, and is never logged out in between.
 	reg.edits = append(in.upserts, in.removals...)
+	tx.Flow().SetParty(party(who, in.instance))
 	if len(in.upserts) > 0 {
-		r.know(tx.Flow(), who, in.latest)
+		r.pin(who, tx.Flow(), in.latest)
 	}
 	return reg, nil
 }
 
-// know notes on the flow who it belongs to.
-func (r *Registrar) know(f *sipua.Flow, who sipua.AOR, until time.Time) {
-	if f.Party() == "" {
-		f.SetParty("user " + who.String() + " flow " + strconv.FormatUint(uint64(f.ID()), 10))
+// party is who is on a flow: one device, or, if it does not say which, its user.
+func party(who sipua.AOR, instance string) string {
+	if instance == "" {
+		return "user " + who.String()
 	}
-	f.Pin(until)
+	return "device " + instance + " of " + who.String()
+}
+
+// sequence is the last CSeq of each Call-ID in a batch, which Memory does not have
+// yet.
+type sequence map[orderKey]uint32
+
+type orderKey struct {
+	aor    sipua.AOR
+	callID string
 }
 
 // contactsOf lists the Contacts, and checks the rule of "*" (RFC 3261 s10.3
@@ -100,14 +116,20 @@ func contactsOf(req *sip.Request) ([]*sip.ContactHeader, error) {
 }
 
 // inOrder refuses a REGISTER that was overtaken by a later one of the same
-// Call-ID (RFC 3261 s10.3 step 7).
-func (r *Registrar) inOrder(who sipua.AOR, req *sip.Request) error {
+// Call-ID (RFC 3261 s10.3 step 7). The same number again changes nothing, so it
+// passes: a phone repeats a REGISTER over a new connection.
+func (r *Registrar) inOrder(who sipua.AOR, req *sip.Request, order sequence) error {
+	id, n := req.CallID().Value(), req.CSeq().SeqNo
+	last := order[orderKey{who, id}]
 	for _, d := range r.cfg.Memory.Devices(who) {
 		for _, b := range d.Bindings {
-			if b.CallID == req.CallID().Value() && req.CSeq().SeqNo < b.CSeq {
-				return sipua.Reject(500, "Out of Order")
+			if b.CallID == id {
+				last = max(last, b.CSeq)
 			}
 		}
+	}
+	if n < last {
+		return sipua.Reject(500, "Out of Order")
 	}
 	return nil
 }
@@ -117,8 +139,8 @@ type intake struct {
 	r          *Registrar
 	tx         *sipua.ServerTx
 	reg        *registration
-	path       header.Path
 	now        time.Time
+	instance   string    // of the first Contact that has one
 	latest     time.Time // end of the longest binding
 	othersPush bool      // somebody nearer to the app pushes (RFC 8599 s5.6.1.1)
 	upserts    []location.Edit
@@ -126,58 +148,79 @@ type intake struct {
 }
 
 func (in *intake) contact(c *sip.ContactHeader) error {
-	req := in.tx.Request
-	asked, said := header.Expires(*c, sipua.Values(req, "Expires")...)
+	asked, said := header.Expires(*c, sipua.Values(in.tx.Request, "Expires")...)
 	if c.Address.Wildcard {
-		in.removals = append(in.removals, location.RemoveBinding{AOR: in.reg.aor, Contact: "*", At: in.now})
+		in.everything()
 		return nil
+	}
+	if s := strings.ToLower(c.Address.Scheme); s != "sip" && s != "sips" || c.Address.Host == "" {
+		return sipua.Reject(400, "Contact must be a SIP URI") // another could not be called
 	}
 	instance, err := header.Instance(*c)
 	if err != nil {
 		return err
 	}
 	instance = location.InstanceID(instance)
-	push, err := header.ParsePush(*c)
-	if err != nil && !(said && asked == 0) { // a log-out needs no working push
-		return in.refusedPush(err)
+	in.instance = cmp.Or(in.instance, instance)
+	regID, err := header.RegID(*c)
+	if err != nil {
+		return err
 	}
-	if said && asked == 0 {
-		in.removals = append(in.removals, location.RemoveBinding{AOR: in.reg.aor, Contact: c.Value(), Instance: instance,
+	push, err := header.ParsePush(*c)
+	if said && asked == 0 { // a log-out needs no working push
+		in.removals = append(in.removals, location.RemoveBinding{AOR: in.reg.aor, Contact: c.Value(), RegID: regID, Instance: instance,
 			Token: cmp.Or(push.VoIPToken, push.AlertToken), At: in.now})
 		return nil
 	}
 	if in.othersPush {
-		push = header.Push{}
+		push, err = header.Push{}, nil
 	}
-	if err := in.r.serves(push); err != nil {
+	if err == nil {
+		err = in.r.serves(push)
+	}
+	if err != nil {
 		return in.refusedPush(err)
 	}
 	lease, err := in.r.lease(in.reg.aor, push.HasToken(), asked, said)
 	if err != nil {
 		return err
 	}
-	regID, err := header.RegID(*c)
-	if err != nil {
-		return err
-	}
-	in.bind(c, push, instance, regID, lease)
+	in.bind(c, push, location.Binding{Instance: instance, RegID: regID, Expires: in.now.Add(lease)})
 	return nil
 }
 
+// everything is Contact "*". Who sends it is the device on this flow, if one has
+// registered on it: then the user's other devices fall asleep and are not logged
+// out.
+func (in *intake) everything() {
+	edit := location.RemoveBinding{AOR: in.reg.aor, Contact: "*", At: in.now}
+	for _, d := range in.r.cfg.Memory.OnFlow(location.FlowID(in.tx.Flow().ID())) {
+		if d.AOR == in.reg.aor {
+			edit.Instance, edit.Token = d.Instance, cmp.Or(d.Push.VoIP.Value, d.Push.Alert.Value)
+		}
+	}
+	in.removals = append(in.removals, edit)
+}
+
+// refusedPush adds to a 555 what would work instead (RFC 8599 s4.1.5).
 func (in *intake) refusedPush(err error) error {
 	in.r.log.Info("push parameters refused", "aor", in.reg.aor.String(), "error", err)
-	return err
+	if !errors.Is(err, header.ErrUnsupportedProvider) {
+		return err
+	}
+	rej := sipua.Reject(555, "")
+	for _, name := range in.r.cfg.Push.Services {
+		rej.Headers = append(rej.Headers, sipua.HeaderLine{Name: header.NameFeatureCaps, Value: header.FeatureCaps{PNS: name}.String()})
+	}
+	return rej
 }
 
 // bind adds the edit for one binding and what the answer says of it.
-func (in *intake) bind(c *sip.ContactHeader, push header.Push, instance string, regID int, lease time.Duration) {
+func (in *intake) bind(c *sip.ContactHeader, push header.Push, b location.Binding) {
 	req, f := in.tx.Request, in.tx.Flow()
-	b := location.Binding{
-		Contact: c.Value(), Flow: location.FlowID(f.ID()), Node: in.r.cfg.Node, Path: in.path,
-		Instance: instance, RegID: regID, CallID: req.CallID().Value(), CSeq: req.CSeq().SeqNo,
-		Expires: in.now.Add(lease), UserAgent: header.Clean(sipua.Value(req, "User-Agent")),
-		Received: f.Remote(), Transport: f.Transport().Param(), Registered: in.now,
-	}
+	b.Contact, b.Flow, b.Node, b.Path = c.Value(), location.FlowID(f.ID()), in.r.cfg.Node, in.reg.path
+	b.CallID, b.CSeq, b.UserAgent = req.CallID().Value(), req.CSeq().SeqNo, header.Clean(sipua.Value(req, "User-Agent"))
+	b.Received, b.Transport, b.Registered = f.Remote(), f.Transport().Param(), in.now
 	up := location.Upsert{AOR: in.reg.aor, Binding: b, MaxContacts: in.r.domains[in.reg.aor.Domain].MaxContacts}
 	up.Push.FateHeader = header.ReadsFate(*c)
 	switch {
@@ -187,21 +230,25 @@ func (in *intake) bind(c *sip.ContactHeader, push header.Push, instance string, 
 	case push.Query != header.QueryNone:
 		up.Announced = location.Query
 	}
-	up.InCall = in.inCall(instance)
+	up.InCall = in.inCall(b, push)
 	if push.Present {
 		in.r.log.Info("push parameters understood", "aor", in.reg.aor.String(), "push", push)
 	}
+	lease := b.Expires.Sub(in.now)
 	in.upserts = append(in.upserts, up)
-	in.reg.contacts = append(in.reg.contacts, bound{value: c.Value(), expires: lease})
-	in.reg.fates = in.reg.fates || up.Push.FateHeader
+	in.reg.contacts = append(in.reg.contacts, bound{value: b.Contact, expires: lease})
 	in.reg.services = append(in.reg.services, in.services(c, push, lease)...)
 	if b.Expires.After(in.latest) {
 		in.latest = b.Expires
 	}
 }
 
-func (in *intake) inCall(instance string) bool {
-	return in.r.cfg.InCall != nil && instance != "" && in.r.cfg.InCall(location.Ref{AOR: in.reg.aor, Key: instance})
+func (in *intake) inCall(b location.Binding, push header.Push) bool {
+	if in.r.cfg.InCall == nil {
+		return false
+	}
+	key, ok := location.MatchDevice(in.r.cfg.Memory.Devices(in.reg.aor), b, push.VoIPToken, push.AlertToken)
+	return ok && in.r.cfg.InCall(location.Ref{AOR: in.reg.aor, Key: key})
 }
 
 // pnsRegBefore is how long before the end of a binding an app with the tag
@@ -240,14 +287,19 @@ func pushInfo(p header.Push, fates bool) location.PushInfo {
 	return info
 }
 
-// serves refuses tokens of an app that we cannot push to: 555 tells the app that
-// it must not rely on being woken (RFC 8599 s5.6.1.1).
+// serves refuses what we cannot push to: 555 tells the app that it must not rely
+// on being woken (RFC 8599 s5.6.1.1), and a query the same of the service that it
+// asks for.
 func (r *Registrar) serves(p header.Push) error {
-	if !p.HasToken() {
-		return nil
-	}
-	if r.cfg.Push.Serves == nil || !r.cfg.Push.Serves(string(p.Provider), p.BundleID, p.TeamID) {
-		return fmt.Errorf("no push.apps entry for %s app %q: %w", p.Provider, p.BundleID, header.ErrUnsupportedProvider)
+	switch {
+	case p.HasToken():
+		if r.cfg.Push.Serves == nil || !r.cfg.Push.Serves(string(p.Provider), p.BundleID, p.TeamID) {
+			return fmt.Errorf("no push.apps entry for %s app %q: %w", p.Provider, p.BundleID, header.ErrUnsupportedProvider)
+		}
+	case p.Query == header.QueryOne:
+		if !slices.Contains(r.cfg.Push.Services, string(p.Provider)) {
+			return fmt.Errorf("no push.apps entry for %s: %w", p.Provider, header.ErrUnsupportedProvider)
+		}
 	}
 	return nil
 }
@@ -267,134 +319,4 @@ func (r *Registrar) lease(aor sipua.AOR, push bool, asked time.Duration, said bo
 		return 0, sipua.Reject(423, "", sipua.HeaderLine{Name: "Min-Expires", Value: header.FormatSeconds(l.Min)})
 	}
 	return min(asked, l.Max), nil
-}
-
-// headers are those of the 200: the requester's own Contacts exactly as it sent
-// them, the others of the AOR without push parameters (RFC 8599 s4), the push
-// services, and the fates of calls that the device was too late for.
-func (r *Registrar) headers(a answer) []sip.Header {
-	var out []sip.Header
-	own := make(map[string]bool)
-	for _, c := range a.reg.contacts {
-		own[c.value] = true
-		out = append(out, sip.NewHeader("Contact", withExpires(c.value, c.expires)))
-	}
-	now := time.Now()
-	var fates []location.Fate
-	for _, d := range r.cfg.Memory.Devices(a.reg.aor) {
-		mine := false
-		for _, b := range d.Bindings {
-			if own[b.Contact] {
-				mine = true
-				continue
-			}
-			if other, left := shown(b.Contact), b.Expires.Sub(now); other != "" && left > 0 {
-				out = append(out, sip.NewHeader("Contact", withExpires(other, left)))
-			}
-		}
-		if mine {
-			fates = append(fates, r.tell(d)...)
-		}
-	}
-	seen := make(map[string]bool)
-	for _, fc := range a.reg.services {
-		if !seen[fc.PNS] {
-			seen[fc.PNS] = true
-			out = append(out, sip.NewHeader(header.NameFeatureCaps, fc.String()))
-		}
-	}
-	for _, f := range fates {
-		id, err := uuid.Parse(f.UUID)
-		if err != nil {
-			r.log.Error("fate without a UUID", "device", f.DeviceKey, "error", err)
-			continue
-		}
-		out = append(out, sip.NewHeader(header.NameCallEnded, header.CallEnded{UUID: id, Cause: f.Cause, Text: f.Text}.String()))
-	}
-	out = append(out, sip.NewHeader("Date", now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")))
-	return out
-}
-
-// tell takes the fates of a device: those that it reads are returned, the others
-// go to Late.
-func (r *Registrar) tell(d location.Device) []location.Fate {
-	fates := r.cfg.Memory.TakeFates(d.Ref())
-	if len(fates) == 0 {
-		return nil
-	}
-	if d.Push.FateHeader {
-		return fates
-	}
-	if r.cfg.Late != nil {
-		r.cfg.Late(d, fates)
-	}
-	return nil
-}
-
-// withExpires is a Contact value with the expires parameter that we granted.
-func withExpires(contact string, d time.Duration) string {
-	uri, params := splitAddress(contact)
-	var kept strings.Builder
-	for _, p := range splitParams(params) {
-		name, _, _ := strings.Cut(p, "=")
-		if !strings.EqualFold(strings.TrimSpace(name), "expires") {
-			kept.WriteString(";" + p)
-		}
-	}
-	return uri + kept.String() + ";expires=" + header.FormatSeconds(d)
-}
-
-// splitAddress splits a Contact value behind its address. A '>' may stand in quotes
-// as well: in the display name, in +sip.instance.
-func splitAddress(contact string) (address, params string) {
-	quoted, escaped := false, false
-	for i := range len(contact) {
-		switch {
-		case escaped:
-			escaped = false
-		case contact[i] == '\\' && quoted:
-			escaped = true
-		case contact[i] == '"':
-			quoted = !quoted
-		case contact[i] == '>' && !quoted:
-			return contact[:i+1], contact[i+1:]
-		}
-	}
-	return contact, ""
-}
-
-// splitParams splits ";a=b;c="d;e"" at the semicolons outside quotes.
-func splitParams(s string) []string {
-	var out []string
-	quoted, escaped, start := false, false, 0
-	for i := range len(s) {
-		switch {
-		case escaped:
-			escaped = false
-		case s[i] == '\\' && quoted:
-			escaped = true
-		case s[i] == '"':
-			quoted = !quoted
-		case s[i] == ';' && !quoted:
-			if p := strings.TrimSpace(s[start:i]); p != "" {
-				out = append(out, p)
-			}
-			start = i + 1
-		}
-	}
-	if p := strings.TrimSpace(s[start:]); p != "" {
-		out = append(out, p)
-	}
-	return out
-}
-
-// shown is a stored Contact without what only its own device may see.
-func shown(contact string) string {
-	var uri sip.Uri
-	var params sip.HeaderParams
-	if _, err := sip.ParseAddressValue(contact, &uri, &params); err != nil {
-		return ""
-	}
-	c := sip.ContactHeader{Address: header.StripPush(uri), Params: header.StripPushParams(params)}
-	return c.Value()
 }

@@ -3,6 +3,7 @@ package registrar
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ type Registrar struct {
 	log     *slog.Logger
 	domains map[string]Domain
 	metrics *metrics
+	pins    map[sipua.AOR][]*sipua.Flow // the loop's: UDP flows that bindings need
 	work    *queue[job]
 	commits *queue[*batch]
 	wg      sync.WaitGroup
@@ -77,7 +79,7 @@ type job struct {
 // New starts the loop and the committer.
 func New(cfg Config) *Registrar {
 	r := &Registrar{cfg: cfg, log: cfg.Log, domains: make(map[string]Domain), metrics: newMetrics(cfg.Registerer, cfg.Memory),
-		work: newQueue[job](), commits: newQueue[*batch]()}
+		pins: make(map[sipua.AOR][]*sipua.Flow), work: newQueue[job](), commits: newQueue[*batch]()}
 	for _, d := range cfg.Domains {
 		r.domains[sipua.NewAOR("", d.Name).Domain] = d
 	}
@@ -119,7 +121,6 @@ func (r *Registrar) FlowGone(f *sipua.Flow) {
 
 // batch is what was applied in one step and waits for its commit.
 type batch struct {
-	applied *location.Applied
 	release func() // tells the watchers, once
 	slow    *time.Timer
 	answers []answer
@@ -157,15 +158,15 @@ func (r *Registrar) untilDue() time.Duration {
 func (r *Registrar) apply(jobs []job) {
 	var edits []location.Edit
 	b := &batch{}
+	order := make(sequence)
 	for _, j := range jobs {
 		edits = append(edits, j.edits...)
 		if j.tx == nil {
 			continue
 		}
-		reg, err := r.authorise(j.tx)
+		reg, err := r.authorise(j.tx, order)
 		if err != nil {
-			r.metrics.refused(err)
-			j.tx.Reject(err)
+			r.refuse(j.tx, err)
 			continue
 		}
 		r.metrics.delay.Observe(time.Since(j.at).Seconds())
@@ -179,13 +180,53 @@ func (r *Registrar) apply(jobs []job) {
 	if len(edits) == 0 && len(b.answers) == 0 {
 		return
 	}
-	b.applied = r.cfg.Memory.Apply(edits...)
-	b.release = sync.OnceFunc(b.applied.Release)
-	// A call that waits for a device must not wait for the disk, and so not for the
-	// commits in front of this one either.
+	applied := r.cfg.Memory.Apply(edits...)
+	b.release = sync.OnceFunc(applied.Release)
+	// A call that waits for a device must not wait for the disk, nor for the batch
+	// that is on its way there.
 	b.slow = time.AfterFunc(releaseAfter, b.release)
-	r.report(b.applied.Notes)
+	for _, a := range b.answers {
+		r.unpin(a.reg.aor)
+	}
+	r.report(applied.Notes)
 	r.commits.put(b)
+}
+
+// refuse answers a REGISTER that changes nothing. Who has proven nothing costs no
+// memory.
+func (r *Registrar) refuse(tx *sipua.ServerTx, err error) {
+	r.metrics.refused(err)
+	if sipua.Status(err) == 401 {
+		tx.Refuse(err)
+		return
+	}
+	tx.Reject(err)
+}
+
+// pin keeps a UDP flow as long as a binding needs it.
+func (r *Registrar) pin(aor sipua.AOR, f *sipua.Flow, until time.Time) {
+	if f.Transport() != sipua.UDP {
+		return
+	}
+	f.Pin(until)
+	if !slices.Contains(r.pins[aor], f) {
+		r.pins[aor] = append(r.pins[aor], f)
+	}
+}
+
+// unpin lets go of the flows that no binding of the AOR's has any more: a phone
+// whose address changes leaves one behind each time.
+func (r *Registrar) unpin(aor sipua.AOR) {
+	r.pins[aor] = slices.DeleteFunc(r.pins[aor], func(f *sipua.Flow) bool {
+		devices := r.cfg.Memory.OnFlow(location.FlowID(f.ID()))
+		if len(devices) == 0 {
+			f.Unpin()
+		}
+		return !slices.ContainsFunc(devices, func(d location.Device) bool { return d.AOR == aor })
+	})
+	if len(r.pins[aor]) == 0 {
+		delete(r.pins, aor)
+	}
 }
 
 // report tells the operator what is odd.

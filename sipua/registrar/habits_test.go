@@ -1,0 +1,326 @@
+package registrar_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/header"
+	"wakebridge/sipua/location"
+)
+
+// A sleeping phone must survive its own habits (DESIGN s4). Each test ends with a
+// phone that is gone, and asks whether it can still be woken.
+
+func sleeper(t *testing.T) (*office, *phone) {
+	o := newOffice(t)
+	p := o.phone("alice", aliceHost, sipua.TCP)
+	p.must(200, p.contact(push(token1), instance(phone1)))
+	return o, p
+}
+
+func TestHabitConnectionLost(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.sleep()
+		time.Sleep(8 * 24 * time.Hour) // the binding has run out too
+		o.wantWakeable(true)
+		time.Sleep(83 * 24 * time.Hour)
+		if n := len(o.mem.Devices(alice)); n != 0 { // push.device_ttl
+			t.Errorf("%d devices", n)
+		}
+	})
+}
+
+func TestHabitRemoveOldAddNewInOneRegister(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		for range 5 {
+			old := p.contact(push(token1), instance(phone1)+";expires=0")
+			p.sleep()
+			p.connect()
+			p.must(200, old, p.contact(push(token1), instance(phone1)))
+		}
+		if d := o.device(); len(d.Bindings) != 1 {
+			t.Errorf("%d bindings", len(d.Bindings))
+		}
+		p.sleep()
+		time.Sleep(2 * time.Minute)
+		o.wantWakeable(true)
+	})
+}
+
+func TestHabitRemoveOldAddNewInTwoRegisters(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.must(200, p.contact("", instance(phone1)+";expires=0"))
+		time.Sleep(59 * time.Second)
+		p.must(200, p.contact(push(token1), instance(phone1)))
+		p.sleep()
+		time.Sleep(2 * time.Minute)
+		o.wantWakeable(true)
+	})
+}
+
+func TestHabitRegisterBeforeTheTokenIsThere(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.sleep()
+		p.connect()
+		p.must(200, p.contact("", instance(phone1)))
+		time.Sleep(5 * time.Second)
+		p.must(200, p.contact(push(token2), instance(phone1))) // PushKit has answered
+		p.sleep()
+		time.Sleep(2 * time.Minute)
+		o.wantWakeable(true)
+		if v := o.device().Push.VoIP.Value; v != token2 {
+			t.Errorf("token %s", v)
+		}
+	})
+}
+
+// One that goes on without a token wants no pushes.
+func TestHabitTokenLeftOut(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.must(200, p.contact("", instance(phone1)))
+		time.Sleep(59 * time.Second)
+		o.wantWakeable(true)
+		time.Sleep(2 * time.Second)
+		o.wantWakeable(false)
+	})
+}
+
+// Not during one of its calls, whatever its device is called.
+func TestHabitTokenLeftOutInACall(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		for name, inst := range map[string]string{"with an instance": instance(phone1), "without": ""} {
+			o := newOffice(t)
+			p := o.phone("alice", aliceHost, sipua.TCP)
+			p.must(200, p.contact(push(token1), inst))
+			o.locked(func() { o.callings[o.mem.Devices(alice)[0].Ref()] = true })
+			p.must(200, p.contact("", inst))
+			time.Sleep(2 * time.Minute)
+			if d := o.device(); !d.Wakeable {
+				t.Errorf("%s: %+v", name, d)
+			}
+		}
+	})
+}
+
+func TestHabitCapabilityQuery(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		for _, query := range []string{";pn-provider", ";pn-provider=apns"} {
+			p.must(200, p.contact(query, instance(phone1)))
+			time.Sleep(2 * time.Minute)
+			o.wantWakeable(true)
+		}
+		p.sleep()
+		time.Sleep(2 * time.Minute)
+		o.wantWakeable(true)
+	})
+}
+
+func TestHabitAddressChange(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		q := o.phone("alice", bobHost, sipua.TCP) // from Wi-Fi to LTE, the old connection still open
+		q.must(200, q.contact(push(token1), instance(phone1)))
+		if b, _ := o.device().Flow(); b.Received.Addr() != bobHost {
+			t.Errorf("reached over %s", b)
+		}
+		p.sleep()
+		q.sleep()
+		time.Sleep(2 * time.Minute)
+		o.wantWakeable(true)
+	})
+}
+
+func TestHabitNoInstance(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		p := o.phone("alice", aliceHost, sipua.TCP)
+		p.must(200, p.contact(push(token1), ""))
+		for range 3 {
+			p.sleep()
+			p.connect()
+			p.must(200, p.contact(push(token1), ""))
+		}
+		p.sleep()
+		time.Sleep(2 * time.Minute)
+		o.wantWakeable(true)
+	})
+}
+
+// A real log-out does what the user wants.
+func TestLogOut(t *testing.T) {
+	for name, how := range map[string]func(p *phone) []string{
+		"its Contact":             func(p *phone) []string { return []string{p.contact("", instance(phone1)+";expires=0")} },
+		"its Contact, by Expires": func(p *phone) []string { return []string{p.contact(push(token1), instance(phone1)), "Expires: 0"} },
+		"everything":              func(*phone) []string { return []string{"Contact: *", "Expires: 0"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				o, p := sleeper(t)
+				if c := values(p.must(200, how(p)...), "Contact"); len(c) != 0 {
+					t.Errorf("left %q", c)
+				}
+				p.sleep()
+				time.Sleep(59 * time.Second)
+				o.wantWakeable(true)
+				time.Sleep(2 * time.Second)
+				for _, d := range o.mem.Devices(alice) {
+					if d.Wakeable {
+						t.Errorf("%+v", d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A log-out after the connection and the binding are long gone, by what the phone is.
+func TestLogOutOfAnExpiredBinding(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.sleep()
+		time.Sleep(8 * 24 * time.Hour)
+		p.connect()
+		p.must(200, p.contact("", instance(phone1)+";expires=0"))
+		time.Sleep(2 * time.Minute)
+		for _, d := range o.mem.Devices(alice) {
+			if d.Wakeable {
+				t.Errorf("%+v", d)
+			}
+		}
+	})
+}
+
+// Contact "*" from one phone lets the user's other phones fall asleep, and no more.
+func TestLogOutOfEverythingSparesOtherPhones(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		q := o.phone("alice", bobHost, sipua.TCP)
+		q.must(200, q.contact(push(token2), instance(phone2)))
+		q.sleep()
+		p.must(200, "Contact: *", "Expires: 0")
+		time.Sleep(2 * time.Minute)
+		for _, d := range o.mem.Devices(alice) {
+			if d.Wakeable != (d.Instance == phone2) {
+				t.Errorf("%+v", d)
+			}
+		}
+	})
+}
+
+// Removing one reg-id leaves the other.
+func TestRemoveOneRegID(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		p := o.phone("alice", aliceHost, sipua.TCP)
+		q := o.phone("alice", aliceHost, sipua.TCP)
+		same := "Contact: <sip:alice@10.0.0.2;ob" + push(token1) + ">" + instance(phone1)
+		p.must(200, same+";reg-id=1")
+		q.must(200, same+";reg-id=2")
+		if n := len(o.device().Bindings); n != 2 {
+			t.Fatalf("%d bindings", n)
+		}
+		q.must(200, same+";reg-id=1;expires=0")
+		if d := o.device(); len(d.Bindings) != 1 || d.Bindings[0].RegID != 2 {
+			t.Errorf("%+v", d.Bindings)
+		}
+	})
+}
+
+func fate(o *office, uuid string) {
+	d := o.device()
+	o.reg.Edit(location.PutFate{Fate: location.Fate{AOR: alice, DeviceKey: d.Key, UUID: uuid, Cause: 487, Text: "caller gave up",
+		Recorded: time.Now(), KeepUntil: time.Now().Add(5 * time.Minute)}})
+}
+
+// The fate of a missed call is told once, in the 200, to an app that reads it.
+func TestCallEndedIsToldOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		p := o.phone("alice", aliceHost, sipua.TCP)
+		reads := instance(phone1) + ";+x-wake-fate"
+		p.must(200, p.contact(push(token1), reads))
+		p.sleep()
+		const one, two = "3f1a0000-0000-4000-8000-000000000001", "3f1a0000-0000-4000-8000-000000000002"
+		fate(o, one)
+		time.Sleep(time.Second)
+		fate(o, two)
+		q := o.phone("alice", bobHost, sipua.TCP)
+		if got := values(q.must(200, q.contact("", instance(phone2)+";+x-wake-fate")), header.NameCallEnded); len(got) != 0 {
+			t.Errorf("another phone was told %q", got)
+		}
+		p.connect()
+		got := values(p.must(200, p.contact(push(token1), reads)), header.NameCallEnded)
+		if fmt.Sprint(got) != fmt.Sprintf(`[%s;cause=487;text="caller gave up" %s;cause=487;text="caller gave up"]`, one, two) {
+			t.Errorf("told %q", got)
+		}
+		if got := values(p.must(200, p.contact(push(token1), reads)), header.NameCallEnded); len(got) != 0 {
+			t.Errorf("told again %q", got)
+		}
+		if len(o.late) != 0 {
+			t.Errorf("and by a call: %v", o.late)
+		}
+	})
+}
+
+// An app that does not read the header is told by whoever gets Late.
+func TestLateIsCalledForOtherApps(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.sleep()
+		fate(o, "3f1a0000-0000-4000-8000-000000000001")
+		p.connect()
+		for range 2 {
+			if got := values(p.must(200, p.contact(push(token1), instance(phone1))), header.NameCallEnded); len(got) != 0 {
+				t.Errorf("header %q", got)
+			}
+		}
+		if len(o.late) != 1 || o.late[0].UUID != "3f1a0000-0000-4000-8000-000000000001" {
+			t.Errorf("late %v", o.late)
+		}
+	})
+}
+
+// A refused REGISTER tells nothing: the fate waits for the next.
+func TestFateWaitsForA200(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		p := o.phone("alice", aliceHost, sipua.TCP)
+		reads := instance(phone1) + ";+x-wake-fate"
+		p.must(200, p.contact(push(token1), reads))
+		p.sleep()
+		p.connect()
+		fate(o, "3f1a0000-0000-4000-8000-000000000001")
+		o.store.Fail(fmt.Errorf("disk full"))
+		p.must(503, p.contact(push(token1), reads))
+		o.store.Fail(nil)
+		if got := values(p.must(200, p.contact(push(token1), reads)), header.NameCallEnded); len(got) != 1 {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// A token that moves to another phone is reported, masked.
+func TestTokenTakenIsReported(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.sleep()
+		q := o.phone("bob", bobHost, sipua.TCP)
+		q.must(200, q.contact(push(token1), instance(phone2)))
+		if s := o.logged.String(); !strings.Contains(s, "token-taken") || strings.Contains(s, token1) {
+			t.Errorf("log:\n%s", s)
+		}
+		o2 := o.mem.Devices(alice)
+		if len(o2) == 1 && o2[0].Wakeable {
+			t.Error("alice's phone still has bob's token")
+		}
+	})
+}
