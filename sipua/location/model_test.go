@@ -70,6 +70,11 @@ func (m model) register(u location.Upsert) {
 		m[ref] = d
 	}
 	now := time.Now()
+	for c, b := range d.contacts {
+		if b.flow == 0 { // left behind on a dead connection
+			delete(d.contacts, c)
+		}
+	}
 	d.contacts[u.Binding.Contact] = modelBinding{u.Binding.Expires, u.Binding.Flow}
 	d.seen, d.loggedOut, d.logoutDue = now, false, time.Time{}
 	switch u.Announced {

@@ -218,14 +218,21 @@ func (s SharedToken) Decide(newcomer Holder, holders []Holder) (losers []Ref, re
 
 // place puts b in front of the device's bindings, in the place of the one it
 // replaces: the same reg-id of the same instance (RFC 5626 s6), or the same
-// contact URI (RFC 3261 s10.3 step 7).
+// contact URI (RFC 3261 s10.3 step 7). A woken app comes back from another port
+// each time; what it left behind on a dead connection is replaced as well, for
+// nobody can reach it there again.
 func place(bindings []Binding, b Binding) []Binding {
 	contact := NormalContact(b.Contact)
 	kept := slices.DeleteFunc(slices.Clone(bindings), func(old Binding) bool {
 		if b.Instance != "" && b.Instance == old.Instance && b.RegID > 0 && old.RegID > 0 {
 			return b.RegID == old.RegID
 		}
+		if b.Instance != "" && b.Instance == old.Instance && old.Flow == 0 && isStream(old.Transport) {
+			return true
+		}
 		return NormalContact(old.Contact) == contact
 	})
 	return append([]Binding{b}, kept...)
 }
+
+func isStream(transport string) bool { return transport == "tcp" || transport == "tls" }
