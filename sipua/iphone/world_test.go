@@ -94,6 +94,7 @@ func inWorld(t *testing.T, change func(*iphone.Config), f func(t *testing.T, w *
 		w := &world{t: t, net: memnet.New(memnet.Options{Seed: 5}), apns: &apns{pushes: make(chan iphone.Push, 16), online: true},
 			registers: make(chan *sip.Request, 100)}
 		t.Cleanup(func() { w.net.Close() })
+		w.net.ImpairBoth(serverAddr.Addr(), phoneAddr, memnet.Impairment{Delay: 5 * time.Millisecond}) // or who is first is a matter of luck
 		w.serve()
 		host := w.net.Host(phoneAddr)
 		cfg := iphone.Config{
@@ -181,7 +182,7 @@ func (w *world) asleep() int {
 	w.must(w.phone.Ready(w.ctx()))
 	time.Sleep(time.Second)
 	w.must(w.phone.Sleep())
-	synctest.Wait()
+	time.Sleep(time.Second)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := w.gone.Load(); n != 1 {
@@ -241,6 +242,12 @@ func (w *world) registered() *sip.Request {
 
 // invite calls the phone over its newest flow.
 func (w *world) invite(in incoming, headers ...sip.Header) *softphone.Call {
+	w.t.Helper()
+	time.Sleep(20 * time.Millisecond) // behind the 200 to REGISTER
+	return w.inviteNow(in, headers...)
+}
+
+func (w *world) inviteNow(in incoming, headers ...sip.Header) *softphone.Call {
 	w.t.Helper()
 	synctest.Wait()
 	w.mu.Lock()
