@@ -203,6 +203,7 @@ func TestTrapManyResponses(t *testing.T) {
 				p.send(answer(invite, 180+i%4, "bob"))
 			}
 			p.send(answer(invite, 486, "bob"))
+			synctest.Wait() // the peer's socket has an end
 		}
 		for _, r := range all {
 			if got := r.take(); strings.Count(got, " ") != 20 || !strings.HasSuffix(got, "486") {

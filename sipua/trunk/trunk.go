@@ -148,7 +148,7 @@ func (s *Set) ByName(name string) *Trunk {
 // ByAddr finds the trunk that a source address belongs to, nil if none: the one
 // with the longest matching prefix.
 func (s *Set) ByAddr(addr netip.Addr) *Trunk {
-	addr = addr.Unmap()
+	addr = addr.Unmap().WithZone("") // a prefix has no zone
 	var found *Trunk
 	bits := -1
 	for _, t := range s.trunks {
