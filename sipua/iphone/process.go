@@ -142,23 +142,23 @@ func (p *process) end() {
 	p.app.killed()
 }
 
-// remember notes that a call is over, for ten minutes.
+// rememberEnded is how long an ended call is known as one.
+const rememberEnded = 10 * time.Minute
+
+// remember notes that a call is over.
 func (s *storage) remember(id uuid.UUID, reason Reason) {
-	const keep = 10 * time.Minute
-	now := time.Now()
 	for other, e := range s.ended {
-		if now.Sub(e.at) > keep {
+		if time.Since(e.at) > rememberEnded {
 			delete(s.ended, other)
 		}
 	}
-	s.ended[id] = endedCall{reason, now}
+	s.ended[id] = endedCall{reason, time.Now()}
 }
 
 // over says whether a call is remembered as ended, and why it did.
 func (s *storage) over(id uuid.UUID) (Reason, bool) {
-	const keep = 10 * time.Minute
 	e, ok := s.ended[id]
-	if !ok || time.Since(e.at) > keep {
+	if !ok || time.Since(e.at) > rememberEnded {
 		return "", false
 	}
 	return e.reason, true
