@@ -33,6 +33,7 @@ type Wake struct {
 type WakeResult struct {
 	Alert       bool // an alert push, else VoIP
 	Accepted    bool // by the push service, which is no proof of delivery
+	Stopped     bool // it was sent, but the device registered, or the call ended, before an answer
 	Reason      string
 	Words       string // for a person: "APNs refused the token: BadDeviceToken (sandbox token?)"
 	ID          string // apns-id
@@ -42,8 +43,9 @@ type WakeResult struct {
 }
 
 // Waker sends pushes. Wake returns at once; report only posts and is called at
-// least once, from any goroutine, unless ctx ends first. ctx ends when the device
-// registered or the call is over: what was not sent yet need not be.
+// least once, from any goroutine, unless ctx ends before the push was sent. ctx
+// ends when the device registered or the call is over: what was not sent yet need
+// not be, and what was is reported as Stopped.
 type Waker interface {
 	Wake(ctx context.Context, w Wake, report func(WakeResult))
 }

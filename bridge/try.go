@@ -143,6 +143,9 @@ func (c *Call) woken(i int, r WakeResult) {
 	if !r.Written.IsZero() {
 		c.b.metrics.reached(metricPushWritten, c.started, r.Written)
 	}
+	if r.Stopped {
+		return // no answer was needed; whether the push arrived, the device's REGISTER tells
+	}
 	ev := event{kind: evPushRefused, attempt: i, alert: r.Alert, reason: r.Words}
 	if r.Accepted {
 		ev.kind = evPushAccepted

@@ -114,11 +114,12 @@ func (w *waker) terms(e config.PushExpires) registrar.PushTerms {
 func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.WakeResult)) {
 	w.dispatcher.Dispatch(ctx, w.request(wake), func(res push.Result) {
 		w.learn(wake, res)
-		if res.Reason == push.Stopped && ctx.Err() != nil {
-			return // the device registered or the call is over: nobody asks
+		stopped := res.Reason == push.Stopped && ctx.Err() != nil
+		if stopped && res.Written.IsZero() {
+			return // the device registered or the call is over: nothing was sent
 		}
 		report(bridge.WakeResult{
-			Alert: res.Kind == push.Alert, Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), Words: res.Text,
+			Alert: res.Kind == push.Alert, Accepted: res.Outcome == push.Accepted, Stopped: stopped, Reason: string(res.Reason), Words: res.Text,
 			ID: res.ID, Environment: string(res.Environment), Written: res.Written, At: time.Now(),
 		})
 	})

@@ -291,3 +291,27 @@ func TestSIPpNextCall(t *testing.T) {
 	}
 	wait(t, 40*time.Second, "both records", func() (bool, string) { return s.recordCount() == 2, fmt.Sprint(s.recordCount()) })
 }
+
+// TestSIPpPushWithoutAnswer: the push arrives, and the phone is there before the
+// push service has answered, which it never does. The record has the push.
+func TestSIPpPushWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	if _, err := s.apns.AddFault(apnssim.Rule{Match: apnssim.Match{Times: 1}, Action: apnssim.Action{Fault: apnssim.Hang, Deliver: true}}); err != nil {
+		t.Fatal(err)
+	}
+	phone := asleep(t, s, sippPhone(s, "alice", "invited", "ring", "answer", "hungup", "quit").over(s, true))
+	caller := runSIPp(t, sippPBX(s, "201", "invite", "ringing", "answered", "pause 100", "bye"))
+	push := phone.pushed(t)
+	awake := phone.wakes(t)
+	invitedAs(t, awake, push)
+	caller.ends(t, sippPassed)
+	awake.ends(t, sippQuit)
+	r := s.record(t, 0)
+	if r.Result != bridge.Answered || len(r.Attempts) != 1 || len(r.Attempts[0].Pushes) != 1 {
+		t.Fatalf("record: %+v", r)
+	}
+	if p := r.Attempts[0].Pushes[0]; p.Accepted || p.Written.IsZero() || p.Reason != "stopped" {
+		t.Errorf("push: %+v", p)
+	}
+}
