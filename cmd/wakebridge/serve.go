@@ -24,13 +24,22 @@ those in progress (calls.drain_timeout) and ends; a second signal ends it at onc
 Without --config it starts a development set-up on loopback: two users with passwords
 that it prints, a trunk for 127.0.0.1, and a simulated APNs.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), file, cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), file, streams{cmd.OutOrStdout(), cmd.ErrOrStderr()})
+		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration `FILE`")
 	return cmd
 }
 
-func serve(ctx context.Context, file string, out io.Writer) error {
+// streams are where serve writes: what a person must read first, and the log.
+type streams struct{ out, log io.Writer }
+
+func serve(ctx context.Context, file string, to streams) error {
+	// From here on no signal kills a server that is starting.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	var cfg *daemon.Config
 	if file != "" {
 		var err error
@@ -44,14 +53,11 @@ func serve(ctx context.Context, file string, out io.Writer) error {
 		}
 		defer dev.Close()
 		cfg = dev.Config
-		if err := dev.Explain(out); err != nil {
+		if err := dev.Explain(to.out); err != nil {
 			return err
 		}
 	}
-	log := daemon.NewLogger(cfg, os.Stderr)
-	signals := make(chan os.Signal, 4) // from here on: no signal may kill a server that is starting
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	log := daemon.NewLogger(cfg, to.log)
 	d, err := daemon.New(ctx, cfg, daemon.Options{Log: log, Version: version})
 	if err != nil {
 		return err
@@ -61,31 +67,57 @@ func serve(ctx context.Context, file string, out io.Writer) error {
 	return nil
 }
 
-// untilSignal drains at the first signal and stops at the second.
+// How long peers may take to answer our BYEs, at the end of a drain and after a
+// second signal.
+const (
+	lastWords = 3 * time.Second
+	fewWords  = 300 * time.Millisecond
+)
+
+// mortal gives the signals that end programs their own effect back.
+func mortal() { signal.Reset(syscall.SIGTERM, syscall.SIGINT) }
+
+// untilSignal drains at the first signal, or when ctx ends, and stops at the
+// second. One that comes later kills.
 func untilSignal(ctx context.Context, d *daemon.Daemon, log *slog.Logger, signals <-chan os.Signal) {
-	drained := make(chan struct{})
-	ctx, now := context.WithCancel(ctx)
+	drain, now := context.WithCancel(ctx)
 	defer now()
+	drained := make(chan struct{})
 	draining := false
+	begin := func() {
+		draining = true
+		log.Info("draining: no new calls, waiting for those in progress", "calls", d.Bridge().Active())
+		go func() { // awaited below
+			defer close(drained)
+			d.Drain(drain)
+		}()
+	}
+	ended := ctx.Done()
 	for {
 		select {
+		case <-ended:
+			ended = nil
+			if !draining {
+				begin()
+			}
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
 				log.Warn("SIGHUP: reloading is not built yet; restart to read the configuration again")
 			case draining:
-				log.Warn("second signal: ending now")
+				log.Warn("second signal: ending now", "calls", d.Bridge().Active())
+				mortal()
 				now()
 			default:
-				draining = true
-				log.Info("draining: no new calls, waiting for those in progress", "calls", d.Bridge().Active())
-				go func() { // awaited below
-					defer close(drained)
-					d.Drain(ctx)
-				}()
+				begin()
 			}
 		case <-drained:
-			stop, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			mortal()
+			words := lastWords
+			if drain.Err() != nil {
+				words = fewWords
+			}
+			stop, cancel := context.WithTimeout(context.Background(), words)
 			defer cancel()
 			d.Stop(stop)
 			log.Info("wakebridge has ended")
