@@ -80,7 +80,7 @@ func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerT
 		ep.txs.removeServer(tx)
 		tx.free()
 	})
-	if err := ep.txs.addServer(tx); err != nil {
+	if err := ep.txs.addServer(tx, f.Authenticated()); err != nil {
 		tx.inner.Terminate()
 		tx.free()
 		return nil, err
@@ -168,6 +168,9 @@ func (tx *ServerTx) Respond(res *sip.Response) error {
 			tx.inner.Terminate()
 		}
 		return fmt.Errorf("send %d to %s: %w", res.StatusCode, tx.Request.Method, err)
+	}
+	if isFinal && !tx.Request.IsInvite() && !tx.flow.Authenticated() && tx.ep.txs.isCrowded() {
+		tx.inner.Terminate()
 	}
 	return nil
 }
@@ -330,14 +333,31 @@ func (t *txTable) isMerged(req *sip.Request) bool {
 	return ok
 }
 
-// addServer fails with ErrClosed, or with a Rejection when the same request came
-// on two flows at the same moment.
-func (t *txTable) addServer(tx *ServerTx) error {
+// How many server transactions there may be before strangers get no more, and
+// before theirs are not kept once they are answered (RFC 3261 s8.2.7): a flood from
+// forged sources must not eat the memory.
+const (
+	maxStrangers  = 32768
+	keepStrangers = 4096
+)
+
+// isCrowded says that answered requests of strangers are no longer kept.
+func (t *txTable) isCrowded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.servers) > keepStrangers
+}
+
+// addServer fails with ErrClosed, with ErrBusy for a stranger, or with a Rejection
+// when the same request came on two flows at the same moment.
+func (t *txTable) addServer(tx *ServerTx, known bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.closed:
 		return ErrClosed
+	case !known && len(t.servers) >= maxStrangers:
+		return ErrBusy
 	case t.servers[tx.key] != nil:
 		return Reject(482, "Merged request")
 	}

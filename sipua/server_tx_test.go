@@ -464,6 +464,64 @@ func TestMemoryOfFinishedTransactions(t *testing.T) {
 	})
 }
 
+// I11: a flood from forged sources neither fills the memory nor takes the place of
+// those who proved who they are.
+func TestFloodOfStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, trunkParty)
+		w.onRequest = ok
+		evil, pbx := w.udp(evilHost, 5060), w.udp(trunkHost, 5060)
+		for i := range 6000 {
+			evil.send(draft{method: "OPTIONS", callID: fmt.Sprint("evil", i)}.String())
+			if i%500 == 0 {
+				evil.read()
+			}
+		}
+		synctest.Wait()
+		if _, _, s, _ := w.ep.Sizes(); s > 4097 {
+			t.Errorf("%d transactions", s)
+		}
+		d := draft{method: "OPTIONS", callID: "pbx"}
+		for range 3 { // the trunk's are kept
+			pbx.send(d.String())
+			want(t, pbx, 200)
+		}
+		w.mu.Lock()
+		n := 0
+		for _, tx := range w.others {
+			if tx.Request.CallID().Value() == "pbx" {
+				n++
+			}
+		}
+		w.mu.Unlock()
+		if n != 1 {
+			t.Errorf("the trunk's request was handled %d times", n)
+		}
+		w.onRequest = nil // nobody answers: these stay
+		for i := range 40000 {
+			evil.send(draft{method: "OPTIONS", callID: fmt.Sprint("held", i)}.String())
+			if i%500 == 0 {
+				evil.read()
+			}
+		}
+		synctest.Wait()
+		if _, _, s, _ := w.ep.Sizes(); s != 32768 {
+			t.Errorf("%d transactions", s)
+		}
+		if got := evil.read(); len(got) == 0 || !strings.HasPrefix(got[len(got)-1], "SIP/2.0 503") {
+			t.Errorf("%d answers", len(got))
+		}
+		d.callID = "pbx again"
+		pbx.send(d.String())
+		synctest.Wait()
+		if tx := w.others[len(w.others)-1]; tx.Request.CallID().Value() != "pbx again" {
+			t.Error("the trunk was refused too")
+		}
+		time40s()
+		w.wantEmpty()
+	})
+}
+
 func heap() int {
 	runtime.GC()
 	runtime.GC()

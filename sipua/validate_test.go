@@ -112,6 +112,29 @@ func TestTrapValidationIsOurs(t *testing.T) {
 	}, func(c *sipua.Config) { c.Supported = []string{"timer"} })
 }
 
+// I6: methods that nobody asked for get no further than the door.
+func TestMethodsOfStrangers(t *testing.T) {
+	both(t, func(t *testing.T, w *world, dial func(netip.Addr) peer) {
+		p := dial(aliceHost)
+		for method, status := range map[string]int{"MESSAGE": 405, "SUBSCRIBE": 405, "NOTIFY": 405, "REFER": 405, "INFO": 405, "PUBLISH": 405, "UPDATE": 405,
+			"PRACK": 405, "BYE": 481, "CANCEL": 481, "PING": 501, "GET": 501} {
+			for _, tag := range []string{"", "guessed"} {
+				if tag == "" && method == "BYE" {
+					continue // outside a dialog it is the handler's
+				}
+				p.send(draft{method: method, callID: "i6", toTag: tag, branch: "z9hG4bK" + method + tag}.String())
+				if s := statuses(t, p.read()); fmt.Sprint(s) != fmt.Sprintf("[%d]", status) {
+					t.Errorf("%s: %v, want %d", method, s, status)
+				}
+			}
+		}
+		if in, o := w.handled(); in+o != 0 {
+			t.Errorf("the handler got %d", in+o)
+		}
+		w.wantEmpty()
+	})
+}
+
 // A refusal follows the rules of any response (RFC 3261 s8.2.6).
 func TestRefusalIsAResponse(t *testing.T) {
 	both(t, func(t *testing.T, w *world, dial func(netip.Addr) peer) {
