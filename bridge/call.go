@@ -250,6 +250,7 @@ func (c *Call) close() {
 		c.rec.Media = c.media.close()
 	}
 	c.a.release()
+	c.b.settled(c.double(), c.id)
 	for i, t := range c.attempts {
 		t.stop()
 		for _, l := range t.legs {

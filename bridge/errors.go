@@ -1,6 +1,9 @@
 package bridge
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // statusError gives an error of a package that knows no SIP the status that a
 // caller gets for it (sipua.Status).
@@ -19,3 +22,6 @@ func (e *statusError) Unwrap() error { return e.err }
 // noPorts is the failure of the media relay to open a side: 503, for the next
 // call may find ports again.
 func noPorts(err error) error { return &statusError{fmt.Errorf("media ports: %w", err), 503} }
+
+// errOver says that the call ended while something was under way.
+var errOver = errors.New("the call is over")

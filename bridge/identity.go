@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -74,4 +75,20 @@ func isPhoneNumber(s string) bool {
 		}
 	}
 	return true
+}
+
+// escapeUser makes a number fit for the user part of a URI: what RFC 3261 s25.1 does
+// not allow there, "#" above all, becomes %23 and the like.
+func escapeUser(number string) string {
+	const unreserved = "-_.!~*'()&=+$,;?/"
+	var b strings.Builder
+	for i := range len(number) {
+		c := number[i]
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte(unreserved, c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&b, "%%%02X", c)
+	}
+	return b.String()
 }

@@ -59,6 +59,8 @@ func TestDrainReturnsWhenTheLastCallIsOver(t *testing.T) {
 		phone.register(alice)
 		a := pbx.call("alice")
 		phone.invited(0).pickUp()
+		left := 0
+		w.books.writing = func() { left = w.bridge.Active() }
 		start := time.Now()
 		go func() {
 			time.Sleep(7 * time.Second)
@@ -70,6 +72,9 @@ func TestDrainReturnsWhenTheLastCallIsOver(t *testing.T) {
 		}
 		if len(w.recorded()) != 1 {
 			t.Error("drained without a record")
+		}
+		if left != 1 {
+			t.Error("the call counted as over before its record was written")
 		}
 	})
 }
@@ -224,6 +229,7 @@ func TestMergeWindow(t *testing.T) {
 		a := pbx.call("alice")
 		second := pbx.call("alice")
 		second.expect("486")
+		pbx.call("alice").expect("486") // the refused one was not the first
 		w.pushed(1)
 		other := pbx.call("alice", func(inv *leg.Invite) { inv.From.URI.User = "101" })
 		other.expect("180")
@@ -304,6 +310,16 @@ func TestLimitsOfWakes(t *testing.T) {
 		a.expect("180")
 		a.giveUp()
 	})
+	// A call counts once, however many phones it wakes.
+	inWorld(t, func(o *options) { o.terms.WakesPerUser = bridge.Rate{Count: 1, Per: time.Minute} }, func(w *world) {
+		pbx, two := w.ua("100", pbxHost), w.ua("va2", phone2Host)
+		w.sleeper("va")
+		two.register(alice)
+		two.sleep()
+		a := pbx.call("alice")
+		w.pushed(2)
+		a.giveUp()
+	})
 	// Over the limit live connections still ring, and calls that wake nobody count
 	// for nothing.
 	inWorld(t, limits, func(w *world) {
@@ -368,6 +384,30 @@ func TestSecondCallToAPhoneInACall(t *testing.T) {
 			fourth.expect("487")
 		})
 	}
+}
+
+// A cancelled INVITE whose phone says nothing does not make that phone busy.
+func TestSilentPhoneIsNotBusy(t *testing.T) {
+	inWorld(t, func(o *options) { o.terms.WaitingBusy = true }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		w.net.Partition(phoneHost, serverHost)
+		a := pbx.call("alice")
+		w.pass(time.Second)
+		a.giveUp()
+		again := pbx.call("alice")
+		again.expect("")
+		again.giveUp()
+		again.expect("487")
+		w.pass(10 * time.Second)
+		w.net.Heal(phoneHost, serverHost)
+		w.pass(2 * time.Minute)
+		for _, r := range w.recorded() { // the legs took long to close, the calls did not
+			if r.Ended.Sub(r.Started) > time.Second {
+				t.Errorf("ended %s after its start", r.Ended.Sub(r.Started))
+			}
+		}
+	})
 }
 
 // A caller who gives up before its call was even looked at has nobody woken.

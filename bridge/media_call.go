@@ -16,9 +16,10 @@ type callMedia struct {
 	c      *Call
 	offer  *sdp.Description // the caller's newest
 	a      *media.Side
-	origin map[*media.Side]sdp.Origin // o= of what we send, by side
-	sent   []byte                     // SDP that the caller has, before the 2xx
-	asked  *exchange                  // a re-INVITE under way
+	origin map[*media.Side]sdp.Origin    // o= of what we send, by side
+	sent   []byte                        // SDP that the caller has, before the 2xx
+	asked  *exchange                     // a re-INVITE under way
+	agreed map[*leg.Leg]*sdp.Description // what each leg said last that holds
 	closed bool
 }
 
@@ -28,14 +29,8 @@ type session struct {
 	body   []byte // for the caller
 }
 
-// exchange is a re-INVITE that went through.
-type exchange struct {
-	from, to *leg.Leg
-	offer    *sdp.Description
-}
-
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
-	return &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin)}
+	return &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), agreed: make(map[*leg.Leg]*sdp.Description)}
 }
 
 // video says that the caller offers it.
@@ -119,13 +114,15 @@ func (m *callMedia) agree(body []byte) (*session, error) {
 
 // connect joins the sides by an attempt's answer, which came on b.
 func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
-	m.remotes(m.a, m.offer, s.answer, m.c.a.Leg)
-	m.remotes(t.side, s.answer, m.offer, b)
+	m.hold(m.a, m.c.a.Leg, m.offer, s.answer)
+	m.hold(t.side, b, s.answer, m.offer)
 	media.Join(m.a, t.side)
 }
 
-// remotes tells a side where its peer is (theirs) and what was agreed (both).
-func (m *callMedia) remotes(side *media.Side, theirs, other *sdp.Description, l *leg.Leg) {
+// hold keeps what a leg said as valid, and tells its side where its peer is
+// (theirs) and what was agreed (both).
+func (m *callMedia) hold(side *media.Side, l *leg.Leg, theirs, other *sdp.Description) {
+	m.agreed[l] = theirs
 	app := l == m.c.a.Leg && m.c.origin.Trunk == "" || l != m.c.a.Leg && m.c.plan.Trunk == ""
 	others := other.Streams()
 	for i, s := range theirs.Streams() {
@@ -184,113 +181,6 @@ func (m *callMedia) answered(t *try) {
 				m.c.Hangup(name + " sent no media for " + ev.Allowed.String())
 			}
 		})
-	}
-}
-
-// sides are a leg's own side, the other leg and its side; false unless the call
-// is answered.
-func (m *callMedia) sides(from *leg.Leg) (own *media.Side, other *leg.Leg, its *media.Side, ok bool) {
-	b := m.c.winner()
-	if b == nil || m.closed {
-		return nil, nil, nil, false
-	}
-	side := m.c.attempts[m.c.state.winner].side
-	switch from {
-	case m.c.a.Leg:
-		return m.a, b.leg, side, true
-	case b.leg:
-		return side, m.c.a.Leg, m.a, true
-	}
-	return nil, nil, nil, false
-}
-
-// offered passes a re-INVITE to the other leg (hold, resume, a new codec).
-func (m *callMedia) offered(from *leg.Leg, body []byte) {
-	own, other, its, ok := m.sides(from)
-	refuse := func(status int, why string) {
-		m.c.note("re-INVITE refused: %s", why)
-		m.c.late("reject offer", from.RejectOffer(status, ""))
-	}
-	switch {
-	case !ok:
-		refuse(491, "the call is not answered")
-		return
-	case m.asked != nil:
-		refuse(491, "another re-INVITE is pending")
-		return
-	case len(body) == 0:
-		refuse(488, "an offer is required")
-		return
-	}
-	offer, err := sdp.Parse(body)
-	if err == nil {
-		n := len(offer.Streams())
-		if err = own.Grow(n); err == nil {
-			err = its.Grow(n)
-		}
-	}
-	if err != nil {
-		refuse(sipua.Status(err), err.Error())
-		return
-	}
-	out, err := m.describe(offer, its, other.Flow())
-	if err != nil {
-		refuse(sipua.Status(err), err.Error())
-		return
-	}
-	if err := other.Reinvite(out); err != nil {
-		refuse(491, err.Error())
-		return
-	}
-	m.c.note("re-INVITE passed on")
-	m.asked = &exchange{from: from, to: other, offer: offer}
-}
-
-// answeredOffer brings the answer to a re-INVITE back.
-func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
-	x := m.asked
-	if x == nil || x.to != to {
-		return
-	}
-	m.asked = nil
-	if ev.Status < 200 || ev.Status > 299 {
-		m.c.note("re-INVITE refused by the other leg: %d", ev.Status)
-		m.c.late("reject offer", x.from.RejectOffer(offerRefusal(ev.Status), ""))
-		return
-	}
-	own, _, its, ok := m.sides(x.from)
-	answer, err := sdp.Parse(ev.Body)
-	if err == nil {
-		err = sdp.Answers(x.offer, answer)
-	}
-	var body []byte
-	if err == nil && ok {
-		body, err = m.describe(answer, own, x.from.Flow())
-	}
-	if err != nil || !ok {
-		m.c.late("reject offer", x.from.RejectOffer(488, ""))
-		return
-	}
-	m.remotes(own, x.offer, answer, x.from)
-	m.remotes(its, answer, x.offer, to)
-	m.c.late("answer offer", x.from.AnswerOffer(body))
-}
-
-// offerRefusal is the status for a leg whose offer the other leg refused. What
-// concerns only the other dialog (a challenge, the end of it) must not look as if
-// it was this one's.
-func offerRefusal(status int) int {
-	switch {
-	case status < 400, status == 401, status == 407, status == 408, status == 481, status == 482:
-		return 488
-	}
-	return status
-}
-
-// withdrawn forgets a re-INVITE whose sender took it back.
-func (m *callMedia) withdrawn(from *leg.Leg) {
-	if m.asked != nil && m.asked.from == from {
-		m.asked = nil
 	}
 }
 

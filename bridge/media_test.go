@@ -200,7 +200,7 @@ func TestEarlyMedia(t *testing.T) {
 		out.ring() // the caller goes on listening
 		a.expect("183 sdp")
 		w.pass(5 * time.Second)
-		out.pickUp()
+		out.must(func() error { return out.Answer(pbx.sdp("a=ptime:30")) })
 		a.expect("183 sdp, 200")
 		var early, final []byte
 		b.do(func() {

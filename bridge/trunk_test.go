@@ -83,6 +83,7 @@ func TestTrunkIsFull(t *testing.T) {
 		b, pbx, phone := w.ua("bob", bobHost), w.ua("100", pbxHost), w.ua("va", phoneHost)
 		b.register(bob)
 		phone.register(alice)
+		w.net.Partition(phoneHost, serverHost)
 		in := pbx.call("alice")
 		out := b.call("9100")
 		out.expect("503")

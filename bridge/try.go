@@ -211,10 +211,10 @@ func (c *Call) invitation(t *try, flow *sipua.Flow, offer []byte) leg.Invite {
 	}
 	if t.trunk != nil {
 		inv.RequestURI = *t.trunk.Contact.Clone()
-		inv.RequestURI.User = t.number
-		inv.To = leg.Address{URI: sip.Uri{Scheme: "sip", User: t.number, Host: t.trunk.Contact.Host}}
+		inv.RequestURI.User = escapeUser(t.number)
+		inv.To = leg.Address{URI: sip.Uri{Scheme: "sip", User: inv.RequestURI.User, Host: t.trunk.Contact.Host}}
 		if number := c.b.cfg.Directory.Number(c.origin.User); number != "" && !c.caller.private {
-			from.URI.User = number
+			from.URI.User = escapeUser(number)
 		}
 		inv.From = from
 		return inv

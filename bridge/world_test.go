@@ -391,9 +391,13 @@ func (f *fates) all() []location.Fate {
 type books struct {
 	mu      sync.Mutex
 	records []bridge.Record
+	writing func() // runs before each
 }
 
 func (b *books) Append(r bridge.Record) error {
+	if b.writing != nil {
+		b.writing()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.records = append(b.records, r)

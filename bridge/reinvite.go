@@ -1,0 +1,164 @@
+package bridge
+
+import (
+	"wakebridge/bridge/media"
+	"wakebridge/bridge/sdp"
+	"wakebridge/sipua"
+	"wakebridge/sipua/leg"
+)
+
+// exchange is a re-INVITE that went through.
+type exchange struct {
+	from, to *leg.Leg
+	offer    *sdp.Description
+	// void: from does not wait for the answer, because it took its offer back, or
+	// because this one only brings to back to where from is.
+	void bool
+}
+
+// sides are a leg's own side, the other leg and its side; false unless the call
+// is answered.
+func (m *callMedia) sides(from *leg.Leg) (own *media.Side, other *leg.Leg, its *media.Side, ok bool) {
+	b := m.c.winner()
+	if b == nil || m.closed {
+		return nil, nil, nil, false
+	}
+	side := m.c.attempts[m.c.state.winner].side
+	switch from {
+	case m.c.a.Leg:
+		return m.a, b.leg, side, true
+	case b.leg:
+		return side, m.c.a.Leg, m.a, true
+	}
+	return nil, nil, nil, false
+}
+
+// offered passes a re-INVITE to the other leg (hold, resume, a new codec).
+func (m *callMedia) offered(from *leg.Leg, body []byte) {
+	own, other, its, ok := m.sides(from)
+	refuse := func(status int, why string) {
+		m.c.note("re-INVITE refused: %s", why)
+		m.c.late("reject offer", from.RejectOffer(status, ""))
+	}
+	switch {
+	case !ok:
+		refuse(491, "the call is not answered")
+		return
+	case m.asked != nil:
+		refuse(491, "another re-INVITE is pending")
+		return
+	case len(body) == 0:
+		refuse(488, "an offer is required")
+		return
+	}
+	offer, err := sdp.Parse(body)
+	if err == nil {
+		n := len(offer.Streams())
+		if err = own.Grow(n); err == nil {
+			err = its.Grow(n)
+		}
+	}
+	if err != nil {
+		refuse(sipua.Status(err), err.Error())
+		return
+	}
+	out, err := m.describe(offer, its, other.Flow())
+	if err != nil {
+		refuse(sipua.Status(err), err.Error())
+		return
+	}
+	if err := other.Reinvite(out); err != nil {
+		refuse(491, err.Error())
+		return
+	}
+	m.c.note("re-INVITE passed on")
+	m.asked = &exchange{from: from, to: other, offer: offer}
+}
+
+// answeredOffer brings the answer to a re-INVITE back.
+func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
+	x := m.asked
+	if x == nil || x.to != to {
+		return
+	}
+	m.asked = nil
+	if ev.Status < 200 || ev.Status > 299 {
+		m.c.note("re-INVITE refused by the other leg: %d", ev.Status)
+		if !x.void {
+			m.c.late("reject offer", x.from.RejectOffer(offerRefusal(ev.Status), ""))
+		}
+		return
+	}
+	if x.void {
+		if x.offer != m.agreed[x.from] { // taken back, but to has accepted it
+			m.restore(x)
+		}
+		return
+	}
+	if err := m.passAnswer(x, ev.Body); err != nil {
+		m.c.note("re-INVITE failed: %v", err)
+		m.c.late("reject offer", x.from.RejectOffer(488, ""))
+		m.restore(x)
+	}
+}
+
+// passAnswer gives the answer to a re-INVITE to whom offered.
+func (m *callMedia) passAnswer(x *exchange, body []byte) error {
+	own, _, its, ok := m.sides(x.from)
+	if !ok {
+		return errOver
+	}
+	answer, err := sdp.Parse(body)
+	if err != nil {
+		return err
+	}
+	if err := sdp.Answers(x.offer, answer); err != nil {
+		return err
+	}
+	out, err := m.describe(answer, own, x.from.Flow())
+	if err != nil {
+		return err
+	}
+	m.hold(own, x.from, x.offer, answer)
+	m.hold(its, x.to, answer, x.offer)
+	m.c.late("answer offer", x.from.AnswerOffer(out))
+	return nil
+}
+
+// restore offers a leg the session as it was, after it accepted an offer that came
+// to nothing: else it would, say, stay on hold.
+func (m *callMedia) restore(x *exchange) {
+	_, _, its, ok := m.sides(x.from)
+	if !ok {
+		return
+	}
+	before := m.agreed[x.from]
+	out, err := m.describe(before, its, x.to.Flow())
+	if err == nil {
+		err = x.to.Reinvite(out)
+	}
+	if err != nil {
+		m.c.note("the session cannot be restored: %v", err)
+		return
+	}
+	m.c.note("session restored")
+	m.asked = &exchange{from: x.from, to: x.to, offer: before, void: true}
+}
+
+// offerRefusal is the status for a leg whose offer the other leg refused. What
+// concerns only the other dialog (a challenge, the end of it) must not look as if
+// it was this one's.
+func offerRefusal(status int) int {
+	switch {
+	case status < 400, status == 401, status == 407, status == 408, status == 481, status == 482:
+		return 488
+	}
+	return status
+}
+
+// withdrawn notes that the sender of a re-INVITE took it back.
+func (m *callMedia) withdrawn(from *leg.Leg) {
+	if m.asked != nil && m.asked.from == from {
+		m.asked.void = true
+	}
+}
