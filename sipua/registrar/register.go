@@ -73,6 +73,9 @@ func (r *Registrar) authorise(tx *sipua.ServerTx, order sequence) (registration,
 	// adds the new one in one request, and is never logged out in between.
 	reg.edits = append(in.upserts, in.removals...)
 	tx.Flow().SetParty(party(who, in.instance))
+	if r.cfg.Proved != nil {
+		r.cfg.Proved(tx.Flow())
+	}
 	if len(in.upserts) > 0 {
 		r.pin(who, tx.Flow(), in.latest)
 	}

@@ -14,6 +14,7 @@ import (
 	"wakebridge/sipua"
 	"wakebridge/sipua/digest"
 	"wakebridge/sipua/location"
+	"wakebridge/sipua/registrar"
 )
 
 func TestRegister(t *testing.T) {
@@ -47,7 +48,15 @@ func TestRegister(t *testing.T) {
 
 func TestAuthentication(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		o := newOffice(t)
+		proved := 0
+		o := newOffice(t, func(c *registrar.Config) {
+			c.Proved = func(f *sipua.Flow) {
+				proved++
+				if !f.Authenticated() || f.Remote().Addr() != aliceHost {
+					t.Errorf("proved: %v", f)
+				}
+			}
+		})
 		p := o.phone("alice", aliceHost, sipua.UDP)
 		contact := p.contact("", "")
 
@@ -60,8 +69,8 @@ func TestAuthentication(t *testing.T) {
 		}
 		p.must(200, contact)
 		p.must(200, contact) // the nonce is used again
-		if o.failed != 0 {
-			t.Errorf("%d failures", o.failed)
+		if o.failed != 0 || proved != 2 {
+			t.Errorf("%d failures, %d times proved", o.failed, proved)
 		}
 
 		// Another user's address: 403, whoever asks (third-party registration).

@@ -13,7 +13,7 @@ import (
 	"wakebridge/sipua/location"
 )
 
-// Config is what a Registrar needs. All but InCall, Late and Registerer is
+// Config is what a Registrar needs. All but InCall, Late, Proved and Registerer is
 // required.
 type Config struct {
 	Memory  *location.Memory
@@ -26,7 +26,10 @@ type Config struct {
 	InCall func(location.Ref) bool
 	// Late gets the fates of a device that registered too late and does not read
 	// X-Call-Ended. It must only post. nil: nobody tells it.
-	Late       func(d location.Device, fates []location.Fate)
+	Late func(d location.Device, fates []location.Fate)
+	// Proved is told of each flow on which a user has proven itself, again with each
+	// REGISTER; limits look at it. It must only post. nil: nobody.
+	Proved     func(f *sipua.Flow)
 	Registerer prometheus.Registerer
 }
 
