@@ -205,6 +205,8 @@ func (h *handset) registered(attempt *digest.Attempt, registrar sip.Uri, res *si
 			return
 		}
 	}
+	brief := h.brief
+	h.brief = false
 	switch {
 	case err != nil:
 		h.failed(fmt.Errorf("%s: REGISTER: %w", h.user, err))
@@ -213,8 +215,7 @@ func (h *handset) registered(attempt *digest.Attempt, registrar sip.Uri, res *si
 		h.failed(fmt.Errorf("%s: REGISTER: %d %s", h.user, res.StatusCode, res.Reason))
 		h.sleep()
 	case h.busyWith > 0:
-	case h.brief, h.isOver(res):
-		h.brief = false
+	case brief, h.isOver(res):
 		h.sleep()
 	default:
 		h.sleepAfter(hopes)
