@@ -166,18 +166,13 @@ func (g *gate) failed(req *sip.Request) {
 		"packets", who.packets, "until", b.banned.UTC(), "spared", len(g.proven[who.source]) > 0)
 }
 
-// saw is a sipua.Config.Tap: a REGISTER that was answered 200 proves that a user
-// is on the flow.
-func (g *gate) saw(t sipua.Traffic) {
-	res, ok := t.Message.(*sip.Response)
-	if !ok || !t.Sent || res.StatusCode != 200 || res.CSeq() == nil || res.CSeq().MethodName != sip.REGISTER || !t.Flow.Authenticated() {
-		return
-	}
-	source := sourceOf(t.Flow.Remote().Addr())
+// proved is registrar.Config.Proved: a user is on the flow.
+func (g *gate) proved(f *sipua.Flow) {
+	source := sourceOf(f.Remote().Addr())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
-	case <-t.Flow.Done(): // gone was or will be called without effect
+	case <-f.Done(): // it may be gone already
 		return
 	default:
 	}
@@ -186,7 +181,7 @@ func (g *gate) saw(t sipua.Traffic) {
 		flows = make(map[sipua.FlowID]struct{})
 		g.proven[source] = flows
 	}
-	flows[t.Flow.ID()] = struct{}{}
+	flows[f.ID()] = struct{}{}
 }
 
 // gone forgets a flow.

@@ -41,10 +41,10 @@ func (d *Daemon) openCalls(context.Context) error {
 	d.registrar = registrar.New(registrar.Config{
 		Memory: d.memory, Auth: auth, Domains: leases(d.cfg.Domains), Push: d.waker.terms(d.cfg.Push.Expires), Node: d.node(), Log: d.log,
 		InCall: func(r location.Ref) bool { return d.bridge.InCall(r.AOR, r.Key) },
-		Late:   d.bridge.Late, Registerer: d.registry,
+		Late:   d.bridge.Late, Proved: d.gate.proved, Registerer: d.registry,
 	})
 	d.onClose(func(context.Context) { d.registrar.Close() })
-	d.onClose(func(context.Context) { d.logErr("close push", d.waker.close()) })
+	d.onClose(func(context.Context) { d.logErr("push", d.waker.close()) })
 	d.trunks.Start(d.endpoint)
 	d.onClose(func(context.Context) { d.trunks.Close() })
 	d.onClose(d.bridge.Close)

@@ -105,7 +105,7 @@ func (d *Daemon) close(ctx context.Context) {
 
 func (d *Daemon) logErr(what string, err error) {
 	if err != nil {
-		d.log.Error(what, "error", err)
+		d.log.Error("closing failed", "what", what, "error", err)
 	}
 }
 
@@ -116,7 +116,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		return fmt.Errorf("node.data_dir %s: %w", dir, err)
 	}
 	d.store = s
-	d.onClose(func(context.Context) { d.logErr("close the store", s.Close()) })
+	d.onClose(func(context.Context) { d.logErr("store", s.Close()) })
 	d.memory, err = location.NewMemory(ctx, s, rules(d.cfg.Push))
 	if err != nil {
 		return fmt.Errorf("node.data_dir %s: read the devices: %w", dir, err)

@@ -53,7 +53,7 @@ func (d *Daemon) closeHTTP(server *http.Server, served <-chan struct{}) {
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		d.log.Warn("HTTP requests did not end in time", "error", err)
-		d.logErr("stop HTTP", server.Close())
+		d.logErr("HTTP", server.Close())
 	}
 	<-served
 }

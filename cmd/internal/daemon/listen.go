@@ -47,7 +47,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 	var bound []socket
 	giveBack := func() {
 		for _, s := range bound {
-			d.logErr("close a socket", s.close())
+			d.logErr("socket", s.close())
 		}
 	}
 	for i, l := range d.cfg.Listen {

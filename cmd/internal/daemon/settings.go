@@ -11,12 +11,14 @@ import (
 	"wakebridge/config"
 )
 
-// Config is the configuration, and Report what is wrong with one: the commands
-// know them by these names, since only the daemon reads package config.
+// The commands know package config by these names, since only the daemon reads it.
 type (
+	// Config is the configuration.
 	Config = config.Config
+	// Report is what is wrong with one.
 	Report = config.Report
-	Fault  = config.Fault
+	// Fault is one line of a Report.
+	Fault = config.Fault
 )
 
 // NewSecret makes a secret of a text.
@@ -35,7 +37,7 @@ func NewLogger(cfg *Config, out io.Writer) *slog.Logger {
 	terminal := ok && isatty.IsTerminal(file.Fd())
 	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))
 	if cfg.Log.Format == "text" || cfg.Log.Format != "json" && terminal {
-		log = slog.New(tint.NewHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !terminal}))
+		log = slog.New(tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !terminal}))
 	}
 	if err != nil { // not from Load, which knows the levels
 		log.Warn("log.level", "error", err)

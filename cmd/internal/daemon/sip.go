@@ -30,7 +30,7 @@ func (d *Daemon) openSIP(context.Context) error {
 	conns := d.cfg.Limits.Connections
 	d.endpoint = sipua.New(sipua.Config{
 		Handler: &handler{d}, Log: d.log, Dial: dial, Advertise: d.addresses().advertise, Party: d.party, ForceRPort: d.forceRPort(),
-		Admit: d.gate.admit, Tap: d.tap, Supported: []string{"path", "outbound"}, Agent: "Wakebridge/" + d.opts.Version,
+		Admit: d.gate.admit, Tap: d.opts.Tap, Supported: []string{"path", "outbound"}, Agent: "Wakebridge/" + d.opts.Version,
 		Limits:     sipua.Limits{Connections: orNone(conns.Total), Unauthenticated: orNone(conns.UnauthenticatedPerSource)},
 		Registerer: d.registry,
 	})
@@ -68,14 +68,6 @@ func (d *Daemon) party(_ sipua.Transport, remote netip.AddrPort) string {
 		return "trunk " + t.Name
 	}
 	return ""
-}
-
-// tap is sipua.Config.Tap.
-func (d *Daemon) tap(t sipua.Traffic) {
-	d.gate.saw(t)
-	if d.opts.Tap != nil {
-		d.opts.Tap(t)
-	}
 }
 
 // forceRPort is sipua.Config.ForceRPort: phones are behind NATs, of a trunk the
