@@ -215,6 +215,27 @@ func TestSilentPushService(t *testing.T) {
 	})
 }
 
+// The phone was quicker than the push service's answer: the push is in the record,
+// and counts as no refusal.
+func TestPushOvertakenByTheRegister(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.waker.answer = func(bridge.Wake) *bridge.WakeResult { return nil }
+		pbx, phone := w.ua("100", pbxHost), w.sleeper("va")
+		a := pbx.call("alice")
+		p := w.pushed(1)[0]
+		phone.register(alice)
+		p.report(bridge.WakeResult{Stopped: true, At: time.Now()})
+		w.pass(9 * time.Second)
+		w.pushed(1)
+		phone.invited(0).pickUp()
+		a.expect("180, 200")
+		a.hangUp()
+		if r := w.record(); len(r.Attempts[0].Pushes) != 1 || r.Attempts[0].Pushes[0].Accepted {
+			t.Errorf("record: %+v", r)
+		}
+	})
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
