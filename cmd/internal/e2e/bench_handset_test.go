@@ -334,7 +334,8 @@ func (h *handset) invited(l *leg.Leg, call uuid.UUID) {
 	case declines:
 		h.check(l.Reject(603, ""))
 	case vanishes:
-		time.AfterFunc(lingers, func() { h.box.post(h.sleep) })
+		// Long after the 180: what the server hears first must not be luck.
+		time.AfterFunc(500*time.Millisecond, func() { h.box.post(h.sleep) })
 	}
 }
 
