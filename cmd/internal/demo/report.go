@@ -142,8 +142,10 @@ func (r *Report) write(out io.Writer) error {
 			fmt.Fprintf(&b, " · %s %s", t.name, millis(*t.ms))
 		}
 	}
-	for _, h := range r.Audio {
-		fmt.Fprintf(&b, " · to %s %d packets, %d lost", h.Who, h.Received, h.Lost)
+	if len(r.Audio) == 2 { // what one sent, the other lost
+		for i, h := range r.Audio {
+			fmt.Fprintf(&b, " · from %s %d packets, %d lost", h.Who, h.Sent, r.Audio[1-i].Lost)
+		}
 	}
 	fmt.Fprintf(&b, "\n      %s\n", r.Reason)
 	_, err := io.WriteString(out, b.String())
