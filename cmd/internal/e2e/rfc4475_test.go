@@ -208,22 +208,22 @@ func (p *wirePeer) register(t *testing.T, instance string) {
 }
 
 // goroutinesOf counts those that bear a label, that of the server that they
-// belong to: other tests run at the same time.
-func goroutinesOf(label string) int {
+// belong to: other tests run at the same time. where says what they do.
+func goroutinesOf(label string) (n int, where string) {
 	var out bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&out, 1); err != nil {
-		return -1
+		return -1, err.Error()
 	}
-	n, count := 0, 0
-	for line := range strings.SplitSeq(out.String(), "\n") {
-		if first, _, ok := strings.Cut(line, " @ "); ok {
-			count, _ = strconv.Atoi(first)
-		}
-		if strings.HasPrefix(line, "# labels:") && strings.Contains(line, strconv.Quote(label)) {
+	var stacks []string
+	_, profile, _ := strings.Cut(out.String(), "\n") // "goroutine profile: total 7"
+	for stack := range strings.SplitSeq(profile, "\n\n") {
+		first, _, ok := strings.Cut(stack, " @ ")
+		if count, err := strconv.Atoi(first); ok && err == nil && strings.Contains(stack, strconv.Quote(label)) {
 			n += count
+			stacks = append(stacks, stack)
 		}
 	}
-	return n
+	return n, strings.Join(stacks, "\n\n")
 }
 
 // torture is what the server does with a message of RFC 4475 and why: the final
@@ -321,7 +321,7 @@ func runTortures(t *testing.T, dir string, transport sipua.Transport) {
 	})
 	bystander := newWirePeer(t, phoneHost, s, sipua.TCP)
 	bystander.register(t, instanceOf(999))
-	before := goroutinesOf(t.Name())
+	before, were := goroutinesOf(t.Name())
 	if before < 10 {
 		t.Fatalf("%d goroutines bear the server's label: they cannot be told from others", before)
 	}
@@ -358,8 +358,8 @@ func runTortures(t *testing.T, dir string, transport sipua.Transport) {
 	}
 	s.empty(t, 45*time.Second) // Timers H and J
 	wait(t, 15*time.Second, "goroutines to end", func() (bool, string) {
-		now := goroutinesOf(t.Name())
-		return now <= before, fmt.Sprintf("%d before, %d now", before, now)
+		now, are := goroutinesOf(t.Name())
+		return now <= before, fmt.Sprintf("%d before, %d now:\n%s\n\nbefore:\n%s", before, now, are, were)
 	})
 	if bystander.closed() {
 		t.Error("the bystander lost its connection")
