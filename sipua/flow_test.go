@@ -457,10 +457,15 @@ func TestConnectionLimits(t *testing.T) {
 		if _, refused = open(aliceHost, 1); refused != 0 {
 			t.Error("a closed connection still counts")
 		}
-		if _, refused = open(trunkHost, 6); refused != 0 {
+		alice[0].conn.Close() // a stranger no more, so it gives no stranger's place back
+		synctest.Wait()
+		if _, refused = open(aliceHost, 1); refused != 1 {
+			t.Error("the end of an authenticated connection made room for a stranger")
+		}
+		if _, refused = open(trunkHost, 7); refused != 0 {
 			t.Errorf("%d of a trunk's were refused", refused)
 		}
-		if _, refused = open(evilHost, 5); refused != 4 { // 5 of alice, 6 of the trunk, 1 left
+		if _, refused = open(evilHost, 5); refused != 4 { // 4 of alice, 7 of the trunk, 1 left
 			t.Errorf("%d refused by the total", refused)
 		}
 	})

@@ -41,6 +41,7 @@ func TestFraming(t *testing.T) {
 		{"20 digits", bare + "Content-Length: 18446744073709551616||ab", lost, fault},
 		{"2 GiB", bare + "Content-Length: 2147483648||ab", lost, fault},
 		{"4 GiB", bare + "Content-Length: 4294967295||ab", lost, fault},
+		{"2^63-1", bare + "Content-Length: 9223372036854775807||ab", lost, fault},
 		{"over 64 KiB", bare + "Content-Length: 65536||ab", lost, fault},
 		{"two numbers", bare + "Content-Length: 2 2||ab", lost, fault},
 		{"a list", bare + "Content-Length: 2, 2||ab", lost, fault},

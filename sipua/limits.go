@@ -20,6 +20,7 @@ type Limits struct {
 	Idle            time.Duration // before an authenticated stream is closed. Default: 1h.
 	IdleUDP         time.Duration // before a UDP peer that no binding needs is forgotten. Default: 3m.
 	UDPPeers        int           // remembered UDP peers. Default: 50000.
+	Transactions    int           // server transactions, before strangers get no more. Default: 32768.
 }
 
 func (l Limits) withDefaults() Limits {
@@ -36,6 +37,7 @@ func (l Limits) withDefaults() Limits {
 	count(&l.Connections, 20000)
 	count(&l.Unauthenticated, 64)
 	count(&l.UDPPeers, 50000)
+	count(&l.Transactions, 32768)
 	span(&l.Handshake, 5*time.Second)
 	span(&l.FirstMessage, 10*time.Second)
 	span(&l.Message, 10*time.Second)

@@ -57,7 +57,7 @@ func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerT
 	if err := tx.inner.Init(); err != nil {
 		return nil, fmt.Errorf("begin transaction: %w", err)
 	}
-	release := f.Hold()
+	release, releaseBack := f.Hold(), tx.reply.current().Hold()
 	forget := func() {}
 	if !req.IsInvite() {
 		// Nobody waits any more for an answer that is so late, or that has no way
@@ -71,6 +71,7 @@ func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerT
 	}
 	tx.free = sync.OnceFunc(func() {
 		release()
+		releaseBack()
 		forget()
 		if tx.overdue != nil {
 			tx.overdue.Stop()
@@ -80,7 +81,7 @@ func (ep *Endpoint) newServerTx(f *Flow, req *sip.Request, key string) (*ServerT
 		ep.txs.removeServer(tx)
 		tx.free()
 	})
-	if err := ep.txs.addServer(tx, f.Authenticated()); err != nil {
+	if err := ep.txs.addServer(tx, ep.limits.Transactions); err != nil {
 		tx.inner.Terminate()
 		tx.free()
 		return nil, err
@@ -169,7 +170,7 @@ func (tx *ServerTx) Respond(res *sip.Response) error {
 		}
 		return fmt.Errorf("send %d to %s: %w", res.StatusCode, tx.Request.Method, err)
 	}
-	if isFinal && !tx.Request.IsInvite() && !tx.flow.Authenticated() && tx.ep.txs.isCrowded() {
+	if isFinal && !tx.Request.IsInvite() && !tx.flow.Authenticated() && tx.ep.txs.isCrowded(tx.ep.limits.Transactions) {
 		tx.inner.Terminate()
 	}
 	return nil
@@ -333,30 +334,24 @@ func (t *txTable) isMerged(req *sip.Request) bool {
 	return ok
 }
 
-// How many server transactions there may be before strangers get no more, and
-// before theirs are not kept once they are answered (RFC 3261 s8.2.7): a flood from
-// forged sources must not eat the memory.
-const (
-	maxStrangers  = 32768
-	keepStrangers = 4096
-)
-
-// isCrowded says that answered requests of strangers are no longer kept.
-func (t *txTable) isCrowded() bool {
+// isCrowded says that there are so many server transactions that those of strangers
+// are not kept once they are answered (RFC 3261 s8.2.7): a flood from forged sources
+// must not eat the memory. limit is Limits.Transactions.
+func (t *txTable) isCrowded(limit int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.servers) > keepStrangers
+	return limit >= 0 && len(t.servers) > limit/8
 }
 
 // addServer fails with ErrClosed, with ErrBusy for a stranger, or with a Rejection
 // when the same request came on two flows at the same moment.
-func (t *txTable) addServer(tx *ServerTx, known bool) error {
+func (t *txTable) addServer(tx *ServerTx, limit int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.closed:
 		return ErrClosed
-	case !known && len(t.servers) >= maxStrangers:
+	case limit >= 0 && len(t.servers) >= limit && !tx.flow.Authenticated():
 		return ErrBusy
 	case t.servers[tx.key] != nil:
 		return Reject(482, "Merged request")

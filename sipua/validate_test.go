@@ -155,3 +155,33 @@ func TestRefusalIsAResponse(t *testing.T) {
 		w.wantEmpty()
 	})
 }
+
+// Trap 2.2: sipgo drops a datagram with one odd header in silence, and closes the
+// connection that brought it: a registered phone's flow was lost. It gets 400, and the
+// flow lives.
+func TestTrapOddHeaderKeepsTheConnection(t *testing.T) {
+	both(t, func(t *testing.T, w *world, dial func(netip.Addr) peer) {
+		p := dial(aliceHost)
+		f := w.flowOf(p)
+		f.SetParty("alice")
+		good := draft{method: "REGISTER", callID: "odd"}.String()
+		for i, bad := range []string{
+			change(good, "Contact", `Contact: "Alice <sip:alice@10.0.0.2>`),
+			change(good, "From", `From: "Alice <sip:alice@example.com>;tag=1`),
+			change(good, "To", "To: <sip:bob@example.com"),
+			change(good, "Max-Forwards", "Max-Forwards: -1"),
+			change(good, "Via", "Via: SIP/2.0/UDP;branch=z9hG4bKodd"),
+			strings.Replace(good, "\r\nContact", "\nContact", 1),
+			strings.Replace(good, "REGISTER sip", "REGISTER  sip", 1),
+			strings.Replace(good, "Contact: ", "Contact: ,", 1),
+		} {
+			p.send(bad)
+			if s := statuses(t, p.read()); fmt.Sprint(s) != "[400]" {
+				t.Errorf("%d: %v", i, s)
+			}
+		}
+		if again := w.flowOf(p); again != f {
+			t.Error("the phone lost its flow")
+		}
+	})
+}

@@ -52,6 +52,26 @@ func TestHabitRemoveOldAddNewInOneRegister(t *testing.T) {
 	})
 }
 
+// When only the token changes, the old and the new Contact have one address.
+func TestHabitRemoveOldTokenAddNewOne(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		for _, flip := range []bool{false, true} {
+			o, p := sleeper(t)
+			old, fresh := p.contact(push(token1), instance(phone1)+";expires=0"), p.contact(push(token2), instance(phone1))
+			if flip {
+				old, fresh = fresh, old
+			}
+			p.must(200, old, fresh)
+			p.sleep()
+			time.Sleep(2 * time.Minute)
+			o.wantWakeable(true)
+			if d := o.device(); d.Push.VoIP.Value != token2 || len(d.Bindings) != 1 {
+				t.Errorf("%+v", d)
+			}
+		}
+	})
+}
+
 func TestHabitRemoveOldAddNewInTwoRegisters(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		o, p := sleeper(t)

@@ -71,7 +71,7 @@ func (r *Registrar) authorise(tx *sipua.ServerTx, order sequence) (registration,
 	order[orderKey{who, req.CallID().Value()}] = req.CSeq().SeqNo
 	// New bindings first: a phone that changes its address removes the old one and
 	// adds the new one in one request, and is never logged out in between.
-	reg.edits = append(in.upserts, in.removals...)
+	reg.edits = append(in.upserts, in.leaving()...)
 	tx.Flow().SetParty(party(who, in.instance))
 	if r.cfg.Proved != nil {
 		r.cfg.Proved(tx.Flow())
@@ -190,6 +190,19 @@ func (in *intake) contact(c *sip.ContactHeader) error {
 	}
 	in.bind(c, push, location.Binding{Instance: instance, RegID: regID, Expires: in.now.Add(lease)})
 	return nil
+}
+
+// leaving are the removals but for those of a Contact that the same request adds:
+// when only the push token in it changes, old and new are one binding.
+func (in *intake) leaving() []location.Edit {
+	return slices.DeleteFunc(in.removals, func(e location.Edit) bool {
+		gone, ok := e.(location.RemoveBinding)
+		return ok && slices.ContainsFunc(in.upserts, func(e location.Edit) bool {
+			added, ok := e.(location.Upsert)
+			return ok && location.NormalContact(added.Binding.Contact) == location.NormalContact(gone.Contact) &&
+				(gone.RegID == 0 || gone.RegID == added.Binding.RegID)
+		})
+	})
 }
 
 // everything is Contact "*". Who sends it is the device on this flow, if one has

@@ -76,6 +76,7 @@ type office struct {
 	late     []location.Fate
 	callings map[location.Ref]bool
 	tap      func(sipua.Traffic)
+	keep     chan *sipua.ServerTx // gets what should go to the registrar
 }
 
 func newOffice(t *testing.T, change ...func(*registrar.Config)) *office {
@@ -156,7 +157,13 @@ func (l *locked) Write(p []byte) (int, error) {
 func (o *office) Invite(tx *sipua.ServerTx) { tx.Reject(sipua.Reject(404, "")) }
 
 // Request implements sipua.Handler.
-func (o *office) Request(tx *sipua.ServerTx) { o.reg.Request(tx) }
+func (o *office) Request(tx *sipua.ServerTx) {
+	if o.keep != nil {
+		o.keep <- tx
+		return
+	}
+	o.reg.Request(tx)
+}
 
 // FlowGone implements sipua.Handler.
 func (o *office) FlowGone(f *sipua.Flow, _ error) { o.reg.FlowGone(f) }
