@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -107,11 +108,10 @@ func TestLogIn(t *testing.T) {
 	}
 	challenges := func(domain string) []string {
 		_, err := auth.Verify(request("alice", domain, ""))
-		rej := new(sipua.Rejection)
-		if err == nil || sipua.Status(err) != 401 {
+		var rej *sipua.Rejection
+		if !errors.As(err, &rej) || rej.Status != 401 {
 			t.Fatalf("%s: %v", domain, err)
 		}
-		rej = err.(*sipua.Rejection)
 		var out []string
 		for _, h := range rej.Headers {
 			out = append(out, h.Value)

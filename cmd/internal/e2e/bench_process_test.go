@@ -317,7 +317,7 @@ func (p *process) end(tb testing.TB, out io.Reader) {
 	p.in.Close()
 	late := time.AfterFunc(30*time.Second, func() {
 		tb.Error("the server process did not end")
-		p.cmd.Process.Kill() //nolint:errcheck // Wait below tells
+		p.cmd.Process.Kill()
 	})
 	defer late.Stop()
 	rest, err := io.ReadAll(io.MultiReader(p.out.Buffered(), out))
