@@ -104,6 +104,7 @@ type Endpoint struct {
 	dialogs  dialogTable
 	txs      txTable
 
+	adopting  sync.Mutex     // between two that dialled the same address
 	wg        sync.WaitGroup // read loops, writers, transactions
 	mu        sync.Mutex
 	closed    chan struct{}
@@ -264,6 +265,8 @@ func (ep *Endpoint) Connect(ctx context.Context, t Transport, to Destination) (*
 	if err != nil {
 		return nil, fmt.Errorf("connect %s %s: %w", t, to.Addr, err)
 	}
+	ep.adopting.Lock()
+	defer ep.adopting.Unlock()
 	if f := ep.flows.dialledTo(t, to.Addr); f != nil { // somebody else was faster
 		conn.Close() //nolint:errcheck // nothing was sent
 		return f, nil

@@ -522,6 +522,9 @@ func TestTrapUDPFlowTableIsBounded(t *testing.T) {
 				evil.send("INVITE garbage without an end that is long enough")
 			}
 		}
+		for i := range 500 { // and a trunk's address can be forged as well
+			w.udp(trunkHost, uint16(20000+i)).send(draft{method: "OPTIONS", callID: fmt.Sprint("y", i)}.String()) //nolint:gosec // small
+		}
 		synctest.Wait()
 		if flows, _, _, _ := w.ep.Sizes(); flows > 101 {
 			t.Errorf("%d flows", flows)

@@ -155,6 +155,23 @@ func TestRepeatedInviteGetsTheLastResponse(t *testing.T) {
 	})
 }
 
+// A NAT moves the port in the middle of a call: the answer goes where the repetition
+// came from.
+func TestRepetitionFromAnotherPort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		before, after := w.udp(aliceHost, 5060), w.udp(aliceHost, 40000)
+		d := draft{method: "INVITE", callID: "c", branch: "z9hG4bKx"}
+		before.send(d.String())
+		want(t, before, 100)
+		after.send(d.String())
+		want(t, after, 100)
+		w.invite(0).Reject(sipua.Reject(486, ""))
+		want(t, after, 486)
+		want(t, before)
+	})
+}
+
 // RFC 6026: after a 2xx the transaction absorbs what its INVITE's sender repeats, and
 // the owner sends the 2xx again.
 func TestAnsweredInvite(t *testing.T) {
