@@ -126,7 +126,7 @@ func configFile(t *testing.T, pbx string) string {
 	text := fmt.Sprintf(`node: { id: pb1, data_dir: data }
 log: { format: json }
 listen: [{ transport: udp, bind: "127.0.0.1:0" }, { transport: tcp, bind: "127.0.0.1:0" }]
-media: { bind: ["127.0.0.1"], rtp_start: 31000, rtp_end: 31999 }
+media: { bind: ["127.0.0.1"], rtp_start: 30000, rtp_end: 30999 }
 trunks: [{ name: pbx, kind: peer, match: ["%s"], contact: "sip:%s", qualify: 0s }]
 routes: [{ name: back, from: pbx, match: "^5", to: trunk, trunk: pbx }]
 calls: { drain_timeout: 1m }

@@ -65,9 +65,9 @@ func authorised(cfg Config, next http.Handler) http.Handler {
 	}
 	want := sha256.Sum256([]byte(cfg.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(token))
-		if r.URL.Path != "/healthz" && subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		if r.URL.Path != "/healthz" && (!strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(want[:], got[:]) != 1) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			Fail(w, cfg.Log, Problem{Status: http.StatusUnauthorized, Title: "No valid token",
 				Fix: "Send the header 'Authorization: Bearer TOKEN' with the token of http.token_file."})

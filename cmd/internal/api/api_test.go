@@ -71,3 +71,21 @@ func TestRoutes(t *testing.T) {
 		})
 	}
 }
+
+// RFC 6750 s2.1: the scheme is Bearer, in any case, and nothing else.
+func TestScheme(t *testing.T) {
+	const token = "0123456789abcdef"
+	h := New(Config{Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Token: token})
+	for authorization, want := range map[string]int{
+		"Bearer " + token: http.StatusOK, "bearer " + token: http.StatusOK,
+		token: http.StatusUnauthorized, "Basic " + token: http.StatusUnauthorized, "Bearer": http.StatusUnauthorized, "": http.StatusUnauthorized,
+	} {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		req.Header.Set("Authorization", authorization)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		if w.Code != want {
+			t.Errorf("%q: %d, want %d", authorization, w.Code, want)
+		}
+	}
+}

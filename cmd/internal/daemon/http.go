@@ -19,7 +19,11 @@ func (d *Daemon) openHTTP(ctx context.Context) error {
 		return nil
 	}
 	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", d.cfg.HTTP.Bind.String())
+	network := "tcp"
+	if d.cfg.HTTP.Bind.Addr().Unmap().Is4() {
+		network = "tcp4" // "0.0.0.0" would take IPv6 as well
+	}
+	ln, err := lc.Listen(ctx, network, d.cfg.HTTP.Bind.String())
 	if err != nil {
 		return fmt.Errorf("http.bind %s: %w", d.cfg.HTTP.Bind, explain(err))
 	}

@@ -91,11 +91,15 @@ func wide(s socket) int {
 	return 0
 }
 
-// family is the end of the network's name for a listener: "[::]" takes IPv4 as
-// well, unless another listener has that.
+// family is the end of the network's name for a listener. Package net would take
+// IPv6 as well where "0.0.0.0" is asked for. "[::]" takes IPv4 too, unless another
+// listener has that.
 func family(l config.Listener, all []config.Listener) string {
-	if l.Bind.Addr() != netip.IPv6Unspecified() {
-		return ""
+	switch {
+	case l.Bind.Addr().Unmap().Is4():
+		return "4"
+	case !l.Bind.Addr().IsUnspecified():
+		return "6"
 	}
 	for _, other := range all {
 		if (other.Transport == "udp") == (l.Transport == "udp") && other.Bind.Port() == l.Bind.Port() && other.Bind.Addr().Is4() {
