@@ -104,14 +104,19 @@ type Endpoint struct {
 	dialogs  dialogTable
 	txs      txTable
 
-	adopting  sync.Mutex     // between two that dialled the same address
-	wg        sync.WaitGroup // read loops, writers, transactions
-	mu        sync.Mutex
-	closed    chan struct{}
-	ctx       context.Context // ends with Close
-	cancel    context.CancelFunc
+	adopting  sync.Mutex // between two that dialled the same address
 	packets   []*packetListener
 	listeners []*streamListener
+	lifecycle
+}
+
+// lifecycle is what Close ends and waits for.
+type lifecycle struct {
+	wg     sync.WaitGroup // read loops, writers, transactions
+	mu     sync.Mutex     // guards the listeners too
+	closed chan struct{}
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
 }
 
 // New makes an endpoint without listeners.
@@ -122,7 +127,8 @@ func New(cfg Config) *Endpoint {
 	if cfg.Agent == "" {
 		cfg.Agent = "Wakebridge"
 	}
-	ep := &Endpoint{cfg: cfg, log: cfg.Log, epoch: time.Now(), parser: newParser(), closed: make(chan struct{})}
+	ep := &Endpoint{cfg: cfg, log: cfg.Log, epoch: time.Now(), parser: newParser()}
+	ep.closed = make(chan struct{})
 	ep.ctx, ep.cancel = context.WithCancel(context.Background())
 	ep.metrics = newMetrics(cfg.Registerer)
 	ep.limits = newGuard(cfg.Limits)

@@ -80,10 +80,15 @@ type Flow struct {
 	held        atomic.Int32 // by dialogs and transactions
 	parties     atomic.Pointer[[]string]
 
-	mu      sync.Mutex
+	mu   sync.Mutex
+	done chan struct{}
+	hooks
+}
+
+// hooks is what happens when something happens to a flow.
+type hooks struct {
 	closed  bool
 	err     error
-	done    chan struct{}
 	onClose map[int]func(error)
 	onLife  map[int]func()
 	nextKey int

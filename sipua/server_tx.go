@@ -25,14 +25,19 @@ type ServerTx struct {
 	reply *replyTo
 	free  func() // lets the flow go idle, once
 
-	mu       sync.Mutex
-	begun    bool // something was sent
-	final    *sip.Response
-	overdue  *time.Timer // not for INVITE
-	expired  bool
-	onCancel func(reasons []string)
-	gotCan   bool
-	reasons  []string
+	mu      sync.Mutex
+	begun   bool // something was sent
+	final   *sip.Response
+	overdue *time.Timer // not for INVITE
+	expired bool
+	cancel  cancellation
+}
+
+// cancellation is the CANCEL of an INVITE and who wants to hear of it.
+type cancellation struct {
+	tell    func(reasons []string)
+	came    bool
+	reasons []string
 }
 
 // answerWithin is how long a sender waits for the final response to anything but
@@ -247,23 +252,22 @@ func (tx *ServerTx) Final() int {
 // answers the INVITE, with 487 or with what it already has.
 func (tx *ServerTx) OnCancel(fn func(reasons []string)) {
 	tx.mu.Lock()
-	tx.onCancel = fn
-	fire := tx.gotCan
-	reasons := tx.reasons
+	tx.cancel.tell = fn
+	c := tx.cancel
 	tx.mu.Unlock()
-	if fire {
-		fn(reasons)
+	if c.came {
+		fn(c.reasons)
 	}
 }
 
 func (tx *ServerTx) cancelled(reasons []string) {
 	tx.mu.Lock()
-	if tx.gotCan || tx.final != nil { // RFC 3261 s9.2: after a final response it has no effect
+	if tx.cancel.came || tx.final != nil { // RFC 3261 s9.2: after a final response it has no effect
 		tx.mu.Unlock()
 		return
 	}
-	tx.gotCan, tx.reasons = true, reasons
-	fn := tx.onCancel
+	tx.cancel.came, tx.cancel.reasons = true, reasons
+	fn := tx.cancel.tell
 	tx.mu.Unlock()
 	if fn != nil {
 		fn(reasons)
@@ -292,111 +296,4 @@ func (tx *ServerTx) acked(req *sip.Request) bool {
 		tx.ep.log.Debug("ACK", "flow", tx.flow, "error", err)
 	}
 	return true
-}
-
-// txTable finds transactions.
-type txTable struct {
-	mu      sync.Mutex
-	closed  bool
-	servers map[string]*ServerTx
-	merged  map[mergeKey]string // of requests outside a dialog: their transaction
-	clients map[string]*ClientTx
-}
-
-type mergeKey struct {
-	callID, fromTag string
-	cseq            uint32
-	method          sip.RequestMethod
-}
-
-func (t *txTable) init() {
-	t.servers = make(map[string]*ServerTx)
-	t.merged = make(map[mergeKey]string)
-	t.clients = make(map[string]*ClientTx)
-}
-
-func mergeKeyOf(req *sip.Request) mergeKey {
-	return mergeKey{req.CallID().Value(), FromTag(req), req.CSeq().SeqNo, req.Method}
-}
-
-func (t *txTable) server(key string) *ServerTx {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.servers[key]
-}
-
-// isMerged says that the same request is here already under another branch: it
-// came twice, over two paths (RFC 3261 s8.2.2.2).
-func (t *txTable) isMerged(req *sip.Request) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, ok := t.merged[mergeKeyOf(req)]
-	return ok
-}
-
-// isCrowded says that there are so many server transactions that those of strangers
-// are not kept once they are answered (RFC 3261 s8.2.7): a flood from forged sources
-// must not eat the memory. limit is Limits.Transactions.
-func (t *txTable) isCrowded(limit int) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return limit >= 0 && len(t.servers) > limit/8
-}
-
-// addServer fails with ErrClosed, with ErrBusy for a stranger, or with a Rejection
-// when the same request came on two flows at the same moment.
-func (t *txTable) addServer(tx *ServerTx, limit int) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.closed:
-		return ErrClosed
-	case limit >= 0 && len(t.servers) >= limit && !tx.flow.Authenticated():
-		return ErrBusy
-	case t.servers[tx.key] != nil:
-		return Reject(482, "Merged request")
-	}
-	t.servers[tx.key] = tx
-	if ToTag(tx.Request) == "" {
-		t.merged[mergeKeyOf(tx.Request)] = tx.key
-	}
-	return nil
-}
-
-func (t *txTable) removeServer(tx *ServerTx) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.servers[tx.key] == tx {
-		delete(t.servers, tx.key)
-	}
-	if k := mergeKeyOf(tx.Request); t.servers[tx.key] == nil && t.merged[k] == tx.key {
-		delete(t.merged, k)
-	}
-}
-
-func (t *txTable) sizes() (servers, clients int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.servers), len(t.clients)
-}
-
-// terminateAll ends everything without a word to the peers.
-func (t *txTable) terminateAll() {
-	t.mu.Lock()
-	t.closed = true
-	servers := make([]*ServerTx, 0, len(t.servers))
-	for _, tx := range t.servers {
-		servers = append(servers, tx)
-	}
-	clients := make([]*ClientTx, 0, len(t.clients))
-	for _, tx := range t.clients {
-		clients = append(clients, tx)
-	}
-	t.mu.Unlock()
-	for _, tx := range servers {
-		tx.inner.Terminate()
-	}
-	for _, tx := range clients {
-		tx.fail(ErrClosed)
-	}
 }
