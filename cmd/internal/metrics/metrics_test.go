@@ -26,7 +26,7 @@ func TestNew(t *testing.T) {
 			t.Errorf("%v", m)
 		}
 	}
-	for _, name := range []string{"wakebridge_build_info", "go_goroutines", "process_open_fds"} {
+	for _, name := range []string{"wakebridge_build_info", "go_goroutines"} {
 		if !found[name] {
 			t.Errorf("no %s", name)
 		}
