@@ -119,7 +119,7 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 	origin, err := b.origin(tx)
 	if err != nil {
 		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", err)
-		tx.Reject(err)
+		tx.Refuse(err) // no state for strangers: a forged source must not get it eleven times
 		return
 	}
 	if len(tx.Request.Body()) == 0 {
