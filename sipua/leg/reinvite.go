@@ -25,8 +25,10 @@ type proposal struct {
 	pause   *time.Timer // runs while a 491 must be waited out
 }
 
-// maxGlare is how many 491 in a row a Reinvite survives.
-const maxGlare = 5
+// maxGlare is how many 491 in a row a Reinvite survives. Through a B2BUA both ends may
+// offer at once, and the callee's pauses are short (0 to 2 s) while the other leg's are
+// 2.1 to 4 s: with five tries one call in twelve gave up before the other had its turn.
+const maxGlare = 12
 
 // Reinvite offers a change of the session; an empty body asks the peer for an
 // offer, which Ack then answers. It waits by itself for the ACK of a 2xx of ours,
