@@ -305,11 +305,12 @@ func (handsetHandler) Request(tx *sipua.ServerTx) { tx.Reject(sipua.Reject(481, 
 
 func (e handsetHandler) Invite(tx *sipua.ServerTx) {
 	h := e.h
-	l := leg.NewUAS(leg.Config{Endpoint: h.ep, Post: h.box.post, Emit: h.event, Log: quiet(), ContactUser: h.user}, tx)
 	id, err := uuid.Parse(sipua.Value(tx.Request, header.NameCallUUID))
 	if err != nil {
 		h.failed(fmt.Errorf("INVITE without its UUID: %w", err))
 	}
+	l := leg.NewUAS(leg.Config{Endpoint: h.ep, Post: h.box.post, Log: quiet(), ContactUser: h.user,
+		Emit: func(l *leg.Leg, ev leg.Event) { h.event(l, id, ev) }}, tx)
 	h.box.post(func() { h.invited(l, id) })
 }
 
@@ -346,7 +347,7 @@ func (h *handset) check(err error) {
 	}
 }
 
-func (h *handset) event(l *leg.Leg, ev leg.Event) {
+func (h *handset) event(l *leg.Leg, call uuid.UUID, ev leg.Event) {
 	switch ev.(type) {
 	case leg.Confirmed:
 		if h.habit == hangsUp {
@@ -355,9 +356,14 @@ func (h *handset) event(l *leg.Leg, ev leg.Event) {
 	case leg.FlowLost:
 		l.Drop()
 	case leg.Ended:
-		if h.busyWith--; h.busyWith == 0 {
-			h.sleepAfter(lingers)
+		if h.busyWith--; h.busyWith > 0 {
+			return
 		}
+		if h.earlier[call] {
+			h.sleepAfter(hopes) // the call that it was woken for is still to come
+			return
+		}
+		h.sleepAfter(lingers)
 	}
 }
 
