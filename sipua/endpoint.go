@@ -117,6 +117,7 @@ type lifecycle struct {
 	closed chan struct{}
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+	owed   atomic.Int32 // see Owe
 }
 
 // New makes an endpoint without listeners.

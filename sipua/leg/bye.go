@@ -9,7 +9,10 @@ import (
 
 // goodbye is a BYE that must wait: the callee may not send one before the ACK of
 // its 2xx or the end of its waiting for it (RFC 3261 s15).
-type goodbye struct{ reasons []string }
+type goodbye struct {
+	reasons []string
+	paid    func() // of Endpoint.Owe
+}
 
 // Bye ends the established dialog; reasons become Reason headers. Ended follows at
 // once: the BYE's transaction, or the wait for the ACK before it, goes on alone.
@@ -28,7 +31,7 @@ func (l *Leg) Bye(reasons ...string) error {
 // hangUp is Bye for verbs.
 func (l *Leg) hangUp(reasons []string, cause Cause) {
 	if l.awaitsFirstAck() {
-		l.bye = &goodbye{reasons}
+		l.bye = &goodbye{reasons, l.cfg.Endpoint.Owe()}
 	} else {
 		l.sendBye(reasons)
 		l.leave(true)

@@ -211,7 +211,10 @@ func (l *Leg) leave(linger bool) {
 		c.stop()
 	}
 	l.unacked = nil
-	l.bye = nil
+	if l.bye != nil {
+		l.bye.paid()
+		l.bye = nil
+	}
 	l.leaveOffers()
 	ep, id, tag := l.cfg.Endpoint, l.d.callID, l.d.localTag()
 	if linger {
