@@ -45,10 +45,19 @@ func (d *Daemon) openCalls(context.Context) error {
 	})
 	d.onClose(func(context.Context) { d.registrar.Close() })
 	d.onClose(func(context.Context) { d.logErr("push", d.waker.close()) })
+	d.onClose(d.lastWords)
 	d.trunks.Start(d.endpoint)
 	d.onClose(func(context.Context) { d.trunks.Close() })
 	d.onClose(d.bridge.Close)
 	return nil
+}
+
+// lastWords waits until the peers have answered the BYEs and CANCELs of the calls
+// that the bridge has ended.
+func (d *Daemon) lastWords(ctx context.Context) {
+	if !d.endpoint.Settle(ctx) {
+		d.log.Info("some peers did not answer our last requests")
+	}
 }
 
 func (d *Daemon) openMedia() error {

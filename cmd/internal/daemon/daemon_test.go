@@ -45,11 +45,7 @@ func TestStartServeStop(t *testing.T) {
 	if status, body := get(t, d, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, `"ready":false`) || !strings.Contains(body, "draining") {
 		t.Errorf("ready while draining: %d %s", status, body)
 	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		d.Stop(ctx)
-	}()
+	stopped := stopping(d, 5*time.Second)
 	d.Stop(ctx) // at the same time, and twice
 	<-stopped
 	d.Stop(ctx)
@@ -191,57 +187,93 @@ func TestStartWithWhatIsDue(t *testing.T) {
 	}
 }
 
-// Stop hangs up first; while it waits for the call's peers, HTTP says so and the
-// flows live. The record is stored before the store closes.
-func TestStopInOrder(t *testing.T) {
-	p := peerAt(t, trunkHost)
-	dev := development(t)
-	dev.Config.Trunks[0].Contact, dev.Config.Trunks[0].Qualify = "sip:"+p.addr(), 0
-	dev.Config.Routes = []config.Route{{Name: "back", From: "pbx", Match: "^5", To: "trunk", Trunk: "pbx"}}
-	opts := quiet()
-	told := make(chan bridge.Record, 2)
-	opts.Recorded = func(r bridge.Record) { told <- r }
-	d, err := New(t.Context(), dev.Config, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.of(d).answered()
-	if n := d.Bridge().Active(); n != 1 {
-		t.Fatalf("%d calls", n)
-	}
-	stopped := make(chan struct{})
+// stopping runs Stop and says when it has returned.
+func stopping(d *Daemon, within time.Duration) (stopped chan struct{}) {
+	stopped = make(chan struct{})
 	go func() {
 		defer close(stopped)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
 		d.Stop(ctx)
 	}()
-	first := p.read("BYE ")
-	p.request("OPTIONS", "sip:127.0.0.1", "")
-	p.read("SIP/2.0 503")
-	if status, body := get(t, d, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "stopping") {
-		t.Errorf("%d %s", status, body)
+	return stopped
+}
+
+// Stop hangs up first; while it waits for the call's peers, HTTP says so and the
+// flows live. The record is stored before the store closes.
+func TestStopInOrder(t *testing.T) {
+	for _, confirmed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("confirmed %t", confirmed), func(t *testing.T) {
+			p := peerAt(t, trunkHost)
+			dev := development(t)
+			dev.Config.Trunks[0].Contact, dev.Config.Trunks[0].Qualify = "sip:"+p.addr(), 0
+			dev.Config.Routes = []config.Route{{Name: "back", From: "pbx", Match: "^5", To: "trunk", Trunk: "pbx"}}
+			opts := quiet()
+			told := make(chan bridge.Record, 2)
+			opts.Recorded = func(r bridge.Record) { told <- r }
+			d, err := New(t.Context(), dev.Config, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			invite := p.of(d).unconfirmed()
+			if confirmed {
+				p.confirm(invite)
+			}
+			if n := d.Bridge().Active(); n != 1 {
+				t.Fatalf("%d calls", n)
+			}
+			stopped := stopping(d, 10*time.Second)
+			first := p.read("BYE ")
+			p.request("OPTIONS", "sip:127.0.0.1", "")
+			p.read("SIP/2.0 503")
+			if status, body := get(t, d, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "stopping") {
+				t.Errorf("%d %s", status, body)
+			}
+			p.reply(first, "200 OK", "")
+			if !confirmed { // until then the caller must not get a BYE (RFC 3261 s15)
+				p.confirm(invite)
+			}
+			var second string
+			for second = p.read("BYE "); headerOf(second, "Call-ID") == headerOf(first, "Call-ID"); second = p.read("BYE ") {
+			}
+			p.read("BYE ") // it is repeated until it is answered
+			select {
+			case <-stopped:
+				t.Error("it does not wait for the answers to its BYEs")
+			default:
+			}
+			p.reply(second, "200 OK", "")
+			<-stopped
+			rec := <-told
+			if rec.Result != bridge.Answered || rec.Status != 200 || len(rec.Attempts) != 1 {
+				t.Errorf("record: %+v", rec)
+			}
+			wantStored(t, dev.Config.Node.DataDir, rec.ID)
+		})
 	}
-	select {
-	case <-stopped:
-		t.Error("it does not wait for the answers to its BYEs")
-	default:
-	}
-	p.reply(first, "200 OK", "")
-	p.reply(p.read("BYE "), "200 OK", "")
-	<-stopped
-	rec := <-told
-	if rec.Result != bridge.Answered || rec.Status != 200 || len(rec.Attempts) != 1 {
-		t.Errorf("record: %+v", rec)
-	}
-	db, err := store.Open(t.Context(), store.Options{Dir: dev.Config.Node.DataDir, Log: slog.New(slog.DiscardHandler)})
+}
+
+func wantStored(t *testing.T, dir, id string) {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("the store was not closed: %v", err)
 	}
 	defer db.Close()
 	rows, err := db.Records(t.Context(), 10, store.Position{})
-	if err != nil || len(rows) != 1 || rows[0].ID != rec.ID {
+	if err != nil || len(rows) != 1 || rows[0].ID != id {
 		t.Errorf("stored: %v %+v", err, rows)
+	}
+}
+
+// Peers that say nothing keep Stop no longer than its context.
+func TestStopDoesNotWaitForTheDead(t *testing.T) {
+	d, p := hairpin(t, nil)
+	p.answered()
+	begin := time.Now()
+	<-stopping(d, 300*time.Millisecond)
+	if took := time.Since(begin); took < 300*time.Millisecond || took > 3*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
 

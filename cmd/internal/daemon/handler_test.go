@@ -43,7 +43,7 @@ func TestOutsideOfDialogs(t *testing.T) {
 // register, and calls in progress go their way.
 func TestDraining(t *testing.T) {
 	d, p := hairpin(t, nil)
-	invite, _ := p.answered()
+	invite := p.answered()
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)

@@ -230,17 +230,29 @@ func hairpin(t *testing.T, change func(*config.Config)) (*Daemon, *pbx) {
 	return d, p.of(d)
 }
 
-// answered makes a call over the hairpin and answers it.
-func (p *pbx) answered() (invite, leg string) {
+// unconfirmed makes a call over the hairpin and answers it; the caller's ACK is
+// still to come.
+func (p *pbx) unconfirmed() (invite string) {
 	p.t.Helper()
 	invite = p.request("INVITE", "sip:500@127.0.0.1", sdpAt(trunkHost))
-	leg = p.read("INVITE ")
-	p.reply(leg, "200 OK", sdpAt(trunkHost))
+	p.reply(p.read("INVITE "), "200 OK", sdpAt(trunkHost))
 	p.read("ACK ")
-	ok := p.read("SIP/2.0 200")
-	p.toUs = headerOf(ok, "To")
+	p.toUs = headerOf(p.read("SIP/2.0 200"), "To")
+	return invite
+}
+
+// confirm sends that ACK.
+func (p *pbx) confirm(invite string) {
+	p.t.Helper()
 	p.again(invite, "ACK", p.toUs)
-	return invite, leg
+}
+
+// answered makes a call over the hairpin and answers it.
+func (p *pbx) answered() (invite string) {
+	p.t.Helper()
+	invite = p.unconfirmed()
+	p.confirm(invite)
+	return invite
 }
 
 // syncLog collects a log.
