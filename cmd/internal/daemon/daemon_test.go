@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -116,19 +117,21 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-// freePort is one that UDP and TCP have free now.
+// freePort is one that UDP and TCP have free on all addresses, and that the system
+// gives to nobody by itself (Linux chooses above 32767).
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	for range 20 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		port := uint16(20000 + rand.IntN(10000))
+		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		pc, err := net.ListenPacket("udp", ln.Addr().String())
+		pc, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
 		ln.Close()
 		if err == nil {
 			pc.Close()
-			return netip.MustParseAddrPort(ln.Addr().String())
+			return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 		}
 	}
 	t.Fatal("no free port")
