@@ -302,6 +302,18 @@ func TestBan(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a ban shorter than the time that failures count over", func(t *testing.T) {
+		short := limits
+		short.AuthFailures.Ban = 10 * time.Second
+		bubble(t, short, func(t *testing.T, g *guarded) {
+			for range 3 {
+				g.tcp("10.0.0.2").register("alice", "wrong")
+			}
+			time.Sleep(11 * time.Second)
+			wantStatus(t, "after the ban", g.tcp("10.0.0.2").register("alice", "wrong"), 401)
+			wantStatus(t, "one failure is no new ban", g.tcp("10.0.0.2").register("alice", "right"), 200)
+		})
+	})
 	t.Run("failures long ago do not count", func(t *testing.T) {
 		bubble(t, limits, func(t *testing.T, g *guarded) {
 			for range 6 {
@@ -318,6 +330,9 @@ func TestBan(t *testing.T) {
 			wantStatus(t, "the phone", phone.register("alice", "right"), 200)
 			for range 10 {
 				wantStatus(t, "the tablet with a wrong password", tablet.register("bob", "wrong"), 401)
+			}
+			if n := strings.Count(g.log.String(), "source banned"); n != 1 || !strings.Contains(g.log.String(), "spared=true") {
+				t.Errorf("the operator is told %d times:\n%s", n, g.log)
 			}
 			wantStatus(t, "a second phone behind the same NAT", g.tcp("10.0.0.2").register("alice", "right"), 200)
 			wantStatus(t, "the phone itself", phone.register("alice", "right"), 200)

@@ -141,9 +141,6 @@ func (w *waker) request(wake bridge.Wake) push.Request {
 	if !w.names[p.BundleID] {
 		n.Name, n.Handle, n.From = "", "", ""
 	}
-	if kind == location.Alert {
-		n.CollapseID = wake.UUID
-	}
 	return push.Request{Want: want, Notification: n, Device: push.Device{
 		App: push.App{BundleID: p.BundleID, TeamID: p.TeamID}, Environment: environment(p.EnvironmentOf(kind)),
 		VoIP: push.DeviceToken(p.VoIP.Value), Alert: push.DeviceToken(p.Alert.Value),
