@@ -309,9 +309,10 @@ func (e handsetHandler) Invite(tx *sipua.ServerTx) {
 	if err != nil {
 		h.failed(fmt.Errorf("INVITE without its UUID: %w", err))
 	}
-	l := leg.NewUAS(leg.Config{Endpoint: h.ep, Post: h.box.post, Log: quiet(), ContactUser: h.user,
+	made := make(chan *leg.Leg, 1)
+	h.box.post(func() { h.invited(<-made, id) }) // before any event of the leg
+	made <- leg.NewUAS(leg.Config{Endpoint: h.ep, Post: h.box.post, Log: quiet(), ContactUser: h.user,
 		Emit: func(l *leg.Leg, ev leg.Event) { h.event(l, id, ev) }}, tx)
-	h.box.post(func() { h.invited(l, id) })
 }
 
 func (h *handset) invited(l *leg.Leg, call uuid.UUID) {
