@@ -93,7 +93,7 @@ func (g *gate) admit(f *sipua.Flow, req *sip.Request) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	if !f.Authenticated() && g.isBanned(who, now) {
+	if g.isBanned(who, now) {
 		return sipua.Reject(403, "Banned")
 	}
 	b, limit := g.bucketOf(who.source, req)

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -367,6 +369,29 @@ func TestSlowReaderDoesNotKeepHTTP(t *testing.T) {
 	stop(d)
 	if took := time.Since(begin); took > lastAnswers+3*time.Second {
 		t.Errorf("Stop took %s", took)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection is open after Stop: %v", err)
+	}
+}
+
+// http.bind 0.0.0.0 is IPv4 alone, as it is for SIP.
+func TestHTTPFamily(t *testing.T) {
+	needsIPv6(t)
+	for bind, want := range map[string]bool{"0.0.0.0:0": false, "[::]:0": true} {
+		d := start(t, func(c *config.Config) { c.HTTP.Bind = netip.MustParseAddrPort(bind) })
+		for host, served := range map[string]bool{"127.0.0.1": true, "::1": want} {
+			conn, err := net.Dial("tcp", net.JoinHostPort(host, fmt.Sprint(d.HTTPAddr().Port())))
+			if err == nil {
+				conn.Close()
+			}
+			if (err == nil) != served {
+				t.Errorf("%s at %s: %v", bind, host, err)
+			}
+		}
 	}
 }
 

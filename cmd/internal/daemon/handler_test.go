@@ -2,12 +2,17 @@ package daemon
 
 import (
 	"encoding/json"
+	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"wakebridge/bridge"
 	"wakebridge/cmd/internal/store"
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+	"wakebridge/sipua/softphone"
 )
 
 func TestOutsideOfDialogs(t *testing.T) {
@@ -49,10 +54,7 @@ func TestDraining(t *testing.T) {
 		defer close(drained)
 		d.Drain(t.Context())
 	}()
-	late := time.Now().Add(10 * time.Second)
-	for !d.isDraining() && time.Now().Before(late) {
-		time.Sleep(time.Millisecond)
-	}
+	soon(t, "the drain begins", d.isDraining)
 	p.request("OPTIONS", "sip:127.0.0.1", "")
 	if res := p.read("SIP/2.0 503", "SIP/2.0 200"); !strings.HasPrefix(res, "SIP/2.0 503") || headerOf(res, "Retry-After") == "" {
 		t.Errorf("%s", res)
@@ -73,6 +75,55 @@ func TestDraining(t *testing.T) {
 	p.hangUp(invite)
 	p.reply(p.read("BYE "), "200 OK", "")
 	<-drained
+}
+
+// soon polls until a condition holds.
+func soon(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for late := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("never: ", what)
+		}
+	}
+}
+
+// The gate knows a flow as long as it lives, and the location too.
+func TestEndOfAFlow(t *testing.T) {
+	d := start(t, nil)
+	phone, err := softphone.New(softphone.Config{AOR: callee, Password: d.cfg.Domains[0].Users[0].Password.Reveal(), Dial: softphone.Dialer(nil),
+		Media: func() (net.PacketConn, error) { return net.ListenPacket("udp4", "127.0.0.1:0") }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer phone.Close()
+	if _, _, err := phone.RegisterAndWait(t.Context(), softphone.Account{Transport: sipua.TCP, Server: softphone.At(d.Addr(sipua.TCP))}); err != nil {
+		t.Fatal(err)
+	}
+	known := func() int {
+		d.gate.mu.Lock()
+		defer d.gate.mu.Unlock()
+		return len(d.gate.proven)
+	}
+	awake := func() bool {
+		devices := d.Memory().Devices(callee)
+		_, ok := devices[0].Flow()
+		return ok
+	}
+	if known() != 1 || !awake() {
+		t.Fatalf("%d sources are proven, awake %t", known(), awake())
+	}
+	phone.Close()
+	soon(t, "the flow is forgotten", func() bool { return known() == 0 && !awake() })
+}
+
+func TestFates(t *testing.T) {
+	d := start(t, nil)
+	f := location.Fate{AOR: callee, DeviceKey: "d1", UUID: "u1", Cause: 487, ExpiresAt: time.Now().Add(time.Minute), Recorded: time.Now()}
+	fates{d}.Put(f)
+	soon(t, "the fate is kept", func() bool {
+		kept := d.Memory().Fates(location.Ref{AOR: callee, Key: "d1"})
+		return len(kept) == 1 && kept[0].UUID == "u1"
+	})
 }
 
 func TestRecordRow(t *testing.T) {

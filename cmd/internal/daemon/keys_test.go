@@ -168,23 +168,26 @@ func TestLimitsAreReached(t *testing.T) {
 			t.Cleanup(func() { conn.Close() })
 			return conn
 		}
-		pong := func(c net.Conn) error {
-			if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := c.Write([]byte("\r\n\r\n")); err != nil {
-				return err
-			}
-			_, err := c.Read(make([]byte, 2))
-			return err
-		}
 		for range 2 {
-			if err := pong(open()); err != nil {
+			if err := pong(t, open()); err != nil {
 				t.Errorf("refused: %v", err)
 			}
 		}
-		if err := pong(open()); err == nil {
+		if err := pong(t, open()); err == nil {
 			t.Error("a third connection is served")
+		}
+	})
+	t.Run("connections off", func(t *testing.T) {
+		d := start(t, func(c *config.Config) { c.Limits.Connections = config.Connections{} })
+		for range 70 { // sipua's own limit would be 64
+			conn, err := net.Dial("tcp", d.Addr(sipua.TCP).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := pong(t, conn); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 	t.Run("invite_per_source", func(t *testing.T) {
@@ -237,6 +240,19 @@ func TestLimitsAreReached(t *testing.T) {
 		}
 		p.conn.Close() // the flow stays, with its binding
 	})
+}
+
+// pong is nil if the server answers a keep-alive (RFC 5626 s3.5.1).
+func pong(t *testing.T, c net.Conn) error {
+	t.Helper()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("\r\n\r\n")); err != nil {
+		return err
+	}
+	_, err := c.Read(make([]byte, 2))
+	return err
 }
 
 // register logs in by digest and returns the final status.
