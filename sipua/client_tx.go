@@ -61,7 +61,10 @@ func (ep *Endpoint) Request(f *Flow, req *sip.Request, deliver func(*sip.Respons
 		tx.inner.Terminate()
 		return nil, ErrClosed
 	}
-	forget := f.OnClose(func(err error) { ep.launch(func() { tx.fail(err) }) })
+	forget := f.onGone(func(err error) {
+		tx.lastWords()
+		ep.launch(func() { tx.fail(err) })
+	}, true)
 	tx.mu.Lock()
 	tx.forget = forget
 	tx.mu.Unlock()
@@ -271,27 +274,36 @@ func (tx *ClientTx) pass(res *sip.Response) {
 	}
 }
 
-// giveUp delivers err, unless something final was delivered. A final response that
-// is still on its way through the state machine goes first: a phone may decline and
-// close its connection at once.
+// giveUp delivers err, unless something final was delivered.
 func (tx *ClientTx) giveUp(err error) {
+	tx.lastWords()
 	tx.mu.Lock()
 	done := tx.final
 	tx.final = true
+	tx.mu.Unlock()
+	if !done {
+		tx.ep.contain("end of a request", func() { tx.deliver(nil, err) })
+	}
+}
+
+// lastWords delivers a final response that is still on its way through the state
+// machine, because the end of the flow must not overtake it: a phone may decline
+// and close its connection at once.
+func (tx *ClientTx) lastWords() {
+	tx.mu.Lock()
 	res := tx.finalRes
 	for _, queued := range tx.queue {
 		if res == nil && queued.StatusCode >= 200 {
 			res = queued
 		}
 	}
-	tx.mu.Unlock()
-	switch {
-	case done:
-	case res != nil:
-		tx.ep.contain("response", func() { tx.deliver(res, nil) })
-	default:
-		tx.ep.contain("end of a request", func() { tx.deliver(nil, err) })
+	if tx.final || res == nil {
+		tx.mu.Unlock()
+		return
 	}
+	tx.final = true
+	tx.mu.Unlock()
+	tx.ep.contain("response", func() { tx.deliver(res, nil) })
 }
 
 // fail ends the transaction because its flow or the endpoint is gone.

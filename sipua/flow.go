@@ -271,7 +271,11 @@ func (f *Flow) Done() <-chan struct{} { return f.done }
 
 // OnClose calls fn once when the flow goes, or at once if it is gone already. fn
 // must only post. The result takes fn back.
-func (f *Flow) OnClose(fn func(error)) (forget func()) {
+func (f *Flow) OnClose(fn func(error)) (forget func()) { return f.onGone(fn, false) }
+
+// onGone is OnClose; what is first comes before all that is not. A transaction
+// tells what was said before anybody is told that the flow is gone.
+func (f *Flow) onGone(fn func(error), first bool) (forget func()) {
 	f.mu.Lock()
 	if f.closed {
 		err := f.err
@@ -284,6 +288,9 @@ func (f *Flow) OnClose(fn func(error)) (forget func()) {
 	}
 	key := f.nextKey
 	f.nextKey++
+	if first {
+		key = -1 - key
+	}
 	f.onClose[key] = fn
 	f.mu.Unlock()
 	return func() {

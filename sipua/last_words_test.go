@@ -37,6 +37,7 @@ func TestResponseRightBeforeTheEndOfItsConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		outcome := make(chan error, 64)
+		f.OnClose(func(err error) { outcome <- err }) // as a leg does, before it sends
 		_, err = ep.Request(f, bareInvite(), func(res *sip.Response, err error) {
 			if err != nil || res.StatusCode >= 200 {
 				outcome <- err
