@@ -18,9 +18,12 @@ type ClientTx struct {
 	inner   *sip.ClientTx
 	deliver func(*sip.Response, error)
 	forget  func()
-	release func() // lets the flow go idle
+	release func()     // lets the flow go idle
+	telling sync.Mutex // held from the choice of what to deliver until it is delivered: that keeps the order
 
 	mu       sync.Mutex
+	sent     bool  // Request has come to its end
+	gone     error // why the flow went before
 	queue    []*sip.Response
 	feeding  bool
 	final    bool // a final response or an error was delivered
@@ -46,34 +49,36 @@ func (ep *Endpoint) Request(f *Flow, req *sip.Request, deliver func(*sip.Respons
 		return nil, ErrClosed
 	}
 	tx.release = f.Hold()
+	// Before anything is sent: the answer and the end of the connection may both be
+	// here before Init returns.
+	tx.forget = f.onGone(tx.flowGone, true)
 	if err := tx.inner.Init(); err != nil {
-		ep.txs.removeClient(tx)
-		tx.release()
-		tx.inner.Terminate()
+		tx.abandon()
 		if !errors.Is(err, ErrFlowGone) && !errors.Is(err, ErrUnsafeHeader) {
 			err = fmt.Errorf("%w: %w", ErrFlowGone, err)
 		}
 		return nil, err
 	}
 	if !ep.launch(tx.read) {
-		ep.txs.removeClient(tx)
-		tx.release()
-		tx.inner.Terminate()
+		tx.abandon()
 		return nil, ErrClosed
 	}
-	forget := f.onGone(func(err error) {
-		tx.lastWords()
-		ep.launch(func() { tx.fail(err) })
-	}, true)
 	tx.mu.Lock()
-	tx.forget = forget
+	tx.sent = true
+	gone := tx.gone
 	tx.mu.Unlock()
-	select {
-	case <-tx.inner.Done(): // read may have found nothing to take back
-		forget()
-	default:
+	if gone != nil {
+		tx.flowGone(gone)
 	}
 	return tx, nil
+}
+
+// abandon takes back a request that was not sent: nothing will be delivered.
+func (tx *ClientTx) abandon() {
+	tx.ep.txs.removeClient(tx)
+	tx.forget()
+	tx.release()
+	tx.Terminate()
 }
 
 // Send sends a request that has no transaction: the ACK of a 2xx. The same
@@ -152,12 +157,7 @@ func (tx *ClientTx) read() {
 		case <-tx.inner.Done():
 			tx.ep.txs.removeClient(tx)
 			tx.release()
-			tx.mu.Lock()
-			forget := tx.forget
-			tx.mu.Unlock()
-			if forget != nil {
-				forget()
-			}
+			tx.forget()
 			tx.giveUp(tx.reason())
 			return
 		}
@@ -258,16 +258,20 @@ func (tx *ClientTx) confirmAgain(f *Flow, res *sip.Response) {
 // response: a retransmission of it finds nobody and is dropped, which is what
 // Timer K is for.
 func (tx *ClientTx) pass(res *sip.Response) {
+	tx.telling.Lock()
 	tx.mu.Lock()
 	done := tx.final && !(tx.req.IsInvite() && res.IsSuccess())
 	if res.StatusCode >= 200 {
 		tx.final = true
 	}
 	tx.mu.Unlock()
+	if !done {
+		tx.ep.contain("response", func() { tx.deliver(res, nil) })
+	}
+	tx.telling.Unlock()
 	if done {
 		return
 	}
-	tx.ep.contain("response", func() { tx.deliver(res, nil) })
 	if res.StatusCode >= 200 && !tx.req.IsInvite() {
 		// The state machine holds its lock while it passes a response up.
 		tx.ep.launch(tx.inner.Terminate)
@@ -277,6 +281,8 @@ func (tx *ClientTx) pass(res *sip.Response) {
 // giveUp delivers err, unless something final was delivered.
 func (tx *ClientTx) giveUp(err error) {
 	tx.lastWords()
+	tx.telling.Lock()
+	defer tx.telling.Unlock()
 	tx.mu.Lock()
 	done := tx.final
 	tx.final = true
@@ -290,6 +296,8 @@ func (tx *ClientTx) giveUp(err error) {
 // machine, because the end of the flow must not overtake it: a phone may decline
 // and close its connection at once.
 func (tx *ClientTx) lastWords() {
+	tx.telling.Lock()
+	defer tx.telling.Unlock()
 	tx.mu.Lock()
 	res := tx.finalRes
 	for _, queued := range tx.queue {
@@ -304,6 +312,20 @@ func (tx *ClientTx) lastWords() {
 	tx.final = true
 	tx.mu.Unlock()
 	tx.ep.contain("response", func() { tx.deliver(res, nil) })
+}
+
+// flowGone hears of the flow's end before everybody who is no transaction.
+func (tx *ClientTx) flowGone(err error) {
+	tx.lastWords()
+	tx.mu.Lock()
+	sent := tx.sent
+	if !sent {
+		tx.gone = err
+	}
+	tx.mu.Unlock()
+	if sent {
+		tx.ep.launch(func() { tx.fail(err) })
+	}
 }
 
 // fail ends the transaction because its flow or the endpoint is gone.

@@ -226,6 +226,23 @@ func goroutinesOf(label string) (n int, where string) {
 	return n, strings.Join(stacks, "\n\n")
 }
 
+// settledGoroutines counts the goroutines of the test's server once its start is over:
+// both connections to APNs stand, and half a second long none came and none went.
+func settledGoroutines(t *testing.T, s *server) (n int, where string) {
+	t.Helper()
+	same := 0
+	wait(t, 20*time.Second, "the server's start to be over", func() (bool, string) {
+		was := n
+		if n, where = goroutinesOf(t.Name()); n == was && s.apns.Stats().Open >= 2 {
+			same++
+		} else {
+			same = 0
+		}
+		return same >= 50, where
+	})
+	return n, where
+}
+
 // torture is what the server does with a message of RFC 4475 and why: the final
 // statuses that come back, "" for silence.
 type torture struct {
@@ -321,7 +338,7 @@ func runTortures(t *testing.T, dir string, transport sipua.Transport) {
 	})
 	bystander := newWirePeer(t, phoneHost, s, sipua.TCP)
 	bystander.register(t, instanceOf(999))
-	before, were := goroutinesOf(t.Name())
+	before, were := settledGoroutines(t, s)
 	if before < 10 {
 		t.Fatalf("%d goroutines bear the server's label: they cannot be told from others", before)
 	}

@@ -21,7 +21,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -47,7 +46,7 @@ type Options struct {
 type DB struct {
 	log   *slog.Logger
 	aside string
-	lock  *os.File
+	lock  *folderLock
 	read  *sql.DB
 	write *writer
 	spool *spool
