@@ -102,6 +102,9 @@ type Media struct {
 	// Allow is the codec order and filter; when empty, everything passes as
 	// offered. Default: empty.
 	Allow []string `mapstructure:"allow" oneof:"opus|g722|alaw|ulaw|g729|g723|gsm|ilbc|speex|amr|amr-wb|evs|l16|cn|telephone-event|h263|h264|h265|vp8|vp9|av1"`
+	// Workers is how many workers relay the packets; 0 is one per core.
+	// Default: 0.
+	Workers int `mapstructure:"workers" range:"0..256"`
 	// Timeout says when a call without media ends.
 	Timeout MediaTimeout `mapstructure:"timeout"`
 }

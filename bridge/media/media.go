@@ -17,10 +17,12 @@
 package media
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -67,6 +69,9 @@ type Timeouts struct {
 type Config struct {
 	// Network opens the sockets. Default: OS.
 	Network Network
+	// Workers is how many goroutines relay the packets of OS sockets on Linux.
+	// Default: one per core.
+	Workers int
 	// Bind has one address per family, which may be unspecified.
 	Bind []netip.Addr
 	// PortStart and PortEnd are the first and last UDP port; RTP is on even
@@ -105,6 +110,9 @@ func (c *Config) validate() error {
 	if !chosen && (c.PortStart == 0 || first+1 > uint32(c.PortEnd)) {
 		faults = append(faults, fmt.Errorf("%w: ports %d to %d hold no pair of an even port and the next one", ErrConfig, c.PortStart, c.PortEnd))
 	}
+	if c.Workers < 0 {
+		faults = append(faults, fmt.Errorf("%w: the number of workers is negative", ErrConfig))
+	}
 	if c.Timeouts.FirstPacket < 0 || c.Timeouts.Silence < 0 || c.Timeouts.Hold < 0 || c.Quarantine < 0 {
 		faults = append(faults, fmt.Errorf("%w: a duration is negative", ErrConfig))
 	}
@@ -127,7 +135,7 @@ type Relay struct {
 }
 
 // New makes a relay; it binds nothing yet. Errors wrap ErrConfig, or come from
-// the Registerer.
+// the Registerer or from a system without descriptors.
 func New(c Config) (*Relay, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -141,10 +149,14 @@ func New(c Config) (*Relay, error) {
 	if c.Quarantine == 0 {
 		c.Quarantine = defaultQuarantine
 	}
+	engine, err := newEngine(c)
+	if err != nil {
+		return nil, err
+	}
 	r := &Relay{
 		timeouts: c.Timeouts,
 		log:      c.Log,
-		engine:   relay.NewSockets(c.Log),
+		engine:   engine,
 		pools:    make(map[Family]*ports, len(c.Bind)),
 		sides:    make(map[*Side]struct{}),
 	}
@@ -152,11 +164,19 @@ func New(c Config) (*Relay, error) {
 		a = a.Unmap()
 		r.pools[FamilyOf(a)] = newPorts(c.Network, a, c.PortStart, c.PortEnd, c.Quarantine)
 	}
-	var err error
 	if r.metrics, err = newMetrics(c.Registerer, r); err != nil {
+		engine.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// newEngine is the fast engine for the system's sockets, the plain one for others.
+func newEngine(c Config) (relay.Engine, error) {
+	if _, system := c.Network.(OS); !system {
+		return relay.NewSockets(c.Log), nil
+	}
+	return relay.NewEngine(cmp.Or(c.Workers, runtime.GOMAXPROCS(0)), c.Log)
 }
 
 // PortsInUse is the number of UDP ports that open sides hold, two per stream.

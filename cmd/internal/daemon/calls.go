@@ -65,7 +65,7 @@ func (d *Daemon) openMedia() error {
 	relay, err := media.New(media.Config{
 		Bind: m.Bind, PortStart: uint16(m.RTPStart), PortEnd: uint16(m.RTPEnd), //nolint:gosec // checked by config
 		Timeouts: media.Timeouts{FirstPacket: m.Timeout.FirstPacket, Silence: m.Timeout.Silence, Hold: m.Timeout.Hold},
-		Log:      d.log, Registerer: d.registry,
+		Workers:  m.Workers, Log: d.log, Registerer: d.registry,
 	})
 	if err != nil {
 		return fmt.Errorf("media.bind, media.rtp_start, media.rtp_end: %w", err)

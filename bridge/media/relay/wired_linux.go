@@ -1,0 +1,181 @@
+package relay
+
+import (
+	"errors"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// wired is a Stream of Workers. What its worker alone touches is guarded by the
+// worker's lock; what other workers read, because they send from this stream's
+// sockets, is atomic.
+type wired struct {
+	engine  *Workers
+	worker  *worker
+	index   int    // of the worker
+	fd      [2]int // by channel
+	family  uint16
+	first   func()
+	closing sync.Once
+
+	receiver *receiver // by worker.mu
+	partner  *wired    // by worker.mu
+	unsent   [reasonCount]uint64
+	faulted  bool
+
+	out  [2]atomic.Pointer[departure] // to the far end, for RTP and RTCP; nil: nowhere
+	sent [2]counter
+}
+
+// departure is where one kind of packet leaves a stream.
+type departure struct {
+	fd int
+	to rawAddr
+}
+
+// SetRemote implements Stream.
+func (s *wired) SetRemote(r Remote) {
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	s.receiver.setRemote(r)
+	s.publish()
+}
+
+// Answered implements Stream.
+func (s *wired) Answered() {
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	s.receiver.answer()
+}
+
+// Forward implements Stream.
+func (s *wired) Forward(to Stream) {
+	next, _ := to.(*wired) // nil and streams of a foreign engine: nowhere
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	s.partner = next
+}
+
+// publish tells senders where packets for the far end go now. The worker's lock is
+// held.
+func (s *wired) publish() {
+	if s.fd[rtpChannel] < 0 {
+		return // closed
+	}
+	rtp, rtcp := s.receiver.targets()
+	via := rtcpChannel
+	if s.receiver.remote.mux() {
+		via = rtpChannel
+	}
+	s.setOut(0, rtpChannel, rtp)
+	s.setOut(1, via, rtcp)
+}
+
+func (s *wired) setOut(kind int, via channel, to netip.AddrPort) {
+	if !to.IsValid() {
+		s.out[kind].Store(nil)
+		return
+	}
+	raw, ok := newRawAddr(to, s.family)
+	if !ok {
+		s.out[kind].Store(nil) // the other family's, or a zone that is gone
+		return
+	}
+	s.out[kind].Store(&departure{fd: s.fd[via], to: raw})
+}
+
+// handle judges one packet and passes it on. A fault of ours costs this packet
+// only (DESIGN s3, the recover barrier).
+func (s *wired) handle(ch channel, in inbound) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.unsent[Fault]++
+			if !s.faulted {
+				s.faulted = true
+				s.engine.log.Error("media packet dropped by a fault", "fault", fault, "stack", string(debug.Stack()))
+			}
+		}
+	}()
+	v := s.receiver.receive(ch, in)
+	if v.moved {
+		s.publish()
+	}
+	if !v.ok {
+		return
+	}
+	if v.first && s.first != nil {
+		s.first()
+	}
+	if s.partner == nil {
+		s.unsent[NoDestination]++
+		return
+	}
+	if reason, ok := s.partner.send(v.rtcp, in.pkt); !ok {
+		s.unsent[reason]++
+	}
+}
+
+// send gives a packet to the far end. It runs on the partner's worker.
+func (s *wired) send(rtcp bool, pkt []byte) (Reason, bool) {
+	kind := 0
+	if rtcp {
+		kind = 1
+	}
+	out := s.out[kind].Load()
+	if out == nil {
+		return NoDestination, false
+	}
+	if errno := transmit(out.fd, pkt, &out.to); errno != 0 {
+		return SendFailed, false
+	}
+	s.sent[kind].packets.Add(1)
+	s.sent[kind].octets.Add(uint64(len(pkt)))
+	return 0, true
+}
+
+// Stats implements Stream.
+func (s *wired) Stats() Stats {
+	s.worker.mu.Lock()
+	all := s.receiver.snapshot()
+	for i, n := range s.unsent {
+		all.Rejected[i] += n
+	}
+	s.worker.mu.Unlock()
+	all.Sent, all.SentRTCP = s.sent[0].count(), s.sent[1].count()
+	return all
+}
+
+// Close implements Stream. The sockets are closed only when no worker can be about
+// to send from them: their numbers may be another file's in the next moment.
+func (s *wired) Close() {
+	s.closing.Do(func() {
+		s.worker.mu.Lock()
+		s.worker.dropLocked(s)
+		s.partner = nil
+		old := s.fd
+		s.fd = [2]int{-1, -1}
+		s.out[0].Store(nil)
+		s.out[1].Store(nil)
+		s.worker.mu.Unlock()
+		s.engine.forget(s)
+		if err := closeAll(old); err != nil {
+			s.engine.log.Warn("media socket did not close", "error", err)
+		}
+	})
+}
+
+func (s *wired) closeSockets() error { return closeAll(s.fd) }
+
+func closeAll(fds [2]int) error {
+	var errs []error
+	for _, fd := range fds {
+		if fd >= 0 {
+			errs = append(errs, unix.Close(fd))
+		}
+	}
+	return errors.Join(errs...)
+}
