@@ -29,7 +29,12 @@ func engines(t *testing.T, test func(*testing.T, Engine)) {
 
 func listen(t testing.TB) *net.UDPConn {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	return listenAt(t, loopback.String())
+}
+
+func listenAt(t testing.TB, addr string) *net.UDPConn {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 0)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,6 +85,16 @@ func (l latch) take(from netip.AddrPort, now time.Time) (next latch, ok bool) {
 	return l, true
 }
 
+// moved is the latch after a packet that proved, by its key, who sent it: wherever
+// it came from, that is where the far end is now (DESIGN s7).
+func (l latch) moved(from netip.AddrPort, now time.Time) latch {
+	l.source, l.rank, l.heard = from, rankExact, now
+	if l.answered && l.strictAt.IsZero() {
+		l.strictAt = now.Add(latchWindow)
+	}
+	return l
+}
+
 // signalled is the latch after signalling named an address: a new one forgets
 // what was learned, the same one changes nothing.
 func (l latch) signalled(want netip.AddrPort, signal netip.Addr) latch {

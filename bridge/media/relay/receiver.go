@@ -44,6 +44,7 @@ type receiver struct {
 	rtcp   latch
 	past   Sender
 	pastAt time.Time // when the past sender was heard last; the opening counts
+	secure opener
 	header rtp.Header
 	seq    sequence
 	stats  Stats
@@ -70,7 +71,8 @@ func (r *receiver) setRemote(next Remote) {
 	if resumed {
 		r.rtp, r.rtcp = r.rtp.reopened(), r.rtcp.reopened()
 	}
-	next.PayloadTypes, next.ClockRates = nil, nil
+	r.secure = r.secure.with(next)
+	next.PayloadTypes, next.ClockRates, next.Secure = nil, nil, nil
 	r.remote = next
 }
 
@@ -98,9 +100,10 @@ type inbound struct {
 // verdict is what the rules say of one packet.
 type verdict struct {
 	ok     bool
-	rtcp   bool // what it is, if ok
-	first  bool // the first RTP packet or datagram
-	moved  bool // a latch learned another source: targets changed
+	pkt    []byte // what goes on, if ok: the packet, or what SRTP held
+	rtcp   bool   // what it is
+	first  bool   // the first RTP packet or datagram
+	moved  bool   // a latch learned another source: targets changed
 	reason Reason
 }
 
@@ -143,7 +146,7 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 	case r.remote.disabled():
 		return refuse(NoRemote)
 	}
-	v := verdict{ok: true}
+	v := verdict{ok: true, pkt: pkt}
 	v.rtcp = !r.remote.Datagram && (ch == rtcpChannel || r.remote.mux() && looksRTCP(pkt))
 	l := &r.rtp
 	if ch == rtcpChannel {
@@ -152,10 +155,22 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 		}
 	}
 	next, ok := l.take(in.from, in.at)
-	if !ok {
+	switch {
+	case r.secure.on:
+		plain, authentic := r.secure.open(v.rtcp, pkt)
+		switch {
+		case authentic && !ok:
+			next = l.moved(in.from, in.at)
+		case !ok:
+			return refuse(WrongSource)
+		case !authentic:
+			return refuse(BadAuth)
+		}
+		v.pkt = plain
+	case !ok:
 		return refuse(WrongSource)
 	}
-	if reason, bad := r.malformed(v.rtcp, pkt); bad {
+	if reason, bad := r.malformed(v.rtcp, v.pkt); bad {
 		return refuse(reason)
 	}
 	v.moved = next.source != l.source

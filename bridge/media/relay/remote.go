@@ -1,6 +1,10 @@
 package relay
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"wakebridge/bridge/media/srtp"
+)
 
 // Remote is what signalling knows of one stream's far end.
 type Remote struct {
@@ -25,8 +29,17 @@ type Remote struct {
 	// Datagram marks what is no RTP (T.38 over UDPTL): no header checks, and
 	// the latch never turns strict.
 	Datagram bool
+	// Secure are the keys of SRTP, nil for plain RTP. A key that stays the same goes
+	// on where it was.
+	Secure *Secure
 	// Hold says that the far end is not expected to send.
 	Hold bool
+}
+
+// Secure are the keys of one stream in both directions.
+type Secure struct {
+	Theirs srtp.Key // the far end sends with it
+	Ours   srtp.Key // we send with it
 }
 
 // disabled says that the m= line carries nothing.

@@ -83,6 +83,7 @@ type stream struct {
 	mu       sync.Mutex // guards receiver; never held during I/O
 	receiver *receiver
 
+	sealer   *sealer // by mu
 	partner  atomic.Pointer[stream]
 	out      [2]atomic.Pointer[outlet] // to the far end, for RTP and RTCP; nil: nowhere
 	sent     [2]counter
@@ -92,8 +93,9 @@ type stream struct {
 
 // outlet is where one kind of packet leaves a stream.
 type outlet struct {
-	via channel
-	to  *target
+	via    channel
+	to     *target
+	sealer *sealer // nil: plain RTP
 }
 
 // counter is a Count that several readers add to.
@@ -108,6 +110,7 @@ func (s *stream) SetRemote(r Remote) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.receiver.setRemote(r)
+	s.sealer = resealed(s.sealer, r)
 	s.publish()
 }
 
@@ -140,7 +143,7 @@ func (s *stream) setOut(kind int, via channel, to *target) {
 		s.out[kind].Store(nil)
 		return
 	}
-	s.out[kind].Store(&outlet{via: via, to: to})
+	s.out[kind].Store(&outlet{via, to, s.sealer})
 }
 
 // read is the loop of one socket's goroutine.
@@ -196,7 +199,7 @@ func (s *stream) handle(ch channel, in inbound) {
 		s.unsent[NoDestination].Add(1)
 		return
 	}
-	if reason, ok := partner.send(v.rtcp, in.pkt); !ok {
+	if reason, ok := partner.send(v.rtcp, v.pkt); !ok {
 		s.unsent[reason].Add(1)
 	}
 }
@@ -221,12 +224,18 @@ func (s *stream) send(rtcp bool, pkt []byte) (Reason, bool) {
 	if out == nil {
 		return NoDestination, false
 	}
-	if err := s.socket[out.via].write(pkt, out.to); err != nil {
-		return SendFailed, false
+	write := func(pkt []byte) (Reason, bool) {
+		if err := s.socket[out.via].write(pkt, out.to); err != nil {
+			return SendFailed, false
+		}
+		s.sent[kind].packets.Add(1)
+		s.sent[kind].octets.Add(uint64(len(pkt)))
+		return 0, true
 	}
-	s.sent[kind].packets.Add(1)
-	s.sent[kind].octets.Add(uint64(len(pkt)))
-	return 0, true
+	if out.sealer != nil {
+		return out.sealer.seal(rtcp, pkt, write)
+	}
+	return write(pkt)
 }
 
 // Stats implements Stream.

@@ -18,8 +18,10 @@ const (
 	WrongSource                 // not from where the latch allows
 	BadHeader                   // not RTP or RTCP version 2, or lengths that do not add up
 	PayloadType                 // not one of those agreed
+	BadAuth                     // SRTP that was not made with the far end's key, or came before
 	NoDestination               // accepted, but there is no partner or it has no address yet
 	SendFailed                  // accepted, but the socket refused it
+	NotSealed                   // accepted, but SRTP may not send it: its number was used, or it is of too many senders
 	Fault                       // a fault of ours, caught
 	reasonCount
 )
@@ -39,10 +41,14 @@ func (r Reason) String() string {
 		return "bad_header"
 	case PayloadType:
 		return "payload_type"
+	case BadAuth:
+		return "bad_auth"
 	case NoDestination:
 		return "no_destination"
 	case SendFailed:
 		return "send_failed"
+	case NotSealed:
+		return "not_sealed"
 	case Fault:
 		return "fault"
 	}
@@ -58,8 +64,8 @@ func Reasons() []Reason {
 	return all
 }
 
-// Rejections counts packets by Reason. NoDestination, SendFailed and Fault
-// happen to packets that were accepted: those are counted as received as well.
+// Rejections counts packets by Reason. NoDestination, SendFailed, NotSealed and
+// Fault happen to packets that were accepted: those are counted as received as well.
 type Rejections [reasonCount]uint64
 
 // MarshalJSON is an object of the reasons that occurred: {"wrong_source":5}.

@@ -23,6 +23,7 @@ type wired struct {
 	closing sync.Once
 
 	receiver *receiver // by worker.mu
+	sealer   *sealer   // by worker.mu
 	partner  *wired    // by worker.mu
 	unsent   [reasonCount]uint64
 	faulted  bool
@@ -33,8 +34,9 @@ type wired struct {
 
 // departure is where one kind of packet leaves a stream.
 type departure struct {
-	fd int
-	to rawAddr
+	fd     int
+	to     rawAddr
+	sealer *sealer // nil: plain RTP
 }
 
 // SetRemote implements Stream.
@@ -42,6 +44,7 @@ func (s *wired) SetRemote(r Remote) {
 	s.worker.mu.Lock()
 	defer s.worker.mu.Unlock()
 	s.receiver.setRemote(r)
+	s.sealer = resealed(s.sealer, r)
 	s.publish()
 }
 
@@ -85,7 +88,7 @@ func (s *wired) setOut(kind int, via channel, to netip.AddrPort) {
 		s.out[kind].Store(nil) // the other family's, or a zone that is gone
 		return
 	}
-	s.out[kind].Store(&departure{fd: s.fd[via], to: raw})
+	s.out[kind].Store(&departure{s.fd[via], raw, s.sealer})
 }
 
 // handle judges one packet and passes it on. A fault of ours costs this packet
@@ -114,7 +117,7 @@ func (s *wired) handle(ch channel, in inbound) {
 		s.unsent[NoDestination]++
 		return
 	}
-	if reason, ok := s.partner.send(v.rtcp, in.pkt); !ok {
+	if reason, ok := s.partner.send(v.rtcp, v.pkt); !ok {
 		s.unsent[reason]++
 	}
 }
@@ -129,12 +132,18 @@ func (s *wired) send(rtcp bool, pkt []byte) (Reason, bool) {
 	if out == nil {
 		return NoDestination, false
 	}
-	if errno := transmit(out.fd, pkt, &out.to); errno != 0 {
-		return SendFailed, false
+	write := func(pkt []byte) (Reason, bool) {
+		if errno := transmit(out.fd, pkt, &out.to); errno != 0 {
+			return SendFailed, false
+		}
+		s.sent[kind].packets.Add(1)
+		s.sent[kind].octets.Add(uint64(len(pkt)))
+		return 0, true
 	}
-	s.sent[kind].packets.Add(1)
-	s.sent[kind].octets.Add(uint64(len(pkt)))
-	return 0, true
+	if out.sealer != nil {
+		return out.sealer.seal(rtcp, pkt, write)
+	}
+	return write(pkt)
 }
 
 // Stats implements Stream.
