@@ -27,8 +27,12 @@ lint: .build/golangci-lint ## golangci-lint as .golangci.yml says, and the tools
 	@.build/golangci-lint run $(PKG)
 	@cd .ci && $(GO) vet ./... && $(GO) test ./...
 
-bench: ## benchmarks, with allocations
+bench: ## benchmarks, with allocations; WHAT=media: the relay's processes against a C loop (RELAY_RUNS=5)
+ifeq ($(WHAT),media)
+	@$(GO) test -run '^$$' -bench Relay -benchtime 1x -timeout 0 ./bridge/media/relay
+else
 	@$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+endif
 
 soak: ## long tests (TestSoak..., build tag soak)
 	@[ -n "$$($(GO) test -tags soak -list Soak ./... | grep Soak)" ] || { echo 'no soak tests yet' >&2; exit 1; }

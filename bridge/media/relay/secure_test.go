@@ -3,7 +3,7 @@ package relay
 import (
 	"bytes"
 	"net"
-		"slices"
+	"slices"
 	"testing"
 	"time"
 
