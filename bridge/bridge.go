@@ -112,24 +112,26 @@ func New(cfg Config) *Bridge {
 // read loop: who sent it is found out here, everything else in the call's own
 // goroutine.
 func (b *Bridge) Invite(tx *sipua.ServerTx) {
-	if b.isDraining() {
-		tx.Reject(sipua.Reject(503, "Draining", sipua.HeaderLine{Name: "Retry-After", Value: strconv.Itoa(1 + rand.IntN(5))}))
-		return
-	}
 	origin, err := b.origin(tx)
 	if err != nil {
-		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", err)
+		level := slog.LevelInfo
+		if status := sipua.Status(err); status == 401 || status == 407 {
+			level = slog.LevelDebug // how each call of a user begins
+		}
+		b.log.Log(context.Background(), level, "INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", err)
 		tx.Refuse(err) // no state for strangers: a forged source must not get it eleven times
 		return
 	}
+	if b.isDraining() {
+		b.turnAway(tx, origin, "the server takes no new calls: it drains", sipua.Reject(503, "Draining", sipua.HeaderLine{Name: "Retry-After", Value: strconv.Itoa(1 + rand.IntN(5))}))
+		return
+	}
 	if len(tx.Request.Body()) == 0 {
-		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", "it has no offer")
-		tx.Reject(sipua.Reject(488, "Offer Required"))
+		b.turnAway(tx, origin, "the INVITE has no offer", sipua.Reject(488, "Offer Required"))
 		return
 	}
 	if kind, _, _ := strings.Cut(sipua.Value(tx.Request, "Content-Type"), ";"); kind != "" && !strings.EqualFold(strings.TrimSpace(kind), "application/sdp") {
-		b.log.Info("INVITE refused", "flow", tx.Flow(), "call_id", tx.Request.CallID().Value(), "reason", "its body is no SDP")
-		tx.Reject(sipua.Reject(415, "", sipua.HeaderLine{Name: "Accept", Value: "application/sdp"})) // RFC 3261 s8.2.3
+		b.turnAway(tx, origin, "the INVITE's body is no SDP", sipua.Reject(415, "", sipua.HeaderLine{Name: "Accept", Value: "application/sdp"})) // RFC 3261 s8.2.3
 		return
 	}
 	c := newCall(b, tx, origin)
@@ -148,6 +150,21 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 		defer b.wg.Done()
 		c.run()
 	}()
+}
+
+// turnAway refuses a call of somebody known before it becomes one; the record says
+// why.
+func (b *Bridge) turnAway(tx *sipua.ServerTx, origin Origin, reason string, rej *sipua.Rejection) {
+	who := b.identify(tx.Request, origin)
+	now := time.Now()
+	rec := Record{ID: newUUID(), CallID: tx.Request.CallID().Value(), Started: now, Ended: now, From: who.uri.String(), To: tx.Request.Recipient.String(),
+		Trunk: origin.Trunk, Result: Rejected, Status: rej.Status, Reason: reason, HangupBy: string(byServer)}
+	b.log.Info("call refused", "call", rec.ID, "flow", tx.Flow(), "from", who.handle, "to", rec.To, "status", rej.Status, "reason", reason)
+	tx.Reject(rej)
+	b.metrics.calls.WithLabelValues(string(rec.Result)).Inc()
+	if err := b.cfg.Records.Append(rec); err != nil {
+		b.log.Error("record of the call is lost", "call", rec.ID, "error", err)
+	}
 }
 
 // origin proves who sent an INVITE: a trunk by its source address, a user by

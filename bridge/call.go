@@ -53,6 +53,8 @@ type inbound struct {
 	*leg.Leg
 	over    bool
 	release func() // gives its trunk's place back
+	device  string // of the user who calls, "" while it is not known
+	leave   func() // that device is no longer in this call
 }
 
 func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
@@ -70,7 +72,7 @@ func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
 	c.rec = Record{ID: c.id, CallID: req.CallID().Value(), Started: c.started, To: req.Recipient.String(), Trunk: origin.Trunk}
 	// The leg exists before this returns to the read loop, so that a CANCEL right
 	// behind the INVITE finds it.
-	c.a = &inbound{release: func() {}, Leg: leg.NewUAS(leg.Config{
+	c.a = &inbound{release: func() {}, leave: func() {}, Leg: leg.NewUAS(leg.Config{
 		Endpoint: b.cfg.Endpoint(), Post: c.own.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.callerEvent(ev) },
 		Log: c.log.With("leg", legA), ContactUser: req.Recipient.User,
 	}, tx)}
@@ -80,7 +82,10 @@ func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
 // run is the owner of the call. It ends when the last leg is gone.
 func (c *Call) run() {
 	defer c.finish()
-	c.guard(c.identify)
+	c.guard(func() {
+		c.caller = c.b.identify(c.tx.Request, c.origin)
+		c.rec.From = c.caller.uri.String()
+	})
 	c.work() // a CANCEL right behind the INVITE: nobody is woken for it
 	if !c.own.done && c.state.phase == routing {
 		c.guard(c.route)
@@ -250,6 +255,7 @@ func (c *Call) close() {
 		c.rec.Media = c.media.close()
 	}
 	c.a.release()
+	c.a.leave()
 	c.b.settled(c.double(), c.id)
 	for i, t := range c.attempts {
 		t.stop()

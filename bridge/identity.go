@@ -21,16 +21,15 @@ type caller struct {
 }
 
 // identify finds out who calls, from the proven origin first.
-func (c *Call) identify() {
-	req := c.tx.Request
+func (b *Bridge) identify(req *sip.Request, origin Origin) caller {
 	from := req.From()
 	who := caller{name: header.UnescapeDisplay(from.DisplayName), uri: dialable(from.Address, from.Address.Host)}
-	if !c.origin.User.IsZero() {
-		who.uri = *c.origin.User.URI()
-		if name := c.b.cfg.Directory.DisplayName(c.origin.User); name != "" {
+	if !origin.User.IsZero() {
+		who.uri = *origin.User.URI()
+		if name := b.cfg.Directory.DisplayName(origin.User); name != "" {
 			who.name = name
 		}
-	} else if t := c.b.cfg.Trunks.ByName(c.origin.Trunk); t != nil && t.TrustIdentity {
+	} else if t := b.cfg.Trunks.ByName(origin.Trunk); t != nil && t.TrustIdentity {
 		ids, err := header.ParseIdentities(sipua.Values(req, header.NameAssertedIdentity)...)
 		if err == nil && len(ids) > 0 {
 			who.uri = dialable(ids[0].URI, from.Address.Host)
@@ -49,8 +48,7 @@ func (c *Call) identify() {
 		who.name, who.handle, who.kind = "", "", "generic"
 		who.uri = sip.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}
 	}
-	c.caller = who
-	c.rec.From = who.uri.String()
+	return who
 }
 
 // dialable is a caller's URI as a SIP URI: that of a tel URI has its number, and

@@ -26,20 +26,23 @@ const quietOffer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\n
 
 // Late tells a device that registered too late, and does not read X-Call-Ended,
 // what became of its calls: an INVITE with the Call-ID that the push named, and a
-// CANCEL with the Reason as soon as it arrived. It returns at once.
-func (b *Bridge) Late(d location.Device, fates []location.Fate) {
+// CANCEL with the Reason as soon as it arrived. It returns at once, with those fates
+// that the answer to the REGISTER must tell instead: all of a device in another call,
+// and those of which an app shows nothing any more.
+func (b *Bridge) Late(d location.Device, fates []location.Fate) (rest []location.Fate) {
 	binding, ok := d.Flow()
 	if !ok || b.InCall(d.AOR, d.Key) {
-		return
+		return fates
 	}
 	for _, f := range fates {
 		if time.Now().After(f.ExpiresAt.Add(tellUntilAfter)) {
+			rest = append(rest, f)
 			continue
 		}
 		b.mu.Lock()
 		if b.closed {
 			b.mu.Unlock()
-			return
+			return fates
 		}
 		b.wg.Add(1)
 		b.mu.Unlock()
@@ -49,6 +52,7 @@ func (b *Bridge) Late(d location.Device, fates []location.Fate) {
 			b.tellLate(d, binding, f)
 		}()
 	}
+	return rest
 }
 
 // tellLate owns the one leg that tells a fate.
@@ -79,7 +83,7 @@ func (b *Bridge) tellLate(d location.Device, binding location.Binding, f locatio
 			}
 		},
 	}, leg.Invite{
-		Flow: flow, RequestURI: t.contact, CallID: f.UUID + "@" + b.cfg.Terms.Node,
+		Flow: flow, RequestURI: t.contact, Route: t.path, CallID: f.UUID + "@" + b.cfg.Terms.Node,
 		From: leg.Address{URI: sip.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}},
 		To:   leg.Address{URI: *d.AOR.URI()}, Body: []byte(quietOffer),
 		Headers: []sip.Header{sip.NewHeader(header.NameCallUUID, f.UUID)},

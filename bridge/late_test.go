@@ -76,7 +76,9 @@ func TestLatePhoneInAnotherCall(t *testing.T) {
 		a := pbx.call("alice")
 		phone.invited(0).pickUp()
 		d := w.memory.Devices(alice)[0]
-		w.bridge.Late(d, []location.Fate{{AOR: alice, DeviceKey: d.Key, UUID: "u", Cause: 487, ExpiresAt: time.Now()}})
+		if rest := w.bridge.Late(d, []location.Fate{{AOR: alice, DeviceKey: d.Key, UUID: "u", Cause: 487, ExpiresAt: time.Now()}}); len(rest) != 1 {
+			t.Errorf("left for the answer to the REGISTER: %v", rest)
+		}
 		w.pass(time.Second)
 		if phone.got(1) != nil {
 			t.Error("INVITE into a call")

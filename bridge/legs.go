@@ -39,6 +39,7 @@ func (c *Call) callerEvent(ev leg.Event) {
 func (c *Call) callerEnded(ev leg.Ended) {
 	c.a.over = true
 	c.a.release()
+	c.a.leave()
 	switch {
 	case c.state.phase == ending:
 	case ev.ByRemote:

@@ -11,7 +11,9 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge"
+	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
+	"wakebridge/sipua/location"
 )
 
 func TestDrain(t *testing.T) {
@@ -47,7 +49,8 @@ func TestDrain(t *testing.T) {
 		<-drained
 		b.expect("ACK, BYE")
 		r := w.recorded()
-		if len(r) != 1 || r[0].HangupBy != "server" || !strings.Contains(r[0].Reason, "shutting down") || r[0].Result != bridge.Answered {
+		if len(r) != 2 || r[0].Result != bridge.Rejected || r[0].Status != 503 ||
+			r[1].HangupBy != "server" || !strings.Contains(r[1].Reason, "shutting down") || r[1].Result != bridge.Answered {
 			t.Errorf("records: %+v", r)
 		}
 	})
@@ -384,6 +387,63 @@ func TestSecondCallToAPhoneInACall(t *testing.T) {
 			fourth.expect("487")
 		})
 	}
+}
+
+// A phone that places a call is in a call like one that answered: others find it
+// busy, it is told of old calls by the REGISTER's answer, and its tokens stay.
+func TestCallingPhoneIsInACall(t *testing.T) {
+	inWorld(t, func(o *options) { o.terms.WaitingBusy = true }, func(w *world) {
+		pbx, caller, callee := w.ua("100", pbxHost), w.ua("vb", bobHost), w.ua("va", phoneHost)
+		caller.register(bob)
+		callee.register(alice)
+		a := caller.call("alice", func(inv *leg.Invite) { inv.From.URI.User = "bob" })
+		callee.invited(0).pickUp()
+		d := w.memory.Devices(bob)[0]
+		if !w.bridge.InCall(bob, d.Key) {
+			t.Fatal("the phone that calls is in no call")
+		}
+		pbx.call("bob").expect("486")
+		old := []location.Fate{{AOR: bob, DeviceKey: d.Key, UUID: "u", Cause: 487, ExpiresAt: time.Now()}}
+		if rest := w.bridge.Late(d, old); len(rest) != 1 {
+			t.Errorf("left for the answer: %v", rest)
+		}
+		w.pass(time.Second)
+		if caller.got(0) != nil {
+			t.Error("an INVITE into its call")
+		}
+		a.hangUp()
+		w.settle()
+		if w.bridge.InCall(bob, d.Key) {
+			t.Error("it is in a call after the call")
+		}
+	})
+}
+
+// A phone behind an edge proxy is called by way of it (RFC 3327 s5.3).
+func TestPathIsTheRoute(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+		phone.register(alice)
+		b := w.memory.Devices(alice)[0].Bindings[0]
+		b.Path = []string{"<sip:near.example.com;lr>", "<sip:far.example.com;lr>"}
+		w.memory.Apply(location.Upsert{AOR: alice, Binding: b, Announced: location.Query}).Release()
+		a := pbx.call("alice")
+		if got := sipua.Values(phone.invited(0).invite, "Route"); strings.Join(got, ",") != strings.Join(b.Path, ",") {
+			t.Errorf("Route %q", got)
+		}
+		a.giveUp()
+	})
+}
+
+// What a known caller is refused at the door has a record with its reason.
+func TestTurnedAwayCallsAreRecorded(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx := w.ua("100", pbxHost)
+		pbx.call("alice", func(inv *leg.Invite) { inv.Body = nil }).expect("488")
+		if r := w.record(); r.Result != bridge.Rejected || r.Status != 488 || !strings.Contains(r.Reason, "no offer") || r.Trunk == "" || r.Ended.IsZero() {
+			t.Errorf("record: %+v", r)
+		}
+	})
 }
 
 // A cancelled INVITE whose phone says nothing does not make that phone busy.

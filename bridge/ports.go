@@ -63,7 +63,8 @@ type Fates interface {
 }
 
 // Records keeps what became of calls. Append is called by the call's goroutine
-// as its last act and may take its time.
+// as its last act, or in a read loop for a call that was turned away: it must not
+// wait for a disk.
 type Records interface {
 	Append(r Record) error
 }

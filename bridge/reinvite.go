@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"errors"
+
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
@@ -54,8 +56,8 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 	offer, err := sdp.Parse(body)
 	if err == nil {
 		n := len(offer.Streams())
-		if err = own.Grow(n); err == nil {
-			err = its.Grow(n)
+		if err = errors.Join(own.Grow(n), its.Grow(n)); err != nil {
+			err = noPorts(err)
 		}
 	}
 	if err != nil {

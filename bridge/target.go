@@ -3,6 +3,7 @@ package bridge
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -216,21 +217,32 @@ func (c *Call) watchCaller() {
 	if c.origin.User.IsZero() {
 		return
 	}
-	device := ""
 	now, stop := c.b.cfg.Locator.Watch(c.origin.User, func(ch location.Change) {
-		c.own.box.post(func() {
-			if b, ok := ch.Device.Flow(); ok && ch.Kind == location.Registered && ch.Device.Key == device {
-				c.callerMoved(sipua.FlowID(b.Flow))
-			}
-		})
+		c.own.box.post(func() { c.callerLocated(ch) })
 	})
 	c.own.atEnd = append(c.own.atEnd, stop)
 	for _, d := range now {
-		for _, b := range d.Bindings {
-			if b.Flow != 0 && sipua.FlowID(b.Flow) == c.tx.Flow().ID() {
-				device = d.Key
-			}
-		}
+		c.callerIs(d)
+	}
+}
+
+// callerIs notes which device calls, if it is d: it is in a call from now on.
+func (c *Call) callerIs(d location.Device) {
+	onOurFlow := func(b location.Binding) bool { return b.Flow != 0 && sipua.FlowID(b.Flow) == c.tx.Flow().ID() }
+	if c.a.device == "" && !c.a.over && slices.ContainsFunc(d.Bindings, onOurFlow) {
+		c.a.device, c.a.leave = d.Key, c.b.occupy(deviceRef{d.AOR, d.Key})
+	}
+}
+
+// callerLocated is a change of one of the devices of the user who calls.
+func (c *Call) callerLocated(ch location.Change) {
+	b, ok := ch.Device.Flow()
+	if !ok || ch.Kind != location.Registered {
+		return
+	}
+	c.callerIs(ch.Device)
+	if ch.Device.Key == c.a.device {
+		c.callerMoved(sipua.FlowID(b.Flow))
 	}
 }
 

@@ -20,7 +20,8 @@ import (
 type try struct {
 	name    string // for people
 	device  location.Device
-	contact sip.Uri // where the INVITE goes; the newest binding's
+	contact sip.Uri   // where the INVITE goes; the newest binding's
+	path    []sip.Uri // and by which proxies (RFC 3327)
 	trunk   *trunk.Trunk
 	flow    *sipua.Flow // of a trunk
 	number  string      // dialled at the trunk
@@ -75,7 +76,15 @@ func (t *try) bind(b location.Binding) bool {
 	if _, err := sip.ParseAddressValue(b.Contact, &uri, &params); err != nil {
 		return false
 	}
-	t.contact = header.StripPush(uri)
+	var path []sip.Uri
+	for _, hop := range b.Path {
+		var via sip.Uri
+		if _, err := sip.ParseAddressValue(hop, &via, &sip.HeaderParams{}); err != nil {
+			return false
+		}
+		path = append(path, via)
+	}
+	t.contact, t.path = header.StripPush(uri), path
 	return true
 }
 
@@ -126,7 +135,7 @@ func (c *Call) push(a action) {
 	w := Wake{
 		AOR: t.device.AOR, Device: t.device.Key, Push: t.device.Push, AlertOnly: a.alert,
 		UUID: t.uuid, CallID: t.callID, Handle: c.caller.handle, HandleType: c.caller.kind, Name: c.caller.name,
-		From: from, To: c.plan.User.String(), Video: c.media.video(), SentAt: c.started, ExpiresAt: c.expiresAt(),
+		From: from, To: c.plan.User.String(), Video: c.media.video(), SentAt: time.Now(), ExpiresAt: c.expiresAt(),
 	}
 	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.box.post(func() { c.woken(i, r) }) })
 }
@@ -219,7 +228,7 @@ func (c *Call) invitation(t *try, flow *sipua.Flow, offer []byte) leg.Invite {
 		inv.From = from
 		return inv
 	}
-	inv.RequestURI = t.contact
+	inv.RequestURI, inv.Route = t.contact, t.path
 	inv.CallID = t.callID
 	inv.To = leg.Address{URI: *c.plan.User.URI()}
 	if !c.caller.private {

@@ -53,6 +53,12 @@ func (r *Registrar) headers(a answer) []sip.Header {
 		}
 		out = append(out, sip.NewHeader(header.NameCallEnded, header.CallEnded{UUID: id, Cause: f.Cause, Text: f.Text}.String()))
 	}
+	if r.cfg.Supported != "" {
+		out = append(out, sip.NewHeader("Supported", r.cfg.Supported))
+	}
+	if a.reg.outbound { // RFC 5626 s6
+		out = append(out, sip.NewHeader("Require", "outbound"))
+	}
 	for _, hop := range a.reg.path { // RFC 3327 s5.3
 		out = append(out, sip.NewHeader(header.NamePath, hop))
 	}
@@ -60,8 +66,8 @@ func (r *Registrar) headers(a answer) []sip.Header {
 	return out
 }
 
-// tell takes the fates of a device: those that it reads are returned, the others
-// go to Late.
+// tell takes the fates of a device: those that the answer tells are returned, Late
+// sees to the others.
 func (r *Registrar) tell(d location.Device) []location.Fate {
 	fates := r.cfg.Memory.TakeFates(d.Ref())
 	if len(fates) == 0 {
@@ -70,10 +76,10 @@ func (r *Registrar) tell(d location.Device) []location.Fate {
 	if d.Push.FateHeader {
 		return fates
 	}
-	if r.cfg.Late != nil {
-		r.cfg.Late(d, fates)
+	if r.cfg.Late == nil {
+		return fates
 	}
-	return nil
+	return r.cfg.Late(d, fates)
 }
 
 // withExpires is a Contact value with the expires parameter that we granted; all

@@ -309,6 +309,46 @@ func TestLateIsCalledForOtherApps(t *testing.T) {
 	})
 }
 
+// What Late will not tell, of a device in a call or because it is too late, the
+// answer tells, whether the app is known to read it or not.
+func TestWhatLateLeavesIsInTheAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o, p := sleeper(t)
+		p.sleep()
+		o.tellsNothing = true
+		fate(o, "3f1a0000-0000-4000-8000-000000000001")
+		p.connect()
+		if got := values(p.must(200, p.contact(push(token1), instance(phone1))), header.NameCallEnded); len(got) != 1 {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// RFC 5626 s6: who binds a reg-id and knows outbound hears that we do too.
+func TestOutboundIsConfirmed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		p := o.phone("alice", aliceHost, sipua.TCP)
+		for _, c := range []struct {
+			contact, supported string
+			want               string
+		}{
+			{instance(phone1) + ";reg-id=1", "path, outbound", "[outbound]"},
+			{instance(phone1) + ";reg-id=1", "path", "[]"},
+			{instance(phone1), "outbound", "[]"},
+			{";reg-id=1", "outbound", "[]"},
+		} {
+			res := p.must(200, p.contact("", c.contact), "Supported: "+c.supported)
+			if got := values(res, "Require"); fmt.Sprint(got) != c.want {
+				t.Errorf("%+v: Require %q", c, got)
+			}
+			if got := values(res, "Supported"); fmt.Sprint(got) != "[path, outbound]" {
+				t.Errorf("Supported %q", got)
+			}
+		}
+	})
+}
+
 // A refused REGISTER tells nothing: the fate waits for the next.
 func TestFateWaitsForA200(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -22,6 +22,7 @@ type registration struct {
 	edits    []location.Edit
 	contacts []bound
 	services []header.FeatureCaps // what the answer's Feature-Caps say
+	outbound bool                 // a reg-id was bound for a UA that knows RFC 5626
 }
 
 // bound is one Contact of the request that asks for a binding.
@@ -188,8 +189,14 @@ func (in *intake) contact(c *sip.ContactHeader) error {
 	if err != nil {
 		return err
 	}
+	in.reg.outbound = in.reg.outbound || regID > 0 && instance != "" && in.knows("outbound")
 	in.bind(c, push, location.Binding{Instance: instance, RegID: regID, Expires: in.now.Add(lease)})
 	return nil
+}
+
+// knows says that the UA supports an extension.
+func (in *intake) knows(tag string) bool {
+	return slices.ContainsFunc(sipua.Tokens(sipua.Values(in.tx.Request, "Supported")), func(s string) bool { return strings.EqualFold(s, tag) })
 }
 
 // leaving are the removals but for those of a Contact that the same request adds:

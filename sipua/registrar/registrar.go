@@ -25,11 +25,14 @@ type Config struct {
 	// InCall says that a device is in a call. nil: never.
 	InCall func(location.Ref) bool
 	// Late gets the fates of a device that registered too late and does not read
-	// X-Call-Ended. It must only post. nil: nobody tells it.
-	Late func(d location.Device, fates []location.Fate)
+	// X-Call-Ended, and returns those that it will not tell: they go into the answer
+	// all the same. It must only post. nil: it tells none.
+	Late func(d location.Device, fates []location.Fate) (rest []location.Fate)
 	// Proved is told of each flow on which a user has proven itself, again with each
 	// REGISTER; limits look at it. It must only post. nil: nobody.
-	Proved     func(f *sipua.Flow)
+	Proved func(f *sipua.Flow)
+	// Supported is the header of that name in a 200: what the endpoint supports.
+	Supported  string
 	Registerer prometheus.Registerer
 }
 

@@ -70,13 +70,15 @@ type office struct {
 	passwords *passwords
 	logged    *strings.Builder
 
-	mu       sync.Mutex
-	changes  []string
-	failed   int
-	late     []location.Fate
-	callings map[location.Ref]bool
-	tap      func(sipua.Traffic)
-	keep     chan *sipua.ServerTx // gets what should go to the registrar
+	mu      sync.Mutex
+	changes []string
+	failed  int
+	late    []location.Fate
+	// tellsNothing: the device is in a call, or too late.
+	tellsNothing bool
+	callings     map[location.Ref]bool
+	tap          func(sipua.Traffic)
+	keep         chan *sipua.ServerTx // gets what should go to the registrar
 }
 
 func newOffice(t *testing.T, change ...func(*registrar.Config)) *office {
@@ -103,7 +105,16 @@ func newOffice(t *testing.T, change ...func(*registrar.Config)) *office {
 			o.locked(func() { yes = o.callings[ref] })
 			return yes
 		},
-		Late: func(_ location.Device, fates []location.Fate) { o.locked(func() { o.late = append(o.late, fates...) }) }}
+		Late: func(_ location.Device, fates []location.Fate) (rest []location.Fate) {
+			o.locked(func() {
+				if o.tellsNothing {
+					rest = fates
+					return
+				}
+				o.late = append(o.late, fates...)
+			})
+			return rest
+		}, Supported: "path, outbound"}
 	for _, c := range change {
 		c(&cfg)
 	}

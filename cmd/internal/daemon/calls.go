@@ -41,7 +41,7 @@ func (d *Daemon) openCalls(context.Context) error {
 	d.registrar = registrar.New(registrar.Config{
 		Memory: d.memory, Auth: auth, Domains: leases(d.cfg.Domains), Push: d.waker.terms(d.cfg.Push.Expires), Node: d.node(), Log: d.log,
 		InCall: func(r location.Ref) bool { return d.bridge.InCall(r.AOR, r.Key) },
-		Late:   d.bridge.Late, Proved: d.gate.proved, Registerer: d.registry,
+		Late:   d.bridge.Late, Proved: d.gate.proved, Supported: d.endpoint.Supported(), Registerer: d.registry,
 	})
 	d.onClose(func(context.Context) { d.registrar.Close() })
 	d.onClose(func(context.Context) { d.logErr("push", d.waker.close()) })

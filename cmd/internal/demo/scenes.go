@@ -321,8 +321,11 @@ func playLatePhone(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.device.Wait(ctx, 0, iphone.FateTold)
-	s.report.check("the phone learns the fate from the 200 to its REGISTER", err == nil, "%v", err)
+	told, err := h.device.Wait(ctx, 0, iphone.FateTold)
+	if err != nil {
+		told.Text = err.Error()
+	}
+	s.report.check("the phone learns the fate from the 200 to its REGISTER", err == nil, "%s", told.Text)
 	s.report.check("the phone's call ends as the caller's wish", reason == iphone.RemoteEnded, "%s", reason)
 	return nil
 }
