@@ -88,7 +88,6 @@ func newConn(s *Sim, env Environment, raw net.Conn) *conn {
 		log:     log,
 		streams: make(map[uint32]*stream),
 		last:    math.MaxInt32,
-		used:    time.Now(),
 		windows: windows{window: initialWindow, initial: initialWindow},
 		peer:    peer{pings: rate.NewLimiter(1, s.cfg.Limits.PingBurst)},
 	}
@@ -120,10 +119,6 @@ func (c *conn) run() {
 // frames speaks HTTP/2 once the preface was read.
 func (c *conn) frames() {
 	var writer, watch sync.WaitGroup
-	ended := make(chan struct{})
-	if after := c.sim.faults.connection(IdleClose, c.env); after > 0 {
-		watch.Go(func() { c.closeWhenIdle(after, ended) })
-	}
 	streams := c.sim.cfg.Limits.StreamsBefore
 	if c.peer.certificate != nil {
 		streams = c.sim.cfg.Limits.StreamsAfter
@@ -143,6 +138,11 @@ func (c *conn) frames() {
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeaderList},
 	)
 	c.limits.sent(streams)
+	ended := make(chan struct{})
+	if after := c.sim.faults.connection(IdleClose, c.env); after > 0 {
+		c.used = time.Now()
+		watch.Go(func() { c.closeWhenIdle(after, ended) })
+	}
 	err := c.read()
 	close(ended)
 	watch.Wait()
