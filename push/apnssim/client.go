@@ -45,7 +45,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // now on. Errors: ErrRemote, those of the network.
 func (c *Client) AddDevice(ctx context.Context, name string, env Environment) (DeviceStatus, error) {
 	var status DeviceStatus
-	err := c.do(ctx, http.MethodPost, "/v1/devices", map[string]any{"name": name, "environment": env}, &status)
+	err := c.post(ctx, "/v1/devices", map[string]any{"name": name, "environment": env}, &status)
 	return status, err
 }
 
@@ -55,7 +55,7 @@ func (c *Client) Register(ctx context.Context, device, bundle string, kind Kind)
 	var got struct {
 		Token string `json:"token"`
 	}
-	err := c.do(ctx, http.MethodPost, devicePathOf(device, "tokens"), map[string]any{"bundle": bundle, "kind": kind}, &got)
+	err := c.post(ctx, devicePathOf(device, "tokens"), map[string]any{"bundle": bundle, "kind": kind}, &got)
 	return got.Token, err
 }
 
@@ -66,13 +66,13 @@ func (c *Client) Online(ctx context.Context, device string, online bool) error {
 	if online {
 		verb = "online"
 	}
-	return c.do(ctx, http.MethodPost, devicePathOf(device, verb), nil, nil)
+	return c.post(ctx, devicePathOf(device, verb), nil, nil)
 }
 
 // Reinstall removes the app and installs it again; see Device.Reinstall.
 // Errors: ErrRemote, those of the network.
 func (c *Client) Reinstall(ctx context.Context, device, bundle string) error {
-	return c.do(ctx, http.MethodPost, devicePathOf(device, "reinstall"), map[string]any{"bundle": bundle}, nil)
+	return c.post(ctx, devicePathOf(device, "reinstall"), map[string]any{"bundle": bundle}, nil)
 }
 
 func devicePathOf(device, rest string) string {
@@ -117,7 +117,7 @@ func (c *Client) stream(ctx context.Context, path string, tell func(Delivery) er
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	for dec := json.NewDecoder(resp.Body); ; {
 		var d Delivery
 		if err := dec.Decode(&d); err != nil {
@@ -129,19 +129,19 @@ func (c *Client) stream(ctx context.Context, path string, tell func(Delivery) er
 	}
 }
 
-// do sends one request and reads its answer into into, unless that is nil.
-func (c *Client) do(ctx context.Context, method, path string, body, into any) error {
-	resp, err := c.send(ctx, method, path, body)
+// post sends one request and reads its answer into into, unless that is nil.
+func (c *Client) post(ctx context.Context, path string, body, into any) error {
+	resp, err := c.send(ctx, http.MethodPost, path, body)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	if into == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
 		return err
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("apnssim: %s %s: %w", method, path, err)
+		return fmt.Errorf("apnssim: POST %s: %w", path, err)
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if resp.StatusCode < 300 {
 		return resp, nil
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	var p struct {
 		Detail string `json:"detail"`
 	}

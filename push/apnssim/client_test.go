@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -99,7 +100,7 @@ func TestClientTakesUpABrokenStream(t *testing.T) {
 	var asked atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := asked.Add(1)
-		if want := "after=" + string('0'+rune(n-1)); r.URL.RawQuery != want {
+		if want := fmt.Sprintf("after=%d", n-1); r.URL.RawQuery != want {
 			t.Errorf("request %d: %s, want %s", n, r.URL.RawQuery, want)
 		}
 		if err := json.NewEncoder(w).Encode(apnssim.Delivery{Seq: uint64(n), Payload: json.RawMessage(`{}`)}); err != nil {

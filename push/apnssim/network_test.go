@@ -71,9 +71,9 @@ func TestNetworkLateZero(t *testing.T) {
 				b.push(c, b.expiring(life, `{"n":1}`))
 				time.Sleep(2 * time.Minute)
 				b.device.Online(true)
-				time.Sleep(25*time.Second - 1)
+				time.Sleep(24 * time.Second)
 				none(t, b, "before its time")
-				time.Sleep(1)
+				time.Sleep(time.Second)
 				next(t, b.device)
 				if o := b.outcome(1); o != apnssim.Handed {
 					t.Errorf("outcome %q", o)

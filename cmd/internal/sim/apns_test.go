@@ -21,7 +21,6 @@ import (
 	"github.com/sideshow/apns2"
 	"github.com/sideshow/apns2/certificate"
 	"github.com/sideshow/apns2/token"
-	"golang.org/x/net/http2"
 
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/cmd/internal/sim"
@@ -147,8 +146,8 @@ func (r *running) end() (accepted, refused, failed int, err error) {
 	return sum.Accepted, sum.Refused, sum.Failed, <-r.ended
 }
 
-// trust makes an apns2 client trust the CA of the file.
-func (r *running) trust(c *apns2.Client, host string) *apns2.Client {
+// trust makes an apns2 client trust the CA of the file, and present certs.
+func (r *running) trust(c *apns2.Client, host string, certs ...tls.Certificate) *apns2.Client {
 	r.t.Helper()
 	pem, err := os.ReadFile(r.ready.CAFile)
 	if err != nil {
@@ -156,16 +155,9 @@ func (r *running) trust(c *apns2.Client, host string) *apns2.Client {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
-	transport, ok := c.HTTPClient.Transport.(*http2.Transport)
-	if !ok {
-		r.t.Fatalf("apns2 has a %T", c.HTTPClient.Transport)
-	}
-	if transport.TLSClientConfig == nil {
-		transport.TLSClientConfig = &tls.Config{}
-	}
-	transport.TLSClientConfig.RootCAs = pool
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: certs}}
+	c.HTTPClient = &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	c.Host = host
-	c.HTTPClient.Timeout = 10 * time.Second
 	r.apns2 = append(r.apns2, c)
 	return c
 }
@@ -231,7 +223,7 @@ func TestAPNsAsAVendorUsesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res := r.send(r.trust(apns2.NewClient(cert), r.ready.Production), r.ready.Devices[0].VoIP); !res.Sent() {
+	if res := r.send(r.trust(apns2.NewClient(cert), r.ready.Production, cert), r.ready.Devices[0].VoIP); !res.Sent() {
 		t.Errorf("by certificate: %+v", res)
 	}
 	r.push()
