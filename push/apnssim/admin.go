@@ -23,11 +23,14 @@ const maxPoll = time.Minute
 //	POST   /v1/keys                          {"team_id", "key_id", "environment", "topics"} -> {"p8"};
 //	                                         with "public_key" (PEM) of a key of your own: nothing
 //	DELETE /v1/keys/{id}
-//	POST   /v1/certificates                  {"team_id", "bundle", "kind", "environment", "password"} -> {"pem", "p12"}
+//	POST   /v1/certificates                  {"team_id", "bundle", "kind", "environment", "password"} -> {"fingerprint", "pem", "p12"};
+//	                                         with "certificate" (PEM) of your own and its "topics": {"fingerprint"}
+//	DELETE /v1/certificates/{fingerprint}
+//	POST   /v1/clock                         {"advance": "61m"}: makes provider tokens and stored pushes old
 //	GET    /v1/devices
 //	POST   /v1/devices                       {"name", "environment"}
 //	GET    /v1/devices/{name}                also DELETE
-//	POST   /v1/devices/{name}/tokens         {"bundle", "kind"} -> {"token"}
+//	POST   /v1/devices/{name}/tokens         {"bundle", "kind"} -> {"token"}; with "token" it is that one
 //	POST   /v1/devices/{name}/online         also /offline
 //	POST   /v1/devices/{name}/reinstall      {"bundle"}
 //	GET    /v1/devices/{name}/deliveries     ?after=SEQ&wait=30s: long poll
@@ -51,6 +54,8 @@ func (s *Sim) AdminHandler() http.Handler {
 	mux.HandleFunc("POST /v1/keys", a.addKey)
 	mux.HandleFunc("DELETE /v1/keys/{id}", a.removeKey)
 	mux.HandleFunc("POST /v1/certificates", a.addCertificate)
+	mux.HandleFunc("DELETE /v1/certificates/{fingerprint}", a.removeCertificate)
+	mux.HandleFunc("POST /v1/clock", a.clock)
 	mux.HandleFunc("GET /v1/devices", a.devices)
 	mux.HandleFunc("POST /v1/devices", a.addDevice)
 	mux.HandleFunc("GET /v1/devices/{name}", a.device(a.showDevice))
@@ -95,6 +100,7 @@ func failed(w http.ResponseWriter, err error) {
 		{ErrBadNetwork, http.StatusBadRequest},
 		{ErrKeyTaken, http.StatusConflict},
 		{ErrAppTaken, http.StatusConflict},
+		{ErrTokenTaken, http.StatusConflict},
 		{ErrUnknownTeam, http.StatusNotFound},
 		{ErrUnknownToken, http.StatusNotFound},
 		{ErrUnknownDevice, http.StatusNotFound},
@@ -160,6 +166,16 @@ func (a *admin) addTeam(w http.ResponseWriter, r *http.Request) {
 	}
 	if read(w, r, &body) {
 		done(w, a.sim.AddTeam(body.TeamID, body.Bundles...))
+	}
+}
+
+func (a *admin) clock(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Advance span `json:"advance"`
+	}
+	if read(w, r, &body) {
+		a.sim.AdvanceClock(time.Duration(body.Advance))
+		answer(w, map[string]time.Time{"now": a.sim.cfg.Now()})
 	}
 }
 

@@ -186,9 +186,13 @@ func (s *Sim) PutCertificate(leaf *x509.Certificate, c Certificate) error {
 // RemoveCertificate revokes a client certificate, on open connections too;
 // unknown ones are ignored.
 func (s *Sim) RemoveCertificate(leaf *x509.Certificate) {
-	s.registry.mu.Lock()
-	defer s.registry.mu.Unlock()
-	delete(s.registry.certificates, sha256.Sum256(leaf.Raw))
+	s.registry.removeCertificate(sha256.Sum256(leaf.Raw))
+}
+
+func (r *registry) removeCertificate(fingerprint [sha256.Size]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.certificates, fingerprint)
 }
 
 func (r *registry) certificate(leaf *x509.Certificate) (Certificate, bool) {

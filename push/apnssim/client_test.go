@@ -168,8 +168,8 @@ func TestAdminCredentials(t *testing.T) {
 		t.Errorf("own key for the sandbox: %+v", res)
 	}
 	var cert struct {
-		PEM string
-		P12 []byte
+		PEM, Fingerprint string
+		P12              []byte
 	}
 	if status := call(t, s, "POST", "/v1/certificates", `{"team_id":"`+team+`","bundle":"`+bundle+`","kind":"voip","environment":"production","password":"x"}`, &cert); status != 200 {
 		t.Fatalf("status %d", status)
@@ -185,6 +185,24 @@ func TestAdminCredentials(t *testing.T) {
 	if !strings.Contains(cert.PEM, "PRIVATE KEY") {
 		t.Errorf("PEM %q", cert.PEM)
 	}
+	if status := call(t, s, "DELETE", "/v1/certificates/"+cert.Fingerprint, "", nil); status != 204 {
+		t.Errorf("revoke: %d", status)
+	}
+	if res := b.certPush(b.certClient(fromP12), apnssim.Production, nil); res.Reason != "BadCertificate" {
+		t.Errorf("revoked: %+v", res)
+	}
+	text, err = json.Marshal(map[string]any{"team_id": team, "certificate": cert.PEM, "topics": []string{bundle + ".voip"}})
+	must(t, err)
+	fingerprint := cert.Fingerprint
+	if status := call(t, s, "POST", "/v1/certificates", string(text), &cert); status != 200 || cert.Fingerprint != fingerprint {
+		t.Errorf("own certificate: %d, %+v", status, cert.Fingerprint)
+	}
+	if res := b.certPush(b.certClient(fromP12), apnssim.Sandbox, nil); res.Reason != "BadDeviceToken" {
+		t.Errorf("own certificate in the sandbox: %+v", res)
+	}
+	if status := call(t, s, "DELETE", "/v1/certificates/00", "", nil); status != 400 {
+		t.Errorf("bad fingerprint: %d", status)
+	}
 	if status := call(t, s, "DELETE", "/v1/apps/"+bundle, "", nil); status != 204 {
 		t.Errorf("delete: %d", status)
 	}
@@ -199,7 +217,7 @@ func TestAdminCredentials(t *testing.T) {
 			t.Errorf("%s: %d", body, status)
 		}
 	}
-	for _, body := range []string{`{"kind":"voip"}`, `{"team_id":"` + team + `","bundle":"` + bundle + `","kind":"voip","environment":"moon"}`} {
+	for _, body := range []string{`{"kind":"voip"}`, `{"team_id":"` + team + `","certificate":"no PEM"}`, `{"team_id":"` + team + `","bundle":"` + bundle + `","kind":"voip","environment":"moon"}`} {
 		if status := call(t, s, "POST", "/v1/certificates", body, nil); status != 400 {
 			t.Errorf("%s: %d", body, status)
 		}
@@ -258,6 +276,59 @@ func TestParseTrouble(t *testing.T) {
 	} {
 		if _, err := apnssim.ParseTrouble([]byte(text)); !errors.Is(err, want) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestAdminClock(t *testing.T) {
+	b := newBench(t, apnssim.Config{})
+	s, c := admin(t, b), b.client(apnssim.Production)
+	b.push(c, nil)
+	var got struct{ Now time.Time }
+	if status := call(t, s, "POST", "/v1/clock", `{"advance":"61m"}`, &got); status != 200 || time.Until(got.Now) < time.Hour {
+		t.Errorf("%d, %+v", status, got)
+	}
+	if res := b.push(c, nil); res.Reason != "ExpiredProviderToken" {
+		t.Errorf("after an hour: %+v", res)
+	}
+	if status := call(t, s, "POST", "/v1/clock", `{"advance":"much"}`, nil); status != 400 {
+		t.Errorf("status %d", status)
+	}
+}
+
+func TestAdoptedTokens(t *testing.T) {
+	b := newBench(t, apnssim.Config{})
+	s, c := admin(t, b), b.client(apnssim.Production)
+	var got struct{ Token string }
+	adopt := func(device, token string) int {
+		return call(t, s, "POST", "/v1/devices/"+device+"/tokens", `{"bundle":"`+bundle+`","kind":"voip","token":"`+token+`"}`, &got)
+	}
+	if status := adopt("iphone", "ABCD"); status != 200 || got.Token != "abcd" {
+		t.Errorf("%d, %q", status, got.Token)
+	}
+	if status := adopt("iphone", "abcd"); status != 200 {
+		t.Errorf("again: %d", status)
+	}
+	for _, hex := range []string{b.voip, "abcd"} {
+		b.voip = hex
+		if res := b.push(c, nil); res.status != 200 {
+			t.Errorf("push to %s: %+v", hex, res)
+		}
+		if v := next(t, b.device); v.Token != hex {
+			t.Errorf("delivery %+v", v)
+		}
+	}
+	b.device.Reinstall(bundle)
+	if res := b.push(c, nil); res.Reason != "Unregistered" {
+		t.Errorf("after the reinstallation: %+v", res)
+	}
+	b.NewDevice("other")
+	if status := adopt("other", "abcd"); status != 409 {
+		t.Errorf("another device: %d", status)
+	}
+	for _, bad := range []string{"abc", "xy", strings.Repeat("ab", 101)} {
+		if status := adopt("iphone", bad); status != 400 {
+			t.Errorf("%q: %d", bad, status)
 		}
 	}
 }

@@ -16,6 +16,8 @@ var (
 	ErrKeyTaken = errors.New("apnssim: key identifier is taken")
 	// ErrAppTaken: the bundle identifier belongs to another team.
 	ErrAppTaken = errors.New("apnssim: bundle identifier is taken")
+	// ErrTokenTaken: the device token belongs to another app or device.
+	ErrTokenTaken = errors.New("apnssim: device token is taken")
 	// ErrUnknownTeam: no such team.
 	ErrUnknownTeam = errors.New("apnssim: unknown team")
 	// ErrUnknownToken: no such device token.

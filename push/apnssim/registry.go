@@ -225,17 +225,45 @@ func (r *registry) setState(hex string, state State, since time.Time) error {
 	return nil
 }
 
+// unregister retires every token that an app on a device ever had.
+func (r *registry) unregister(d *Device, bundle string, since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.tokens {
+		if t.device == d && t.bundle == bundle && t.state != Unregistered {
+			t.state, t.since = Unregistered, since
+		}
+	}
+}
+
 // issue makes a new active device token, 32 random bytes as Apple's today.
 func (r *registry) issue(d *Device, bundle string, kind Kind, env Environment) string {
 	b := make([]byte, 32)
 	rand.Read(b) // never fails (crypto/rand, Go 1.24)
-	t := &token{hex: hex.EncodeToString(b), kind: kind, env: env, bundle: bundle, device: d, state: Active}
-	t.bucket = rate.NewLimiter(rate.Limit(r.limits.PushRate), r.limits.PushBurst)
-	t.background = rate.NewLimiter(rate.Every(time.Hour/time.Duration(r.limits.BackgroundPerHour)), r.limits.BackgroundPerHour)
+	t := r.newToken(d, appKind{bundle, kind, env}, hex.EncodeToString(b))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tokens[t.hex] = t
 	return t.hex
+}
+
+func (r *registry) newToken(d *Device, app appKind, hex string) *token {
+	t := &token{hex: hex, kind: app.kind, env: app.env, bundle: app.bundle, device: d, state: Active}
+	t.bucket = rate.NewLimiter(rate.Limit(r.limits.PushRate), r.limits.PushBurst)
+	t.background = rate.NewLimiter(rate.Every(time.Hour/time.Duration(r.limits.BackgroundPerHour)), r.limits.BackgroundPerHour)
+	return t
+}
+
+// adopt makes a token of the caller's choice known and active. The same app on
+// the same device may have it already.
+func (r *registry) adopt(d *Device, app appKind, hex string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.tokens[hex]; t != nil && (t.device != d || (appKind{t.bundle, t.kind, t.env}) != app) {
+		return fmt.Errorf("%w: %s", ErrTokenTaken, mask(hex))
+	}
+	r.tokens[hex] = r.newToken(d, app, hex)
+	return nil
 }
 
 // token returns a copy of what is known of a device token; hex digits compare

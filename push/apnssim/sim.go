@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -110,6 +111,7 @@ type Sim struct {
 	courier   *courier
 	network   *network
 	stats     stats
+	skew      atomic.Int64 // nanoseconds that AdvanceClock added
 	listeners map[Environment]net.Listener
 
 	mu     sync.Mutex
@@ -157,6 +159,7 @@ func New(cfg Config) (*Sim, error) {
 		conns:     make(map[*conn]struct{}),
 		done:      make(chan struct{}),
 	}
+	s.cfg.Now = func() time.Time { return cfg.Now().Add(time.Duration(s.skew.Load())) }
 	s.wg.Go(func() { s.courier.run(s.done) })
 	for env, ln := range map[Environment]net.Listener{Sandbox: cfg.Sandbox, Production: cfg.Production} {
 		if ln != nil {
@@ -166,6 +169,11 @@ func New(cfg Config) (*Sim, error) {
 	}
 	return s, nil
 }
+
+// AdvanceClock sets the clock that Config.Now describes forward by d (back, if d
+// is negative), so that a provider token or a stored push is old at once. Delays
+// are not touched.
+func (s *Sim) AdvanceClock(d time.Duration) { s.skew.Add(int64(d)) }
 
 // CAPEM returns the certificate that clients must trust, PEM encoded.
 func (s *Sim) CAPEM() []byte { return append([]byte(nil), s.authority.caPEM...) }
