@@ -58,6 +58,10 @@ func (a *admin) addDevice(w http.ResponseWriter, r *http.Request) {
 	answer(w, d.Status())
 }
 
+func (a *admin) removeDevice(w http.ResponseWriter, r *http.Request) {
+	done(w, a.sim.RemoveDevice(r.PathValue("name")))
+}
+
 func (a *admin) showDevice(w http.ResponseWriter, _ *http.Request, d *Device) {
 	answer(w, d.Status())
 }
@@ -66,6 +70,7 @@ func (a *admin) register(w http.ResponseWriter, r *http.Request, d *Device) {
 	var body struct {
 		Bundle string `json:"bundle"`
 		Kind   Kind   `json:"kind"`
+		Token  string `json:"token"` // empty: one is made
 	}
 	if !read(w, r, &body) {
 		return
@@ -73,6 +78,12 @@ func (a *admin) register(w http.ResponseWriter, r *http.Request, d *Device) {
 	if !bundleID(body.Bundle) || body.Kind != VoIP && body.Kind != Alert {
 		problem(w, http.StatusBadRequest, "bundle is no bundle identifier, or kind is neither voip nor alert")
 		return
+	}
+	if body.Token != "" {
+		if err := d.AdoptToken(body.Bundle, body.Kind, body.Token); err != nil {
+			failed(w, err)
+			return
+		}
 	}
 	answer(w, map[string]string{"token": d.register(body.Bundle, body.Kind)})
 }

@@ -1,8 +1,11 @@
 package apnssim
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -83,6 +86,33 @@ func (s *Sim) Device(name string) *Device {
 	return s.registry.devices[name]
 }
 
+// RemoveDevice makes a device unknown, as if its owner had destroyed it: all its
+// tokens become unregistered as of now. Errors: ErrUnknownDevice.
+func (s *Sim) RemoveDevice(name string) error {
+	d := s.Device(name)
+	if d == nil {
+		return fmt.Errorf("%w: %q", ErrUnknownDevice, name)
+	}
+	for _, bundle := range d.bundles() {
+		d.Reinstall(bundle)
+	}
+	s.registry.mu.Lock()
+	defer s.registry.mu.Unlock()
+	delete(s.registry.devices, name)
+	return nil
+}
+
+// bundles lists the apps that have a token.
+func (d *Device) bundles() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := make(map[string]bool)
+	for k := range d.tokens {
+		seen[k.bundle] = true
+	}
+	return slices.Collect(maps.Keys(seen))
+}
+
 // Name returns the name given to NewDevice.
 func (d *Device) Name() string { return d.name }
 
@@ -116,21 +146,35 @@ func (d *Device) register(bundle string, kind Kind) string {
 	return d.tokens[k]
 }
 
+// AdoptToken gives an app a token of the caller's choice, 2 to 200 hex digits,
+// for tests whose tokens are fixed; the app's token before stays good.
+// Errors: ErrBadIdentifier, ErrTokenTaken.
+func (d *Device) AdoptToken(bundle string, kind Kind, token string) error {
+	token = strings.ToLower(token)
+	if _, err := hex.DecodeString(token); err != nil || len(token) < 2 || len(token) > 200 {
+		return fmt.Errorf("%w: a device token is 2 to 200 hex digits", ErrBadIdentifier)
+	}
+	if !bundleID(bundle) || kind != VoIP && kind != Alert {
+		return fmt.Errorf("%w: bundle %q, kind %q", ErrBadIdentifier, bundle, kind)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := appKind{bundle, kind, d.env}
+	if err := d.sim.registry.adopt(d, k, token); err != nil {
+		return err
+	}
+	d.tokens[k] = token
+	return nil
+}
+
 // Reinstall removes the app and installs it again: its tokens become
 // unregistered as of now, what is stored for it is dropped, and the next
 // registration gives new tokens.
 func (d *Device) Reinstall(bundle string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for k, hex := range d.tokens {
-		if k.bundle != bundle {
-			continue
-		}
-		delete(d.tokens, k)
-		if err := d.sim.registry.setState(hex, Unregistered, d.sim.cfg.Now()); err != nil {
-			d.sim.cfg.Log.Error("reinstall", "device", d.name, "err", err)
-		}
-	}
+	maps.DeleteFunc(d.tokens, func(k appKind, _ string) bool { return k.bundle == bundle })
+	d.sim.registry.unregister(d, bundle, d.sim.cfg.Now())
 	if p := d.stored[bundle]; p != nil {
 		delete(d.stored, bundle)
 		d.sim.journal.delivery(p.seq, Dropped)

@@ -16,6 +16,8 @@ var (
 	ErrKeyTaken = errors.New("apnssim: key identifier is taken")
 	// ErrAppTaken: the bundle identifier belongs to another team.
 	ErrAppTaken = errors.New("apnssim: bundle identifier is taken")
+	// ErrTokenTaken: the device token belongs to another app or device.
+	ErrTokenTaken = errors.New("apnssim: device token is taken")
 	// ErrUnknownTeam: no such team.
 	ErrUnknownTeam = errors.New("apnssim: unknown team")
 	// ErrUnknownToken: no such device token.
@@ -24,6 +26,13 @@ var (
 	ErrUnknownFault = errors.New("apnssim: unknown fault rule")
 	// ErrBadRule: a fault rule that cannot be carried out.
 	ErrBadRule = errors.New("apnssim: bad fault rule")
+	// ErrBadNetwork: a probability outside 0 to 1, or a negative time.
+	ErrBadNetwork = errors.New("apnssim: bad network")
+	// ErrUnknownDevice: no such device.
+	ErrUnknownDevice = errors.New("apnssim: unknown device")
+	// ErrRemote: the simulator in another process answered a Client with a
+	// problem.
+	ErrRemote = errors.New("apnssim: refused by the simulator")
 
 	errNotH2   = errors.New("apnssim: client did not negotiate h2")
 	errPreface = errors.New("apnssim: bad HTTP/2 preface")

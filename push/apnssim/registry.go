@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -66,6 +67,8 @@ type token struct {
 	state  State
 	since  time.Time // of a state other than active
 	bucket *rate.Limiter
+	// background counts the background pushes that are delivered.
+	background *rate.Limiter
 }
 
 // registry is Apple's database. Methods hand out copies.
@@ -78,6 +81,9 @@ type registry struct {
 	apps    map[string]string // bundle -> team
 	tokens  map[string]*token
 	devices map[string]*Device
+
+	certificates map[[sha256.Size]byte]Certificate // by fingerprint
+	seen         uint64                            // provider tokens
 }
 
 func newRegistry(limits Limits) *registry {
@@ -88,6 +94,8 @@ func newRegistry(limits Limits) *registry {
 		apps:    make(map[string]string),
 		tokens:  make(map[string]*token),
 		devices: make(map[string]*Device),
+
+		certificates: make(map[[sha256.Size]byte]Certificate),
 	}
 }
 
@@ -125,6 +133,14 @@ func (s *Sim) AddApp(teamID, bundle string) error {
 	}
 	r.apps[bundle] = teamID
 	return nil
+}
+
+// RemoveApp takes an app from its team; unknown ones are ignored. Its device
+// tokens stay, but its topics are bad.
+func (s *Sim) RemoveApp(bundle string) {
+	s.registry.mu.Lock()
+	defer s.registry.mu.Unlock()
+	delete(s.registry.apps, bundle)
 }
 
 // AddKey registers a signing key for all apps of a team in both environments,
@@ -169,11 +185,16 @@ func (s *Sim) RemoveKey(keyID string) {
 // private half as Apple hands it out: a .p8 file, PEM encoded PKCS #8.
 // Errors: as AddKey.
 func (s *Sim) GenerateKey(teamID, keyID string) (p8 []byte, err error) {
+	return s.generateKey(Key{ID: keyID, TeamID: teamID})
+}
+
+func (s *Sim) generateKey(k Key) (p8 []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generate key: %w", err)
 	}
-	if err := s.AddKey(teamID, keyID, &private.PublicKey); err != nil {
+	k.Public = &private.PublicKey
+	if err := s.PutKey(k); err != nil {
 		return nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
@@ -204,16 +225,45 @@ func (r *registry) setState(hex string, state State, since time.Time) error {
 	return nil
 }
 
+// unregister retires every token that an app on a device ever had.
+func (r *registry) unregister(d *Device, bundle string, since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.tokens {
+		if t.device == d && t.bundle == bundle && t.state != Unregistered {
+			t.state, t.since = Unregistered, since
+		}
+	}
+}
+
 // issue makes a new active device token, 32 random bytes as Apple's today.
 func (r *registry) issue(d *Device, bundle string, kind Kind, env Environment) string {
 	b := make([]byte, 32)
 	rand.Read(b) // never fails (crypto/rand, Go 1.24)
-	t := &token{hex: hex.EncodeToString(b), kind: kind, env: env, bundle: bundle, device: d, state: Active}
-	t.bucket = rate.NewLimiter(rate.Limit(r.limits.PushRate), r.limits.PushBurst)
+	t := r.newToken(d, appKind{bundle, kind, env}, hex.EncodeToString(b))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tokens[t.hex] = t
 	return t.hex
+}
+
+func (r *registry) newToken(d *Device, app appKind, hex string) *token {
+	t := &token{hex: hex, kind: app.kind, env: app.env, bundle: app.bundle, device: d, state: Active}
+	t.bucket = rate.NewLimiter(rate.Limit(r.limits.PushRate), r.limits.PushBurst)
+	t.background = rate.NewLimiter(rate.Every(time.Hour/time.Duration(r.limits.BackgroundPerHour)), r.limits.BackgroundPerHour)
+	return t
+}
+
+// adopt makes a token of the caller's choice known and active. The same app on
+// the same device may have it already.
+func (r *registry) adopt(d *Device, app appKind, hex string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.tokens[hex]; t != nil && (t.device != d || (appKind{t.bundle, t.kind, t.env}) != app) {
+		return fmt.Errorf("%w: %s", ErrTokenTaken, mask(hex))
+	}
+	r.tokens[hex] = r.newToken(d, app, hex)
+	return nil
 }
 
 // token returns a copy of what is known of a device token; hex digits compare
@@ -265,7 +315,14 @@ func (r *registry) newProviderToken(keyID string, iat int64, now time.Time) bool
 		return false
 	}
 	k.issued[iat] = now
+	r.seen++
 	return true
+}
+
+func (r *registry) providerTokens() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen
 }
 
 // topic finds the app behind a topic and the suffix that makes it special.
