@@ -15,7 +15,7 @@ const (
 	TokenIssued    Kind = "token issued"    // Text: voip or alert
 	PushReceived   Kind = "push received"   // Text: its type
 	Launched       Kind = "app launched"    // Text: the state of its process
-	Resumed        Kind = "app resumed"     // from suspension; Text as for Launched
+	Woken          Kind = "app resumed"     // from suspension; Text as for Launched
 	Reported       Kind = "call reported"   // to CallKit; without CallKit: shown by the app
 	Registering    Kind = "registering"     //
 	Registered     Kind = "registered"      //
@@ -30,15 +30,34 @@ const (
 	AudioStarted   Kind = "audio started"
 	ActionFailed   Kind = "action failed"      // Text: which
 	ActionTimedOut Kind = "action timed out"   // Text: which
-	Declined       Kind = "decline sent"       // 603
+	Declined       Kind = "decline sent"       // Text: the status, 603 if the user declined
 	FateTold       Kind = "fate told"          // in the 200 to REGISTER
 	Ended          Kind = "call ended"         // Reason
 	Notified       Kind = "notification shown" // Text: its title
 	Tapped         Kind = "notification tapped"
 	FlowLost       Kind = "connection lost"
-	Suspended      Kind = "app suspended" // its connection closes
-	Killed         Kind = "app killed"    // Text: why
-	Violated       Kind = "rule violated" // Text: which and how
+	Calling        Kind = "calling"        // Text: the number
+	Connected      Kind = "call connected" // the peer answered
+	Held           Kind = "call held"
+	Resumed        Kind = "call resumed"
+	Muted          Kind = "muted"
+	Unmuted        Kind = "unmuted"
+	KeysPressed    Kind = "keys pressed" // Text: the digits
+	AudioStopped   Kind = "audio stopped"
+	CellularCall   Kind = "cellular call"
+	CellularEnded  Kind = "cellular call ended"
+	Filtered       Kind = "call filtered" // reported and not shown; Reason; Text: the caller
+	ProviderReset  Kind = "provider reset"
+	Locked         Kind = "locked"
+	Unlocked       Kind = "unlocked" // Text: "for the first time" since the device started
+	Restarted      Kind = "device restarted"
+	Reinstalled    Kind = "app reinstalled"
+	Invalidated    Kind = "token invalidated" // the VoIP one
+	Blocked        Kind = "pushes blocked"    // until the app is installed anew
+	Withheld       Kind = "push withheld"     // as they are blocked
+	Suspended      Kind = "app suspended"     // its connection closes
+	Killed         Kind = "app killed"        // Text: why
+	Violated       Kind = "rule violated"     // Text: which and how
 )
 
 // Event is a line of the device's timeline.
@@ -67,6 +86,11 @@ const (
 	ByDecline Reason = "declined"
 	// RingLimit is CallKit's own end of a call that rang too long.
 	RingLimit Reason = "ringLimit"
+	// ByDoNotDisturb and ByBlockList are calls that were not shown.
+	ByDoNotDisturb Reason = "filteredByDoNotDisturb"
+	ByBlockList    Reason = "filteredByBlockList"
+	// ByReset is the end of all calls that CallKit forgot.
+	ByReset Reason = "providerReset"
 	// ByKill is the end of all calls of a process that was killed.
 	ByKill Reason = "killed"
 )

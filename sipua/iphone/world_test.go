@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -42,6 +43,8 @@ type apns struct {
 	mu     sync.Mutex
 	asked  []string // for tokens
 	online bool
+	// installs counts the installations: tokens are that of one.
+	installs int
 }
 
 func (a *apns) RegisterVoIP(string) string  { return a.token("voip", voipToken) }
@@ -51,7 +54,21 @@ func (a *apns) token(kind, token string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = append(a.asked, kind)
+	return a.installed(token)
+}
+
+// installed is a token of this installation.
+func (a *apns) installed(token string) string {
+	if a.installs > 0 {
+		token += fmt.Sprintf("%02d", a.installs)
+	}
 	return token
+}
+
+func (a *apns) Reinstall(string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.installs++
 }
 
 func (a *apns) Online(online bool) {
@@ -225,6 +242,9 @@ func (w *world) pushBytes(kind string, payload []byte) {
 	if kind != "voip" {
 		token = alertToken
 	}
+	w.apns.mu.Lock()
+	token = w.apns.installed(token)
+	w.apns.mu.Unlock()
 	w.apns.pushes <- iphone.Push{ID: uuid.NewString(), Token: token, Type: kind, Payload: payload}
 }
 
