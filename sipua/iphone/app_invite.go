@@ -148,7 +148,7 @@ func (a *app) legEnded(c *call, e softphone.Event) {
 		reason = reasonOfCancel(e.Reasons)
 	case e.Cause == softphone.CauseBye && e.ByRemote:
 		reason = RemoteEnded
-	case e.Cause == softphone.CauseRejected && c.number != "":
+	case c.number != "" && e.Status >= 300:
 		reason = reasonOfRejection(e.Status)
 	}
 	a.finish(c, reason)

@@ -102,6 +102,7 @@ type world struct {
 	reply     func(tx *sipua.ServerTx) *sip.Response // nil: 200
 	ended     []string                               // X-Call-Ended of the next 200
 	gone      atomic.Int32                           // flows of the phone that closed
+	roam      func()                                 // what the phone does to get another address
 }
 
 // inWorld runs a test in virtual time, with a phone that is installed and off.
@@ -122,6 +123,11 @@ func inWorld(t *testing.T, change func(*iphone.Config), f func(t *testing.T, w *
 					return host.Dial(ctx, netip.AddrPort{}, to.Addr)
 				},
 				Media: func() (net.PacketConn, error) { return host.ListenPacket(netip.MustParseAddrPort("10.0.0.9:0")) },
+				Roam: func() {
+					if w.roam != nil {
+						w.roam()
+					}
+				},
 			},
 			Pushes: w.apns, Audio: softphone.AudioConfig{Source: softphone.Tone(1000)}, Log: slog.New(slog.DiscardHandler),
 		}
