@@ -58,6 +58,9 @@ type Account struct {
 	Transport sipua.Transport // default: TCP
 	Server    sipua.Destination
 	Expires   time.Duration // default: 7 d
+	// Instance is the URN of +sip.instance, until the app is installed anew.
+	// Default: a new urn:uuid.
+	Instance string
 }
 
 // Network is the device's way to the world.
@@ -178,6 +181,9 @@ func New(cfg Config) *Device {
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.ios.newApp = newApp
 	d.ios.storage = newStorage()
+	if cfg.Account.Instance != "" {
+		d.ios.storage.instance = cfg.Account.Instance
+	}
 	d.ios.screen = newCallScreen(d)
 	d.wg.Add(2)
 	go func() { // awaited by Close

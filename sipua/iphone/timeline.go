@@ -2,6 +2,7 @@ package iphone
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,6 +60,18 @@ const (
 	Killed         Kind = "app killed"        // Text: why
 	Violated       Kind = "rule violated"     // Text: which and how
 )
+
+// Kinds are all kinds of events.
+func Kinds() []Kind {
+	return []Kind{
+		TokenIssued, PushReceived, Launched, Woken, Reported, Registering, Registered, RegisterFailed,
+		InviteReceived, Ringing, UserAnswered, UserDeclined, UserHungUp, Accepted, Fulfilled, AudioStarted,
+		ActionFailed, ActionTimedOut, Declined, FateTold, Ended, Notified, Tapped, FlowLost, Calling, Connected,
+		Held, Resumed, Muted, Unmuted, KeysPressed, AudioStopped, CellularCall, CellularEnded, Filtered,
+		ProviderReset, Locked, Unlocked, Restarted, Reinstalled, Invalidated, Blocked, Withheld, Suspended, Killed,
+		Violated,
+	}
+}
 
 // Event is a line of the device's timeline.
 type Event struct {
@@ -162,18 +175,16 @@ func (d *Device) Violations() []Violation {
 	return append([]Violation(nil), d.violations...)
 }
 
-// Wait waits for the first event of one of these kinds with a Seq above after (0:
-// any, also one that has been). Errors: ErrClosed, ctx's.
+// Wait waits for the first event of one of these kinds (none given: of any) with a
+// Seq above after (0: any, also one that has been). Errors: ErrClosed, ctx's.
 func (d *Device) Wait(ctx context.Context, after int, kinds ...Kind) (Event, error) {
 	for {
 		d.mu.Lock()
 		events, changed := d.events, d.changed
 		d.mu.Unlock()
 		for _, e := range events[min(after, len(events)):] {
-			for _, k := range kinds {
-				if e.Kind == k {
-					return e, nil
-				}
+			if len(kinds) == 0 || slices.Contains(kinds, e.Kind) {
+				return e, nil
 			}
 		}
 		select {

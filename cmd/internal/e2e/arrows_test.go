@@ -66,6 +66,7 @@ func rooms() map[string][]string {
 		"cmd/internal/metrics": all,
 		"cmd/internal/page":    all,
 		"cmd/internal/demo":    all,
+		"cmd/internal/sim":     all,
 		"cmd/internal/e2e":     all,
 		"cmd/wakebridge":       {"cmd/internal/*"},
 	}
