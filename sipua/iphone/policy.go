@@ -50,7 +50,7 @@ func Policies() []Policy {
 		{Name: "stale-token", About: "goes on announcing push tokens of an installation that is gone", install: staleToken},
 		{Name: "foreground", About: "stays in front of the user with a living connection", install: staysForeground, start: (*Device).open},
 		{Name: "two-phones", About: "two phones of one user, each with its own instance", Phones: 2},
-		{Name: "online-after-cancel", About: "is offline once asleep and comes back (Timing.Offline), with luck when the caller has given up",
+		{Name: "online-after-cancel", About: "is offline once asleep and back 20 s later, when a caller may have given up",
 			install: offlineAsleep},
 	}
 }

@@ -75,6 +75,7 @@ func deviceCommands() []command {
 		verb("lock", "put the phone away", (*iphone.Device).Lock),
 		verb("unlock", "unlock the phone", (*iphone.Device).Unlock),
 		verb("background", "leave the app, which is suspended when it is idle", (*iphone.Device).Background),
+		verb("sleep", "suspend the app at once, and close its connection", (*iphone.Device).Sleep),
 		verb("foreground", "open the app", (*iphone.Device).Open),
 		verb("kill", "kill the app, without a word to anybody", (*iphone.Device).Kill),
 		verb("tap", "tap on the newest notification", (*iphone.Device).Tap),
