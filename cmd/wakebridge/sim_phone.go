@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -22,6 +23,7 @@ type simPhone struct {
 	opts         sim.PhoneOptions
 	passwordFile string
 	script       string
+	bind         []string
 	verbose      bool
 }
 
@@ -77,6 +79,7 @@ func (p *simPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&a.Display, "display", "", "his name as others see it")
 	f.StringVar(&a.TLSCA, "tls-ca", "", "PEM `FILE` with the CA of the server (default: the system's)")
 	f.StringVar(&a.Instance, "instance", "", "`UUID` of +sip.instance (default: a new one)")
+	f.StringSliceVar(&p.bind, "bind", nil, "`ADDRESSES` of this machine to use, one after the other as the phone roams")
 	f.StringVar(&p.opts.App.BundleID, "bundle", sim.DefaultBundle, "bundle `ID` of the app")
 	f.StringVar(&p.opts.App.TeamID, "team", sim.DefaultTeam, "team `ID` of the app")
 	f.StringVar(&p.opts.Pushes.URL, "apns", "", "`URL` of the APNs simulator's admin API; without it no pushes come")
@@ -101,6 +104,13 @@ func (p *simPhone) run(cmd *cobra.Command) error {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
 		p.opts.Account.Password = strings.TrimRight(string(b), "\r\n")
+	}
+	for _, text := range p.bind {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("%w: --bind: %w", errUsage, err)
+		}
+		p.opts.Bind = append(p.opts.Bind, a)
 	}
 	in, err := p.input(cmd.InOrStdin())
 	if err != nil {

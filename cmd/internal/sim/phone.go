@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
+	"net/netip"
 	"time"
 
 	"wakebridge/cmd/internal/daemon"
@@ -34,6 +34,10 @@ type PhoneOptions struct {
 	IOS string
 	// NoCallKit: the app may not use CallKit, as in mainland China.
 	NoCallKit bool
+	// Bind are addresses of this machine that the phone uses, the first at first, and
+	// the next when it roams (policy changes-address). Default: whatever the system
+	// chooses, and to roam is to change the port.
+	Bind []netip.Addr
 	// Script says that the input is a script: the first command that fails ends it,
 	// and so does a broken rule.
 	Script bool
@@ -90,6 +94,9 @@ func RunPhone(ctx context.Context, opts PhoneOptions, in io.Reader, out io.Write
 		if c.Pushes, err = openPushes(ctx, opts, name); err != nil {
 			return err
 		}
+		if c.Network, err = opts.network(c.Account.Server); err != nil {
+			return err
+		}
 		s.add(iphone.New(c))
 	}
 	for _, p := range s.phones {
@@ -125,15 +132,6 @@ func phoneConfig(ctx context.Context, opts PhoneOptions) (iphone.Config, error) 
 	}
 	if cfg.Account, err = opts.Account.read(ctx); err != nil {
 		return cfg, err
-	}
-	secure, err := opts.Account.tls()
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Network.Dial = softphone.Dialer(secure)
-	cfg.Network.Media = func() (net.PacketConn, error) {
-		var lc net.ListenConfig
-		return lc.ListenPacket(context.WithoutCancel(ctx), "udp", mediaBind(cfg.Account.Server.Addr.Addr()))
 	}
 	return cfg, nil
 }

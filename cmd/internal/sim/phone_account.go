@@ -116,12 +116,3 @@ func readIOS(text string) (major, minor int, err error) {
 	}
 	return major, minor, nil
 }
-
-// mediaBind is where RTP sockets are bound: any port, all addresses of the server's
-// family; what the SDP shows is the address of the phone's connection.
-func mediaBind(server netip.Addr) string {
-	if server.Is4() {
-		return "0.0.0.0:0"
-	}
-	return "[::]:0"
-}

@@ -87,14 +87,11 @@ func (s *session) obey(ctx context.Context, in io.Reader) error {
 		select {
 		case l, open := <-lines:
 			if !open {
-				return nil
+				return s.interrupted(ctx)
 			}
 			line = l
 		case <-ctx.Done():
-			if s.script {
-				return ctx.Err()
-			}
-			return nil // the person at the terminal has had enough
+			return s.interrupted(ctx)
 		}
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
@@ -109,6 +106,15 @@ func (s *session) obey(ctx context.Context, in io.Reader) error {
 			return fmt.Errorf("%w: line %d: %s: %w", ErrScript, number, strings.Join(words, " "), err)
 		}
 	}
+}
+
+// interrupted is what it means that ctx has ended, if it has: a script that did not
+// go through, or a person who has had enough.
+func (s *session) interrupted(ctx context.Context) error {
+	if s.script {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // readLines reads until the input ends. A read from a terminal cannot be taken back:
