@@ -116,7 +116,7 @@ func (p *simPhone) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	defer in.Close() //nolint:errcheck // it was only read
+	defer in.Close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	err = sim.RunPhone(ctx, p.opts, in, cmd.OutOrStdout())

@@ -105,7 +105,7 @@ func sessionCommands() []command {
 			return err
 		}},
 		{name: "events", about: "list the names of events for `wait`", run: func(_ context.Context, s *session, _ []string) error {
-			s.screen.print(map[string]any{"events": eventNames()}, "  "+strings.Join(eventNames(), "\n  "))
+			s.screen.show(map[string]any{"events": eventNames()}, "  "+strings.Join(eventNames(), "\n  "))
 			return nil
 		}},
 		{name: "help", about: "list the commands", run: func(_ context.Context, s *session, _ []string) error { s.screen.help(); return nil }},

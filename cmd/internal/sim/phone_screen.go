@@ -29,9 +29,9 @@ type phoneViolation struct {
 	iphone.Violation
 }
 
-// print prints a document or its text. Nobody is left to tell if that fails: who
+// show prints a document or its text. Nobody is left to tell if that fails: who
 // reads the output went away.
-func (s *screen) print(doc any, text string) {
+func (s *screen) show(doc any, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.json {
@@ -55,7 +55,7 @@ func (s *screen) event(phone int, e iphone.Event) {
 	if e.Text != "" {
 		what += "  " + e.Text
 	}
-	s.print(doc, fmt.Sprintf("%s  [%d] %s", e.At.Format("15:04:05.000"), phone, what))
+	s.show(doc, fmt.Sprintf("%s  [%d] %s", e.At.Format("15:04:05.000"), phone, what))
 }
 
 func (s *screen) command(phone int, line string, err error) {
@@ -70,7 +70,7 @@ func (s *screen) command(phone int, line string, err error) {
 		doc.Error = err.Error()
 		text = "! " + doc.Error
 	}
-	s.print(doc, text)
+	s.show(doc, text)
 }
 
 func (s *screen) status(phone int, st iphone.Status) {
@@ -88,7 +88,7 @@ func (s *screen) status(phone int, st iphone.Status) {
 			b.WriteString(", muted")
 		}
 	}
-	s.print(doc, b.String())
+	s.show(doc, b.String())
 }
 
 func (s *screen) help() {
@@ -104,13 +104,13 @@ func (s *screen) help() {
 	for _, c := range list {
 		docs = append(docs, map[string]string{"usage": c.usage(), "about": c.about})
 	}
-	s.print(map[string]any{"help": docs}, b.String())
+	s.show(map[string]any{"help": docs}, b.String())
 }
 
 // hello is for a person; a script needs none.
 func (s *screen) hello(script bool) {
 	if !script && !s.json {
-		s.print(nil, "The app is open and registers; `background` lets it fall asleep. `help` lists the commands.")
+		s.show(nil, "The app is open and registers; `background` lets it fall asleep. `help` lists the commands.")
 	}
 }
 
@@ -132,5 +132,5 @@ func (s *screen) conclusion(err error, broken []phoneViolation) {
 	for _, v := range broken {
 		text += fmt.Sprintf("\n  phone %d broke %s: %s", v.Phone, v.Rule, v.Text)
 	}
-	s.print(doc, text)
+	s.show(doc, text)
 }
