@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -48,12 +49,19 @@ type simRun struct {
 // simPhone starts alice's phone.
 func simPhone(t *testing.T, s *server, policy, script string) *simRun {
 	t.Helper()
+	return simPhoneObeying(t, s, policy, strings.NewReader(script))
+}
+
+// simPhoneObeying is simPhone with a script that is still being written.
+func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *simRun {
+	t.Helper()
 	admin := httptest.NewServer(s.apns.AdminHandler())
 	t.Cleanup(admin.Close)
 	opts := sim.PhoneOptions{Policy: policy, Script: true, JSON: true, Log: slog.New(slog.DiscardHandler)}
 	opts.Account = sim.PhoneAccount{Server: s.Addr(sipua.TCP).String(), User: "alice", Password: "secret", Domain: daemon.DevDomain}
 	opts.App.BundleID, opts.App.TeamID = sim.DefaultBundle, sim.DefaultTeam
 	opts.Pushes.URL = admin.URL
+	opts.Bind = []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6")}
 	r := &simRun{ended: make(chan struct{})}
 	out, to := io.Pipe()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -71,7 +79,7 @@ func simPhone(t *testing.T, s *server, policy, script string) *simRun {
 	})
 	wg.Go(func() {
 		defer close(r.ended)
-		r.err = sim.RunPhone(ctx, opts, strings.NewReader(script), to)
+		r.err = sim.RunPhone(ctx, opts, script, to)
 		to.Close()
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
