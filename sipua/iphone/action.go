@@ -34,6 +34,7 @@ type wish struct {
 	uuid   uuid.UUID
 	reason Reason // of an endCall: why the call ends by it
 	on     bool   // of setHeldCall and setMutedCall
+	yields bool   // of a setHeldCall: for the time of a cellular call
 	text   string // the digits of a playDTMFCall, the number of a startCall
 }
 

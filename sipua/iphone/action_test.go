@@ -2,6 +2,11 @@ package iphone
 
 import (
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,5 +180,36 @@ func TestReadPush(t *testing.T) {
 		if err != nil || got.uuid.String() != c.uuid || got.callID != c.callID || got.name != c.name || got.handle != c.handle {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
+	}
+}
+
+// Kinds forgets none: it is compared with the constants of the source.
+func TestKinds(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "timeline.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok {
+			if name, ok := v.Type.(*ast.Ident); ok && name.Name == "Kind" {
+				s, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+				if err != nil {
+					t.Error(err)
+				}
+				want = append(want, s)
+			}
+		}
+		return true
+	})
+	var got []string
+	for _, k := range Kinds() {
+		got = append(got, string(k))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwanted %q", got, want)
+	}
+	if slices.Sort(got); len(slices.Compact(got)) != len(want) {
+		t.Error("two kinds have one name")
 	}
 }

@@ -38,8 +38,9 @@ type call struct {
 	// refusal is the status that the server is to get, and has not yet: 603 when the
 	// user declined, others when he was not asked. 0: none.
 	refusal int
-	number  string  // of a call that the user makes
-	wait    stopper // for the INVITE, or to be registered
+	number  string        // of a call that the user makes
+	changes chan struct{} // closed when the newest re-INVITE is through; nil: there was none
+	wait    stopper       // for the INVITE, or to be registered
 }
 
 // reachable says that the call can be answered or refused.

@@ -21,8 +21,8 @@ func (a *app) talking(act *action) *call {
 	return c
 }
 
-// performSetHeld implements delegate: a re-INVITE says it to the peer, whose answer
-// is waited for off the main queue.
+// performSetHeld implements delegate: a re-INVITE says it to the peer, one after the
+// other, and the answer is waited for off the main queue.
 func (a *app) performSetHeld(act *action) {
 	c := a.talking(act)
 	if c == nil {
@@ -33,7 +33,13 @@ func (a *app) performSetHeld(act *action) {
 		reinvite = c.leg.Hold
 	}
 	d := a.process.device
+	before, through := c.changes, make(chan struct{})
+	c.changes = through
 	d.wg.Go(func() { // awaited by Close, which ends ctx
+		defer close(through)
+		if before != nil {
+			<-before
+		}
 		ctx, cancel := context.WithTimeout(d.ctx, d.cfg.Timing.Action*2/3) // or the action times out
 		defer cancel()
 		err := reinvite(ctx)

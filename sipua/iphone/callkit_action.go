@@ -52,14 +52,14 @@ func (s *callScreen) fulfilled(a *action) {
 		c.state = active
 		d.tell(Event{Kind: Fulfilled, UUID: c.id})
 		if c.yields { // a cellular call was faster
-			s.hold(c, true)
+			s.yield(c)
 			return
 		}
 		s.activateAudio(c)
 	case endCall:
 		s.end(c, a.reason)
 	case setHeldCall:
-		s.heldOrResumed(c, a.on)
+		s.heldOrResumed(c, a.wish)
 	case setMutedCall:
 		c.muted = a.on
 		kind := Unmuted
@@ -95,12 +95,23 @@ func (s *callScreen) holdOthers(but *screenCall) {
 	}
 }
 
-func (s *callScreen) heldOrResumed(c *screenCall, on bool) {
+// yield holds a call for the time of a cellular one.
+func (s *callScreen) yield(c *screenCall) {
+	c.yields = true
+	if err := s.perform(wish{kind: setHeldCall, uuid: c.id, on: true, yields: true}); err != nil {
+		s.device.log.Debug("hold", "uuid", c.id, "error", err)
+	}
+}
+
+func (s *callScreen) heldOrResumed(c *screenCall, w wish) {
 	d := s.device
-	if on {
+	if w.on {
 		c.state = held
 		d.tell(Event{Kind: Held, UUID: c.id})
 		s.deactivateAudio(c)
+		if w.yields && !c.yields { // the cellular call is over already
+			s.hold(c, false)
+		}
 		return
 	}
 	c.state, c.yields = active, false
@@ -149,8 +160,7 @@ func (s *callScreen) cellular(on bool) {
 		case on && c.state == answering:
 			c.yields = true
 		case on && c.state == active:
-			c.yields = true
-			s.hold(c, true)
+			s.yield(c)
 		case !on && c.yields && c.state == held:
 			s.hold(c, false)
 		case !on:

@@ -191,6 +191,32 @@ func TestACellularCallHolds(t *testing.T) {
 	})
 }
 
+// A cellular call that is over before the hold is through leaves nothing on hold.
+func TestAShortCellularCall(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		_, c, after := w.talk()
+		w.must(w.phone.Cellular(true))
+		w.must(w.phone.Cellular(false))
+		w.seen(c, softphone.Resumed)
+		w.see(after, iphone.AudioStarted)
+		w.tells(after, "cellular call", "cellular call ended", "call held", "audio stopped", "call resumed", "audio started")
+	})
+}
+
+// Whoever wants a call held while a hold is under way gets it.
+func TestHoldsDoNotMeet(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		_, c, after := w.talk()
+		w.must(w.phone.Hold(uuid.Nil))
+		w.must(w.phone.Cellular(true)) // holds as well
+		w.seen(c, softphone.Held)
+		time.Sleep(time.Second)
+		w.tells(after, "cellular call", "call held", "audio stopped", "call held")
+		w.must(w.phone.Cellular(false))
+		w.seen(c, softphone.Resumed)
+	})
+}
+
 // A call that is just being answered when a cellular one comes is held at once, and
 // its audio does not start before that is over.
 func TestACellularCallBehindTheAnswer(t *testing.T) {

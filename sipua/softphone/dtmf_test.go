@@ -61,3 +61,19 @@ func TestPressOverABadLine(t *testing.T) {
 		}
 	})
 }
+
+func TestPressForAPeerWithoutEvents(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		bob, p := w.phone("bob", "10.0.0.2"), w.peer("10.0.0.3")
+		w.callBy(p, "10.0.0.2", sdpPCMU)
+		b := w.accept(bob)
+		must(t, b.Answer())
+		w.wait(b, softphone.Confirmed)
+		if err := b.Press("1"); !errors.Is(err, softphone.ErrNoEvents) {
+			t.Errorf("%v", err)
+		}
+		if got := b.Digits(); got != "" {
+			t.Errorf("heard %q", got)
+		}
+	})
+}

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -427,5 +430,40 @@ func TestRoaming(t *testing.T) {
 	}
 	if hosts[0] != "127.0.0.5" || hosts[len(hosts)-1] != "127.0.0.6" {
 		t.Errorf("registered from %v", hosts)
+	}
+}
+
+// Over TLS the server is known by its CA, and strangers are refused.
+func TestTLS(t *testing.T) {
+	w := newWorld(t)
+	secure := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate
+	t.Cleanup(secure.Close)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	w.must(err)
+	server, err := softphone.New(softphone.Config{AOR: sipua.NewAOR("100", "example.com"), Log: slog.New(slog.DiscardHandler), Requests: w.register,
+		Listeners: []softphone.Listener{{Net: tls.NewListener(ln, &tls.Config{Certificates: secure.TLS.Certificates}), Transport: sipua.TLS}}})
+	w.must(err)
+	t.Cleanup(server.Close)
+	ca := t.TempDir() + "/ca.pem"
+	w.must(os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
+	for script, file := range map[string]string{"wait registered": ca, "wait register-failed": ""} {
+		o := w.options(func(o *sim.PhoneOptions) {
+			o.Account.Server, o.Account.Transport, o.Account.TLSCA = ln.Addr().String(), "tls", file
+		})
+		if out, err := w.run(o, script); err != nil {
+			t.Errorf("CA %q: %v\n%s", file, err, out)
+		}
+	}
+}
+
+// Scripts can wait for each kind of event, by one name and no other's.
+func TestEventsHaveNames(t *testing.T) {
+	w := newWorld(t)
+	out, err := w.run(w.options(), "events")
+	w.must(err)
+	for _, k := range iphone.Kinds() {
+		if name := strings.ToLower(strings.ReplaceAll(string(k), " ", "-")); !strings.Contains(out, `"`+name+`"`) {
+			t.Errorf("%q has no name", k)
+		}
 	}
 }
