@@ -58,6 +58,10 @@ func (a *admin) addDevice(w http.ResponseWriter, r *http.Request) {
 	answer(w, d.Status())
 }
 
+func (a *admin) removeDevice(w http.ResponseWriter, r *http.Request) {
+	done(w, a.sim.RemoveDevice(r.PathValue("name")))
+}
+
 func (a *admin) showDevice(w http.ResponseWriter, _ *http.Request, d *Device) {
 	answer(w, d.Status())
 }

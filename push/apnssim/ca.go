@@ -18,9 +18,11 @@ import (
 // seldom lives longer than a test run.
 const certLife = 365 * 24 * time.Hour
 
-// authority is the CA made at start and the one server certificate it signed.
-// Its private key is thrown away once that certificate exists.
+// authority is the CA made at start and the server certificate it signed. It
+// signs test certificates of providers as well (Sim.IssueCertificate).
 type authority struct {
+	ca    *x509.Certificate
+	key   *ecdsa.PrivateKey
 	caPEM []byte
 	cert  tls.Certificate
 }
@@ -71,19 +73,23 @@ func newAuthority(names []string) (*authority, error) {
 		return nil, fmt.Errorf("sign server certificate: %w", err)
 	}
 	return &authority{
+		ca:    ca,
+		key:   caKey,
 		caPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
 		cert:  tls.Certificate{Certificate: [][]byte{leafDER, caDER}, PrivateKey: key},
 	}, nil
 }
 
 // serverConfig is the TLS side of a listener. refuse is asked once per
-// handshake; when it says true the handshake ends with an alert. Certificate
-// authentication will ask for a client certificate here.
+// handshake; when it says true the handshake ends with an alert. A client may
+// present a certificate; whether it is any good is for checkCertificate to say,
+// as Apple answers BadCertificate to a request.
 func (a *authority) serverConfig(refuse func() bool) *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2"},
 		Certificates: []tls.Certificate{a.cert},
+		ClientAuth:   tls.RequestClientCert,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			if refuse() {
 				return nil, errRefused

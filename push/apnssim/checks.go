@@ -1,8 +1,8 @@
 package apnssim
 
 import (
+	"crypto/x509"
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +30,8 @@ type push struct {
 	req        *request
 	now        time.Time
 	apnsID     string
-	provider   *ProviderToken // signature verified
-	key        Key
+	provider   *ProviderToken // verified
+	credential credential     // of the provider, authenticated
 	topic      string
 	bundle     string
 	suffix     string // of the topic
@@ -70,17 +70,19 @@ type check func(*judge, *push) *Verdict
 func checks() []check {
 	return []check{
 		checkMethod, checkPath, checkDuplicates, checkID,
-		checkProviderToken, checkTopic, checkPushType,
+		checkProvider, checkTopic, checkPushType,
 		checkPriority, checkExpiration, checkCollapseID,
 		checkDeviceToken, checkPayload, checkRate,
 	}
 }
 
-// judge knows what a check needs beyond the request: the registry and the team
-// that the connection belongs to.
+// judge knows what a check needs beyond the request: the registry, and the team
+// and the certificate of the connection.
 type judge struct {
 	registry *registry
 	team     *string
+	// certificate is what the client presented, nil: nothing.
+	certificate *x509.Certificate
 }
 
 // rule runs the checks. The push is filled in as far as they came.
@@ -147,8 +149,15 @@ func checkID(_ *judge, p *push) *Verdict {
 	return nil
 }
 
-// checkProviderToken authenticates the provider. A client certificate will be
-// accepted here in its place.
+// checkProvider authenticates the provider by the certificate of its connection
+// or, when it has none, by its provider token.
+func checkProvider(j *judge, p *push) *Verdict {
+	if j.certificate != nil {
+		return checkCertificate(j, p)
+	}
+	return checkProviderToken(j, p)
+}
+
 func checkProviderToken(j *judge, p *push) *Verdict {
 	scheme, compact, _ := strings.Cut(p.req.get("authorization"), " ")
 	if strings.TrimSpace(compact) == "" {
@@ -175,12 +184,16 @@ func checkProviderToken(j *judge, p *push) *Verdict {
 		return refuse(429, "TooManyProviderTokenUpdates")
 	}
 	*j.team = t.TeamID
-	p.provider, p.key = &t.ProviderToken, k
+	p.provider = &t.ProviderToken
+	p.credential = credential{team: k.TeamID, topics: k.Topics}
 	return nil
 }
 
 func checkTopic(j *judge, p *push) *Verdict {
 	p.topic = p.req.get("apns-topic")
+	if p.topic == "" {
+		p.topic = p.credential.topic()
+	}
 	if p.topic == "" {
 		return refuse(400, "MissingTopic")
 	}
@@ -188,7 +201,7 @@ func checkTopic(j *judge, p *push) *Verdict {
 	if !ok {
 		return refuse(400, "BadTopic")
 	}
-	if team != p.key.TeamID || len(p.key.Topics) > 0 && !slices.Contains(p.key.Topics, bundle) && !slices.Contains(p.key.Topics, p.topic) {
+	if !p.credential.allows(p.topic, bundle, team) {
 		return refuse(400, "TopicDisallowed")
 	}
 	p.bundle, p.suffix = bundle, suffix

@@ -3,6 +3,8 @@ package apnssim
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -81,6 +83,33 @@ func (s *Sim) Device(name string) *Device {
 	s.registry.mu.Lock()
 	defer s.registry.mu.Unlock()
 	return s.registry.devices[name]
+}
+
+// RemoveDevice makes a device unknown, as if its owner had destroyed it: all its
+// tokens become unregistered as of now. Errors: ErrUnknownDevice.
+func (s *Sim) RemoveDevice(name string) error {
+	d := s.Device(name)
+	if d == nil {
+		return fmt.Errorf("%w: %q", ErrUnknownDevice, name)
+	}
+	for _, bundle := range d.bundles() {
+		d.Reinstall(bundle)
+	}
+	s.registry.mu.Lock()
+	defer s.registry.mu.Unlock()
+	delete(s.registry.devices, name)
+	return nil
+}
+
+// bundles lists the apps that have a token.
+func (d *Device) bundles() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := make(map[string]bool)
+	for k := range d.tokens {
+		seen[k.bundle] = true
+	}
+	return slices.Collect(maps.Keys(seen))
 }
 
 // Name returns the name given to NewDevice.

@@ -24,6 +24,13 @@ var (
 	ErrUnknownFault = errors.New("apnssim: unknown fault rule")
 	// ErrBadRule: a fault rule that cannot be carried out.
 	ErrBadRule = errors.New("apnssim: bad fault rule")
+	// ErrBadNetwork: a probability outside 0 to 1, or a negative time.
+	ErrBadNetwork = errors.New("apnssim: bad network")
+	// ErrUnknownDevice: no such device.
+	ErrUnknownDevice = errors.New("apnssim: unknown device")
+	// ErrRemote: the simulator in another process answered a Client with a
+	// problem.
+	ErrRemote = errors.New("apnssim: refused by the simulator")
 
 	errNotH2   = errors.New("apnssim: client did not negotiate h2")
 	errPreface = errors.New("apnssim: bad HTTP/2 preface")

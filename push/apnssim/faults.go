@@ -1,6 +1,7 @@
 package apnssim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -54,13 +55,26 @@ const (
 	// not even PING answers: a dead path.
 	Blackhole Fault = "blackhole"
 	// GoAway sends GOAWAY NO_ERROR with {"reason": Reason} as debug data, lets
-	// streams up to this request finish and closes. With Unprocessed the request
-	// itself is not among them.
+	// streams up to this request finish for Grace and closes. With Unprocessed or
+	// LastStream the request itself is not among them. Another error code with
+	// Code.
 	GoAway Fault = "goaway"
 	// RefuseTLS ends TLS handshakes with an alert. Only Environment, Nth, Times
 	// and Probability match, counted in handshakes.
 	RefuseTLS Fault = "refuse_tls"
+	// SlowHandshake lets a new connection wait for Latency before its TLS
+	// handshake. It matches like RefuseTLS; both may hit one connection.
+	SlowHandshake Fault = "slow_handshake"
+	// IdleClose says GOAWAY {"reason": "IdleTimeout"} once a connection had no
+	// open stream for Latency, and closes it. It matches like RefuseTLS, and
+	// connections made before the rule are not touched.
+	IdleClose Fault = "idle_close"
 )
+
+// ofConnection says that a fault matches connections, not requests.
+func (f Fault) ofConnection() bool {
+	return f == RefuseTLS || f == SlowHandshake || f == IdleClose
+}
 
 // Action is what a Rule does, with the numbers that go with it.
 type Action struct {
@@ -69,15 +83,33 @@ type Action struct {
 	Reason string // Respond, GoAway
 	// Timestamp goes into a Respond with 410; zero: now.
 	Timestamp time.Time
-	// Latency of Delay, and Jitter: up to so much more, evenly spread.
+	// Latency of Delay, SlowHandshake and IdleClose, and Jitter: up to so much
+	// more, evenly spread. Other distributions are made of several rules with
+	// probabilities.
 	Latency, Jitter time.Duration
-	// Code of Reset. 0: INTERNAL_ERROR.
+	// Code of Reset, 0: INTERNAL_ERROR, and of GoAway, 0: NO_ERROR.
 	Code http2.ErrCode
 	// Deliver hands the push to the device although the sender is never told
 	// (Hang, Reset, Cut, Blackhole), if the checks accept it.
 	Deliver bool
 	// Unprocessed: see GoAway.
 	Unprocessed bool
+	// LastStream is the highest stream that GoAway calls processed, if below this
+	// request's. 0: see Unprocessed.
+	LastStream uint32
+	// Grace of GoAway for streams that still run. 0: 5 s.
+	Grace time.Duration
+}
+
+// lastStream is what GOAWAY names when it meets the request on stream id.
+func (a *Action) lastStream(id uint32) uint32 {
+	switch {
+	case a.LastStream > 0:
+		return min(a.LastStream, id)
+	case a.Unprocessed:
+		return max(id, 2) - 2 // the client's stream before, or 0
+	}
+	return id
 }
 
 func (r Rule) valid() error {
@@ -87,7 +119,7 @@ func (r Rule) valid() error {
 		return fmt.Errorf("%w: environment %q", ErrBadRule, m.Environment)
 	case m.Nth < 0, m.Times < 0, m.Probability < 0, m.Probability > 1:
 		return fmt.Errorf("%w: nth, times or probability out of range", ErrBadRule)
-	case a.Latency < 0, a.Jitter < 0:
+	case a.Latency < 0, a.Jitter < 0, a.Grace < 0:
 		return fmt.Errorf("%w: negative latency", ErrBadRule)
 	}
 	switch a.Fault {
@@ -95,17 +127,17 @@ func (r Rule) valid() error {
 		if a.Status < 400 || a.Status > 599 || a.Reason == "" {
 			return fmt.Errorf("%w: respond needs a status from 400 to 599 and a reason", ErrBadRule)
 		}
-	case Delay:
+	case Delay, SlowHandshake, IdleClose:
 		if a.Latency+a.Jitter == 0 {
-			return fmt.Errorf("%w: delay needs a latency", ErrBadRule)
+			return fmt.Errorf("%w: %s needs a latency", ErrBadRule, a.Fault)
 		}
 	case RefuseTLS:
-		if m.Token != "" || m.Topic != "" {
-			return fmt.Errorf("%w: a handshake has no token or topic", ErrBadRule)
-		}
 	case Hang, Reset, Cut, Blackhole, GoAway:
 	default:
 		return fmt.Errorf("%w: unknown fault %q", ErrBadRule, a.Fault)
+	}
+	if a.Fault.ofConnection() && (m.Token != "" || m.Topic != "") {
+		return fmt.Errorf("%w: a connection has no token or topic", ErrBadRule)
 	}
 	return nil
 }
@@ -197,6 +229,28 @@ func (f *faults) refuseTLS(env Environment) bool {
 	return false
 }
 
+// connection returns what the rules of a kind want of a new connection: the sum
+// of their latencies, 0 if none hits.
+func (f *faults) connection(kind Fault, env Environment) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	total := time.Duration(0)
+	for _, r := range f.rules {
+		if r.Action.Fault == kind && r.fits("", "", env) && f.hit(r) {
+			total += f.latency(r.Action)
+		}
+	}
+	return total
+}
+
+// latency draws a latency. f.mu is held.
+func (f *faults) latency(a Action) time.Duration {
+	if a.Jitter == 0 {
+		return a.Latency
+	}
+	return a.Latency + time.Duration(f.dice.Int64N(int64(a.Jitter)+1))
+}
+
 // pick returns what to do with a request: how long to wait first, and then
 // which fault, if any. accepted says that the checks found nothing wrong.
 func (f *faults) pick(p *push, accepted bool) (wait time.Duration, act *Action) {
@@ -204,15 +258,12 @@ func (f *faults) pick(p *push, accepted bool) (wait time.Duration, act *Action) 
 	defer f.mu.Unlock()
 	for _, r := range f.rules {
 		kind := r.Action.Fault
-		skip := kind == RefuseTLS || kind == Respond && !accepted || kind != Delay && act != nil
-		if skip || !r.fits(strings.ToLower(p.token.hex), p.req.get("apns-topic"), p.req.env) || !f.hit(r) {
+		skip := kind.ofConnection() || kind == Respond && !accepted || kind != Delay && act != nil
+		if skip || !r.fits(strings.ToLower(p.token.hex), cmp.Or(p.topic, p.req.get("apns-topic")), p.req.env) || !f.hit(r) {
 			continue
 		}
 		if kind == Delay {
-			wait += r.Action.Latency
-			if r.Action.Jitter > 0 {
-				wait += time.Duration(f.dice.Int64N(int64(r.Action.Jitter) + 1))
-			}
+			wait += f.latency(r.Action)
 			continue
 		}
 		a := r.Action

@@ -39,6 +39,7 @@ func detached(t testing.TB, now func() time.Time) (*Sim, *Device) {
 		faults:    newFaults(1),
 		journal:   newJournal(1024),
 		courier:   newCourier(),
+		network:   newNetwork(Network{}, 0),
 		conns:     make(map[*conn]struct{}),
 		done:      make(chan struct{}),
 	}
@@ -85,7 +86,7 @@ func FuzzChecks(f *testing.F) {
 		p := newPush(req, s.cfg.Now())
 		judged := j.rule(p)
 		authenticated := newPush(req, s.cfg.Now())
-		authenticated.key = Key{ID: fuzzKey, TeamID: fuzzTeam}
+		authenticated.credential = credential{team: fuzzTeam}
 		late := Verdict{Status: 200}
 		for _, c := range checks()[5:] { // checkTopic and after
 			if authenticated.token.hex == "" {

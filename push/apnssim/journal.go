@@ -1,7 +1,9 @@
 package apnssim
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +26,10 @@ const (
 	Lapsed Delivered = "expired"
 	// Replaced: stored, and a later push for the same bundle took its place.
 	Replaced Delivered = "replaced"
+	// Lost by Network.
+	Lost Delivered = "lost"
+	// Throttled: too many background pushes (Limits.BackgroundPerHour).
+	Throttled Delivered = "throttled"
 )
 
 // Entry is one request in the journal.
@@ -43,6 +49,17 @@ type Entry struct {
 	Verdict     Verdict        `json:"verdict"` // Status 0: no answer was decided
 	Fault       Fault          `json:"fault,omitempty"`
 	Delivery    Delivered      `json:"delivery,omitempty"`
+	Progress
+}
+
+// Progress is how far the story of an entry is told.
+type Progress struct {
+	// Change is the number of the entry's latest change; every change in the
+	// journal has a higher one than those before.
+	Change uint64 `json:"change"`
+	// Concluded: the answer was sent, or a fault swallowed it for good. Only
+	// Delivery can still change.
+	Concluded bool `json:"concluded"`
 }
 
 // Get returns the first value of a header field (lower-case name), or an empty
@@ -84,6 +101,7 @@ type journal struct {
 	mu      sync.Mutex
 	ring    []*Entry // ring[seq % len]
 	last    uint64
+	changes uint64
 	changed chan struct{} // closed and replaced at every change
 }
 
@@ -97,6 +115,8 @@ func (j *journal) begin(e Entry) uint64 {
 	defer j.mu.Unlock()
 	j.last++
 	e.Seq = j.last
+	j.changes++
+	e.Change = j.changes
 	j.ring[e.Seq%uint64(len(j.ring))] = &e
 	j.notify()
 	return e.Seq
@@ -110,6 +130,11 @@ func (j *journal) answered(seq uint64, at time.Time) {
 	j.update(seq, func(e *Entry) { e.AnsweredAt = at })
 }
 
+// concluded says that no more is done about the answer.
+func (j *journal) concluded(seq uint64) {
+	j.update(seq, func(e *Entry) { e.Concluded = true })
+}
+
 func (j *journal) delivery(seq uint64, d Delivered) {
 	j.update(seq, func(e *Entry) { e.Delivery = d })
 }
@@ -121,6 +146,8 @@ func (j *journal) update(seq uint64, change func(*Entry)) {
 	defer j.mu.Unlock()
 	if e := j.ring[seq%uint64(len(j.ring))]; e != nil && e.Seq == seq {
 		change(e)
+		j.changes++
+		e.Change = j.changes
 		j.notify()
 	}
 }
@@ -167,6 +194,45 @@ func (s *Sim) WaitRequests(ctx context.Context, f Filter, n int) ([]Entry, error
 			return found, ctx.Err()
 		case <-s.done:
 			return found, ErrClosed
+		}
+	}
+}
+
+// since returns the entries that changed after the given change, in the order
+// of their latest changes, and a channel that is closed at the next one.
+func (j *journal) since(change uint64) ([]Entry, <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var found []Entry
+	for _, e := range j.ring {
+		if e != nil && e.Change > change {
+			found = append(found, *e)
+		}
+	}
+	slices.SortFunc(found, func(a, b Entry) int { return cmp.Compare(a.Change, b.Change) })
+	return found, j.changed
+}
+
+// Follow calls tell with every entry that has more to it than the change
+// numbered after, and again whenever one changes, until tell fails, ctx ends or
+// the simulator closes. A slow reader sees the latest state of an entry, not
+// every state, and loses entries that left the ring.
+// Errors: tell's, ctx's, ErrClosed.
+func (s *Sim) Follow(ctx context.Context, after uint64, tell func(Entry) error) error {
+	for {
+		found, changed := s.journal.since(after)
+		for _, e := range found {
+			if err := tell(e); err != nil {
+				return err
+			}
+			after = e.Change
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.done:
+			return ErrClosed
 		}
 	}
 }

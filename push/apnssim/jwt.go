@@ -16,11 +16,13 @@ const (
 	maxClockLead = time.Minute // an iat this far in the future is a wrong clock
 )
 
-// ProviderToken is what a provider token says about itself.
+// ProviderToken is what a provider token says about itself. With a certificate
+// in its place there are only the team and the certificate's name.
 type ProviderToken struct {
-	KeyID    string    `json:"key_id"`
-	TeamID   string    `json:"team_id"`
-	IssuedAt time.Time `json:"issued_at"`
+	KeyID       string    `json:"key_id,omitempty"`
+	TeamID      string    `json:"team_id"`
+	IssuedAt    time.Time `json:"issued_at,omitzero"`
+	Certificate string    `json:"certificate,omitempty"` // common name
 }
 
 var (

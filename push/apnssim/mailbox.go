@@ -19,11 +19,41 @@ type parcel struct {
 	device *Device
 	seq    uint64    // in the journal
 	until  time.Time // when it stops being worth a try; zero: one try only
+	// late is not 0 when the push is kept although its time is over, and says
+	// how long after the device's return it comes.
+	late time.Duration
 }
 
-// deliver sends an accepted push on its way. Loss, duplicates, another order
-// and Apple's late delivery of expired pushes belong here when they come.
+// deliver sends an accepted push on its way, if background pushes are not too
+// many and the network does not lose it.
 func (s *Sim) deliver(p *push, seq uint64) {
+	if p.pushType == "background" && !p.token.background.AllowN(p.now, 1) {
+		s.journal.delivery(seq, Throttled)
+		return
+	}
+	way := s.network.roll()
+	if way.lost {
+		s.journal.delivery(seq, Lost)
+		return
+	}
+	v := newParcel(p, seq)
+	v.late = way.late
+	if way.twice {
+		double := *v
+		s.dispatch(&double, s.cfg.NetDelay)
+	}
+	s.dispatch(v, s.cfg.NetDelay+way.hold)
+}
+
+func (s *Sim) dispatch(v *parcel, delay time.Duration) {
+	if delay == 0 {
+		v.device.arrive(v)
+		return
+	}
+	s.courier.send(delay, v)
+}
+
+func newParcel(p *push, seq uint64) *parcel {
 	v := &parcel{
 		device: p.token.device,
 		seq:    seq,
@@ -45,11 +75,7 @@ func (s *Sim) deliver(p *push, seq uint64) {
 	case p.expiration.After(p.now):
 		v.until = p.expiration
 	}
-	if s.cfg.NetDelay == 0 {
-		v.device.arrive(v)
-		return
-	}
-	s.courier.send(s.cfg.NetDelay, v)
+	return v
 }
 
 // arrive is a parcel at the device's door.
@@ -64,6 +90,8 @@ func (d *Device) arrive(v *parcel) {
 	switch {
 	case d.online:
 		d.hand(v, now)
+	case v.late > 0:
+		d.store(v)
 	case v.until.IsZero():
 		d.sim.journal.delivery(v.seq, Dropped)
 	case !now.Before(v.until):
@@ -80,7 +108,7 @@ func (d *Device) store(v *parcel) {
 		d.sim.journal.delivery(v.seq, Replaced)
 		return
 	}
-	if old != nil {
+	if old != nil && old.seq != v.seq {
 		d.sim.journal.delivery(old.seq, Replaced)
 	}
 	d.stored[v.Bundle] = v
@@ -92,15 +120,19 @@ func (d *Device) collect() {
 	now := d.sim.cfg.Now()
 	for bundle, v := range d.stored {
 		delete(d.stored, bundle)
+		delay := d.sim.cfg.NetDelay
 		if !now.Before(v.until) {
-			d.sim.journal.delivery(v.seq, Lapsed)
-			continue
+			if v.late == 0 {
+				d.sim.journal.delivery(v.seq, Lapsed)
+				continue
+			}
+			delay += v.late
 		}
-		if d.sim.cfg.NetDelay == 0 {
+		if delay == 0 {
 			d.hand(v, now)
 			continue
 		}
-		d.sim.courier.send(d.sim.cfg.NetDelay, v)
+		d.sim.courier.send(delay, v)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -66,6 +67,8 @@ type token struct {
 	state  State
 	since  time.Time // of a state other than active
 	bucket *rate.Limiter
+	// background counts the background pushes that are delivered.
+	background *rate.Limiter
 }
 
 // registry is Apple's database. Methods hand out copies.
@@ -78,6 +81,9 @@ type registry struct {
 	apps    map[string]string // bundle -> team
 	tokens  map[string]*token
 	devices map[string]*Device
+
+	certificates map[[sha256.Size]byte]Certificate // by fingerprint
+	seen         uint64                            // provider tokens
 }
 
 func newRegistry(limits Limits) *registry {
@@ -88,6 +94,8 @@ func newRegistry(limits Limits) *registry {
 		apps:    make(map[string]string),
 		tokens:  make(map[string]*token),
 		devices: make(map[string]*Device),
+
+		certificates: make(map[[sha256.Size]byte]Certificate),
 	}
 }
 
@@ -125,6 +133,14 @@ func (s *Sim) AddApp(teamID, bundle string) error {
 	}
 	r.apps[bundle] = teamID
 	return nil
+}
+
+// RemoveApp takes an app from its team; unknown ones are ignored. Its device
+// tokens stay, but its topics are bad.
+func (s *Sim) RemoveApp(bundle string) {
+	s.registry.mu.Lock()
+	defer s.registry.mu.Unlock()
+	delete(s.registry.apps, bundle)
 }
 
 // AddKey registers a signing key for all apps of a team in both environments,
@@ -169,11 +185,16 @@ func (s *Sim) RemoveKey(keyID string) {
 // private half as Apple hands it out: a .p8 file, PEM encoded PKCS #8.
 // Errors: as AddKey.
 func (s *Sim) GenerateKey(teamID, keyID string) (p8 []byte, err error) {
+	return s.generateKey(Key{ID: keyID, TeamID: teamID})
+}
+
+func (s *Sim) generateKey(k Key) (p8 []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generate key: %w", err)
 	}
-	if err := s.AddKey(teamID, keyID, &private.PublicKey); err != nil {
+	k.Public = &private.PublicKey
+	if err := s.PutKey(k); err != nil {
 		return nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
@@ -210,6 +231,7 @@ func (r *registry) issue(d *Device, bundle string, kind Kind, env Environment) s
 	rand.Read(b) // never fails (crypto/rand, Go 1.24)
 	t := &token{hex: hex.EncodeToString(b), kind: kind, env: env, bundle: bundle, device: d, state: Active}
 	t.bucket = rate.NewLimiter(rate.Limit(r.limits.PushRate), r.limits.PushBurst)
+	t.background = rate.NewLimiter(rate.Every(time.Hour/time.Duration(r.limits.BackgroundPerHour)), r.limits.BackgroundPerHour)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tokens[t.hex] = t
@@ -265,7 +287,14 @@ func (r *registry) newProviderToken(keyID string, iat int64, now time.Time) bool
 		return false
 	}
 	k.issued[iat] = now
+	r.seen++
 	return true
+}
+
+func (r *registry) providerTokens() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen
 }
 
 // topic finds the app behind a topic and the suffix that makes it special.

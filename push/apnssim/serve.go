@@ -12,7 +12,7 @@ import (
 func (s *Sim) serve(st *stream) {
 	c := st.conn
 	p := newPush(&st.req, s.cfg.Now())
-	verdict := (&judge{registry: s.registry, team: &c.team}).rule(p)
+	verdict := (&judge{registry: s.registry, team: &c.peer.team, certificate: c.peer.certificate}).rule(p)
 	accepted := verdict.Status == 200
 	wait, act := s.faults.pick(p, accepted)
 	seq := s.journal.begin(Entry{
@@ -48,6 +48,7 @@ func faultName(wait time.Duration, act *Action) Fault {
 
 // conclude carries out what serve decided.
 func (s *Sim) conclude(st *stream, p *push, seq uint64, v Verdict, act *Action) {
+	defer s.journal.concluded(seq)
 	c := st.conn
 	if act == nil {
 		s.finish(st, p, seq, v)
@@ -77,16 +78,11 @@ func (s *Sim) conclude(st *stream, p *push, seq uint64, v Verdict, act *Action) 
 	case Blackhole:
 		c.out.mute()
 	case GoAway:
-		debug, err := json.Marshal(map[string]string{"reason": act.Reason})
-		if err != nil { // a string map always encodes
-			c.log.Error("goaway debug data", "err", err)
+		bye := goodbye{last: act.lastStream(st.id), code: act.Code, debug: reasonJSON(act.Reason), grace: act.Grace}
+		c.goAway(bye)
+		if bye.last == st.id {
+			s.finish(st, p, seq, v)
 		}
-		if act.Unprocessed {
-			c.goAway(max(st.id, 2)-2, http2.ErrCodeNo, debug) // the client's stream before, or 0
-			return
-		}
-		c.goAway(st.id, http2.ErrCodeNo, debug)
-		s.finish(st, p, seq, v)
 	case Hang: // the stream stays as it is
 	}
 }
@@ -103,12 +99,22 @@ func (s *Sim) finish(st *stream, p *push, seq uint64, v Verdict) {
 		limit = s.cfg.Limits.StreamsBefore
 	}
 	s.journal.ruled(seq, v)
+	s.stats.ruled(v)
 	if v.Status == 200 {
 		s.deliver(p, seq)
 	}
 	st.answer(p.reply(v), limit, func() { s.journal.answered(seq, s.cfg.Now()) })
 	s.cfg.Log.Info("push", "environment", string(p.req.env), "conn", st.conn.id, "apns_id", p.apnsID,
 		"token", mask(p.token.hex), "topic", p.topic, "status", v.Status, "reason", v.Reason)
+}
+
+// reasonJSON is GOAWAY's debug data.
+func reasonJSON(reason string) []byte {
+	b, err := json.Marshal(map[string]string{"reason": reason})
+	if err != nil { // a string map always encodes
+		return nil
+	}
+	return b
 }
 
 // reply is the response to a push: the apns-id always, a body with everything

@@ -33,6 +33,8 @@ type Config struct {
 	// NetDelay is how long a push takes from its 200 to the device. 0: it is
 	// delivered, stored or dropped before the 200 is written.
 	NetDelay time.Duration
+	// Network is what becomes of accepted pushes besides; it can be changed.
+	Network Network
 	// Limits are Apple's unpublished numbers. Zero fields get defaults.
 	Limits Limits
 	// StrictThrottle lowers the stream limit to one after every refused push,
@@ -40,7 +42,7 @@ type Config struct {
 	StrictThrottle bool
 	// JournalSize is how many requests are remembered. 0: 4096.
 	JournalSize int
-	// Seed starts the dice of fault rules with a probability.
+	// Seed starts the dice of fault rules with a probability, and of Network.
 	Seed uint64
 	// Now is the clock that provider tokens, expirations and time stamps are
 	// judged by. nil: time.Now. Delays always use the time package.
@@ -53,7 +55,8 @@ type Config struct {
 // Limits are numbers Apple does not publish. The defaults are choices.
 type Limits struct {
 	// StreamsBefore and StreamsAfter are MAX_CONCURRENT_STREAMS until and after
-	// the first accepted push of a connection. Default 1 and 1000.
+	// the first accepted push of a connection. Default 1 and 1000. Connections
+	// with a certificate have StreamsAfter from the start.
 	StreamsBefore, StreamsAfter uint32
 	// NewProviderTokens is how many provider tokens with a different iat one key
 	// may show within 20 minutes before 429 TooManyProviderTokenUpdates.
@@ -63,6 +66,13 @@ type Limits struct {
 	// before 429 TooManyRequests. Default 100 and 10.
 	PushBurst int
 	PushRate  float64
+	// BackgroundPerHour bounds the background pushes that reach one app on one
+	// device; more are answered 200 and dropped. Default 3.
+	BackgroundPerHour int
+	// PingBurst is how many PING frames one connection may send at once; one per
+	// second are then good, more end it with GOAWAY ENHANCE_YOUR_CALM.
+	// Default 10.
+	PingBurst int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -81,6 +91,12 @@ func (l Limits) withDefaults() Limits {
 	if l.PushRate == 0 {
 		l.PushRate = 10
 	}
+	if l.BackgroundPerHour == 0 {
+		l.BackgroundPerHour = 3
+	}
+	if l.PingBurst == 0 {
+		l.PingBurst = 10
+	}
 	return l
 }
 
@@ -92,6 +108,7 @@ type Sim struct {
 	faults    *faults
 	journal   *journal
 	courier   *courier
+	network   *network
 	stats     stats
 	listeners map[Environment]net.Listener
 
@@ -102,10 +119,14 @@ type Sim struct {
 	wg     sync.WaitGroup // accept loops, connections, delayed answers, courier
 }
 
-// New starts a simulator on cfg's listeners.
+// New starts a simulator on cfg's listeners. Errors: ErrNoListener,
+// ErrBadNetwork.
 func New(cfg Config) (*Sim, error) {
 	if cfg.Sandbox == nil && cfg.Production == nil {
 		return nil, ErrNoListener
+	}
+	if err := cfg.Network.valid(); err != nil {
+		return nil, err
 	}
 	if len(cfg.Names) == 0 {
 		cfg.Names = []string{"localhost", "127.0.0.1", "::1", "api.push.apple.com", "api.sandbox.push.apple.com"}
@@ -131,6 +152,7 @@ func New(cfg Config) (*Sim, error) {
 		faults:    newFaults(cfg.Seed),
 		journal:   newJournal(cfg.JournalSize),
 		courier:   newCourier(),
+		network:   newNetwork(cfg.Network, cfg.Seed),
 		listeners: make(map[Environment]net.Listener),
 		conns:     make(map[*conn]struct{}),
 		done:      make(chan struct{}),
@@ -252,4 +274,19 @@ func (s *Sim) later(d time.Duration, f func()) {
 		case <-s.done:
 		}
 	})
+}
+
+// pause waits for d; false when Close began.
+func (s *Sim) pause(d time.Duration) bool {
+	if d == 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.done:
+		return false
+	}
 }

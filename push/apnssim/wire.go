@@ -1,8 +1,10 @@
 package apnssim
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,6 +16,7 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -30,24 +33,47 @@ const (
 // writes go through out, so reading never waits for the peer. What the pushes
 // mean is not decided here but by Sim.serve.
 type conn struct {
-	sim *Sim
-	env Environment
-	id  uint64
-	raw net.Conn
-	nc  net.Conn // TLS over raw
-	out *outbox
-	log *slog.Logger
-	// team is the team of the first valid provider token; a connection belongs
-	// to one. Used by the read loop only.
-	team string
+	sim  *Sim
+	env  Environment
+	id   uint64
+	raw  net.Conn
+	nc   net.Conn // TLS over raw
+	out  *outbox
+	log  *slog.Logger
+	peer peer
 
 	mu      sync.Mutex // guards what follows, and the streams
 	streams map[uint32]*stream
 	highest uint32 // highest stream identifier seen
 	last    uint32 // streams above it are not processed (GOAWAY)
 	limits  streamLimits
+	used    time.Time // when a stream last began or ended
+	windows
+}
+
+// peer is what is known of the provider. The read loop's alone, once the
+// handshake is over.
+type peer struct {
+	// team is that of the first valid provider token; a connection belongs to
+	// one.
+	team        string
+	certificate *x509.Certificate // nil: none
+	pings       *rate.Limiter
+}
+
+// windows are the flow control of what we send.
+type windows struct {
 	window  int64 // bytes the peer takes on the connection
 	initial int64 // bytes the peer takes on a new stream
+}
+
+// goodbye is a GOAWAY: the last stream that is processed, and how long those
+// that are may go on (0: 5 s).
+type goodbye struct {
+	last  uint32
+	code  http2.ErrCode
+	debug []byte
+	grace time.Duration
 }
 
 func newConn(s *Sim, env Environment, raw net.Conn) *conn {
@@ -62,9 +88,8 @@ func newConn(s *Sim, env Environment, raw net.Conn) *conn {
 		log:     log,
 		streams: make(map[uint32]*stream),
 		last:    math.MaxInt32,
-		limits:  streamLimits{enforced: s.cfg.Limits.StreamsBefore},
-		window:  initialWindow,
-		initial: initialWindow,
+		windows: windows{window: initialWindow, initial: initialWindow},
+		peer:    peer{pings: rate.NewLimiter(1, s.cfg.Limits.PingBurst)},
 	}
 	c.nc = tls.Server(raw, s.authority.serverConfig(func() bool { return s.faults.refuseTLS(env) }))
 	return c
@@ -81,6 +106,9 @@ func (c *conn) abort() {
 func (c *conn) run() {
 	defer c.sim.stats.disconnected()
 	defer c.abort()
+	if !c.sim.pause(c.sim.faults.connection(SlowHandshake, c.env)) {
+		return
+	}
 	if err := c.handshake(); err != nil {
 		c.log.Info("connection refused", "err", err)
 		return
@@ -90,7 +118,12 @@ func (c *conn) run() {
 
 // frames speaks HTTP/2 once the preface was read.
 func (c *conn) frames() {
-	var writer sync.WaitGroup
+	var writer, watch sync.WaitGroup
+	streams := c.sim.cfg.Limits.StreamsBefore
+	if c.peer.certificate != nil {
+		streams = c.sim.cfg.Limits.StreamsAfter
+	}
+	c.limits = streamLimits{enforced: streams}
 	var broken error // of the writer; read after writer.Wait
 	writer.Go(func() {
 		if broken = c.out.run(c.nc); broken != nil {
@@ -99,13 +132,20 @@ func (c *conn) frames() {
 	})
 	c.out.settings(
 		http2.Setting{ID: http2.SettingHeaderTableSize, Val: headerTableSize},
-		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: c.sim.cfg.Limits.StreamsBefore},
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: streams},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: initialWindow},
 		http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxFrame},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeaderList},
 	)
-	c.limits.sent(c.sim.cfg.Limits.StreamsBefore)
+	c.limits.sent(streams)
+	ended := make(chan struct{})
+	if after := c.sim.faults.connection(IdleClose, c.env); after > 0 {
+		c.used = time.Now()
+		watch.Go(func() { c.closeWhenIdle(after, ended) })
+	}
 	err := c.read()
+	close(ended)
+	watch.Wait()
 	var protocol http2.ConnectionError
 	wrong := errors.As(err, &protocol)
 	if wrong {
@@ -135,8 +175,12 @@ func (c *conn) handshake() error {
 	if err := session.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	if session.ConnectionState().NegotiatedProtocol != "h2" {
+	state := session.ConnectionState()
+	if state.NegotiatedProtocol != "h2" {
 		return errNotH2
+	}
+	if len(state.PeerCertificates) > 0 {
+		c.peer.certificate = state.PeerCertificates[0]
 	}
 	preface := make([]byte, len(http2.ClientPreface))
 	if _, err := io.ReadFull(c.nc, preface); err != nil {
@@ -192,6 +236,9 @@ func (c *conn) handle(f http2.Frame) error {
 	case *http2.PingFrame:
 		if !f.IsAck() {
 			c.sim.stats.pinged()
+			if !c.peer.pings.Allow() {
+				return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+			}
 			c.out.pong(f.Data)
 		}
 	case *http2.RSTStreamFrame:
@@ -263,17 +310,17 @@ func (c *conn) seen() uint32 {
 
 // goAway announces the end: streams up to last are finished, those above are
 // dropped unprocessed and the client may send them elsewhere (RFC 9113 s6.8).
-func (c *conn) goAway(last uint32, code http2.ErrCode, debug []byte) {
+func (c *conn) goAway(g goodbye) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = min(c.last, last)
+	c.last = min(c.last, g.last)
 	for id := range c.streams {
 		if id > c.last {
 			delete(c.streams, id)
 		}
 	}
-	c.out.goAway(c.last, code, debug)
-	c.endBy(drainGrace)
+	c.out.goAway(c.last, g.code, g.debug)
+	c.endBy(cmp.Or(g.grace, drainGrace))
 	c.drained()
 }
 

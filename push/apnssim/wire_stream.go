@@ -104,6 +104,7 @@ func (c *conn) openStream(f *http2.MetaHeadersFrame) (*stream, error) {
 	st := &stream{conn: c, id: f.StreamID, window: c.initial, complete: f.StreamEnded()}
 	st.req = request{env: c.env, received: c.sim.cfg.Now(), method: method, path: path, header: fields(f.RegularFields())}
 	c.streams[st.id] = st
+	c.used = time.Now()
 	c.sim.stats.streams(len(c.streams))
 	return st, nil
 }
@@ -229,5 +230,6 @@ func (c *conn) flushAll() {
 
 func (c *conn) finish(st *stream) {
 	delete(c.streams, st.id)
+	c.used = time.Now()
 	c.drained()
 }

@@ -40,7 +40,13 @@ func (b *bench) dialTLS(cfg *tls.Config) (*tls.Conn, error) {
 // newPeer connects, sends the preface with settings, and reads the server's.
 func newPeer(t *testing.T, b *bench, settings ...http2.Setting) (*peer, map[http2.SettingID]uint32) {
 	t.Helper()
-	conn, err := b.dialTLS(&tls.Config{NextProtos: []string{"h2"}})
+	return newPeerWith(t, b, &tls.Config{}, settings...)
+}
+
+func newPeerWith(t *testing.T, b *bench, cfg *tls.Config, settings ...http2.Setting) (*peer, map[http2.SettingID]uint32) {
+	t.Helper()
+	cfg.NextProtos = []string{"h2"}
+	conn, err := b.dialTLS(cfg)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
