@@ -79,25 +79,12 @@ func RunPhone(ctx context.Context, opts PhoneOptions, in io.Reader, out io.Write
 	if err != nil {
 		return err
 	}
-	s := &session{script: opts.Script, screen: &screen{out: out, json: opts.JSON}}
+	s := newSession(ctx, opts, out)
 	defer s.close()
 	for i := range max(cfg.Policy.Phones, 1) {
-		name := opts.Pushes.Device
-		if name == "" {
-			name = "iphone"
-		}
-		c := cfg
-		if i > 0 {
-			name = fmt.Sprintf("%s-%d", name, i+1)
-			c.Account.Instance = "" // its own
-		}
-		if c.Pushes, err = openPushes(ctx, opts, name); err != nil {
+		if err := s.switchOn(ctx, opts, cfg, i); err != nil {
 			return err
 		}
-		if c.Network, err = opts.network(c.Account.Server); err != nil {
-			return err
-		}
-		s.add(iphone.New(c))
 	}
 	for _, p := range s.phones {
 		if err := p.device.Open(); err != nil {
@@ -110,6 +97,33 @@ func RunPhone(ctx context.Context, opts PhoneOptions, in io.Reader, out io.Write
 	}
 	s.close() // what it prints comes before the result
 	return s.conclude(err)
+}
+
+// switchOn switches the phone at index i on.
+func (s *session) switchOn(ctx context.Context, opts PhoneOptions, cfg iphone.Config, i int) error {
+	name := opts.Pushes.Device
+	if name == "" {
+		name = "iphone"
+	}
+	if i > 0 {
+		name = fmt.Sprintf("%s-%d", name, i+1)
+		cfg.Account.Instance = "" // its own
+	}
+	var err error
+	if cfg.Network, err = opts.network(cfg.Account.Server); err != nil {
+		return err
+	}
+	cfg.Pushes = noPushes{}
+	if opts.Pushes.URL != "" {
+		p, err := dialPushes(ctx, opts.Pushes, name, opts.Log)
+		if err != nil {
+			return err
+		}
+		s.wg.Go(func() { p.listen(s.ctx) }) // awaited by close
+		cfg.Pushes = p
+	}
+	s.add(iphone.New(cfg))
+	return nil
 }
 
 // phoneConfig is what all phones of a run have in common.
@@ -134,30 +148,6 @@ func phoneConfig(ctx context.Context, opts PhoneOptions) (iphone.Config, error) 
 		return cfg, err
 	}
 	return cfg, nil
-}
-
-// openPushes connects a phone to the push service.
-func openPushes(ctx context.Context, opts PhoneOptions, name string) (iphone.PushSource, error) {
-	if opts.Pushes.URL == "" {
-		return noPushes{}, nil
-	}
-	env := opts.Pushes.Environment
-	if env == "" {
-		env = "production"
-	}
-	return dialPushes(ctx, pushesConfig{url: opts.Pushes.URL, device: name, environment: env, log: opts.Log})
-}
-
-// noPushes is a push service that serves nobody.
-type noPushes struct{}
-
-func (noPushes) RegisterVoIP(string) string  { return "" }
-func (noPushes) RegisterAlert(string) string { return "" }
-func (noPushes) Reinstall(string)            {}
-func (noPushes) Online(bool)                 {}
-func (noPushes) Next(ctx context.Context) (iphone.Push, error) {
-	<-ctx.Done()
-	return iphone.Push{}, ctx.Err()
 }
 
 // defaultWait is how long `wait` waits when no time is given.

@@ -1,69 +1,93 @@
 package sim
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"wakebridge/push/apnssim"
 	"wakebridge/sipua/iphone"
 )
 
-// How long requests to the push service may take, and how it is asked for pushes.
 const (
-	pushesTimeout = 5 * time.Second
-	pushesPoll    = 25 * time.Second
-	pushesPause   = time.Second // after a failure
-	pushesAnswer  = 8 << 20     // bytes of an answer
+	pushesTimeout = 5 * time.Second // for each request
+	pushesPause   = time.Second     // after the simulator refused to deliver
+	pushesWaiting = 64              // deliveries that the phone has not taken
 )
 
-// errPushes is an answer of the push service that is none.
-var errPushes = errors.New("push service")
-
-type pushesConfig struct {
-	url         string
-	device      string
-	environment string
-	log         *slog.Logger
-}
-
-// pushes is a phone's end of an APNs simulator in another process: its admin API
-// over HTTP, with a long poll for what is delivered.
+// pushes is a phone's end of an APNs simulator in another process.
 type pushes struct {
-	cfg    pushesConfig
+	client *apnssim.Client
+	device string
+	log    *slog.Logger
 	ctx    context.Context // of the run: the phone's own calls have none
-	http   *http.Client
-	after  uint64 // Seq of the newest delivery that was taken; Next's
-	queued []apnssim.Delivery
+	after  uint64          // Seq of what it got in earlier runs
+	feed   chan apnssim.Delivery
 }
 
 var _ iphone.PushSource = (*pushes)(nil)
 
-// dialPushes makes the device known; what it got in earlier runs is not got again.
-func dialPushes(ctx context.Context, cfg pushesConfig) (*pushes, error) {
-	cfg.url = strings.TrimSuffix(cfg.url, "/")
-	if u, err := url.Parse(cfg.url); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%w: apns %q is no http URL", ErrOption, cfg.url)
-	}
-	p := &pushes{cfg: cfg, ctx: ctx, http: &http.Client{Transport: &http.Transport{}}}
-	var status apnssim.DeviceStatus
-	err := p.do(ctx, http.MethodPost, "/v1/devices", map[string]string{"name": cfg.device, "environment": cfg.environment}, &status)
+// dialPushes makes the device known there. listen must run until ctx ends. Errors:
+// ErrOption, those of apnssim.Client.
+func dialPushes(ctx context.Context, o PhonePushes, device string, log *slog.Logger) (*pushes, error) {
+	client, err := apnssim.NewClient(o.URL, nil)
 	if err != nil {
-		return nil, fmt.Errorf("APNs simulator at %s: %w", cfg.url, err)
+		return nil, fmt.Errorf("%w: %w", ErrOption, err)
+	}
+	env := apnssim.Environment(o.Environment)
+	if env == "" {
+		env = apnssim.Production
+	}
+	p := &pushes{client: client, device: device, log: log, ctx: ctx, feed: make(chan apnssim.Delivery, pushesWaiting)}
+	within, cancel := context.WithTimeout(ctx, pushesTimeout)
+	defer cancel()
+	status, err := client.AddDevice(within, device, env)
+	if err != nil {
+		return nil, fmt.Errorf("APNs simulator at %s: %w", o.URL, err)
 	}
 	p.after = status.Received
-	if !status.Online {
+	if !status.Online { // as an earlier run left it
 		p.Online(true)
 	}
 	return p, nil
+}
+
+// listen takes what is delivered, until ctx ends; it outlives a simulator that is
+// away for a while.
+func (p *pushes) listen(ctx context.Context) {
+	defer p.client.Close()
+	after := p.after
+	for {
+		err := p.client.Deliveries(ctx, p.device, after, func(d apnssim.Delivery) error {
+			after = d.Seq
+			select {
+			case p.feed <- d:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		p.log.Warn("APNs simulator", "request", "deliveries", "error", err)
+		select {
+		case <-time.After(pushesPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Next implements iphone.PushSource.
+func (p *pushes) Next(ctx context.Context) (iphone.Push, error) {
+	select {
+	case d := <-p.feed:
+		return iphone.Push{ID: d.APNsID, Token: d.Token, Type: d.PushType, Payload: d.Payload}, nil
+	case <-ctx.Done():
+		return iphone.Push{}, ctx.Err()
+	}
 }
 
 // RegisterVoIP implements iphone.PushSource.
@@ -72,121 +96,42 @@ func (p *pushes) RegisterVoIP(bundle string) string { return p.token(bundle, apn
 // RegisterAlert implements iphone.PushSource.
 func (p *pushes) RegisterAlert(bundle string) string { return p.token(bundle, apnssim.Alert) }
 
-func (p *pushes) token(bundle string, kind apnssim.Kind) string {
-	var body struct {
-		Token string `json:"token"`
-	}
-	if !p.tell("/tokens", map[string]string{"bundle": bundle, "kind": string(kind)}, &body) {
-		return ""
-	}
-	return body.Token
+func (p *pushes) token(bundle string, kind apnssim.Kind) (token string) {
+	p.do("tokens", func(ctx context.Context) (err error) {
+		token, err = p.client.Register(ctx, p.device, bundle, kind)
+		return err
+	})
+	return token
 }
 
 // Reinstall implements iphone.PushSource.
 func (p *pushes) Reinstall(bundle string) {
-	p.tell("/reinstall", map[string]string{"bundle": bundle}, nil)
+	p.do("reinstall", func(ctx context.Context) error { return p.client.Reinstall(ctx, p.device, bundle) })
 }
 
 // Online implements iphone.PushSource.
 func (p *pushes) Online(online bool) {
-	if online {
-		p.tell("/online", nil, nil)
-		return
-	}
-	p.tell("/offline", nil, nil)
+	p.do("online", func(ctx context.Context) error { return p.client.Online(ctx, p.device, online) })
 }
 
-// tell posts something of the device; a failure is logged, for a phone that cannot
-// reach Apple goes on as well.
-func (p *pushes) tell(what string, body, into any) bool {
+// do asks for something; a failure is logged, for a phone that cannot reach Apple
+// goes on as well.
+func (p *pushes) do(request string, f func(ctx context.Context) error) {
 	ctx, cancel := context.WithTimeout(p.ctx, pushesTimeout)
 	defer cancel()
-	if err := p.do(ctx, http.MethodPost, p.path(what), body, into); err != nil {
-		p.cfg.log.Warn("push service", "request", what, "error", err)
-		return false
+	if err := f(ctx); err != nil {
+		p.log.Warn("APNs simulator", "request", request, "error", err)
 	}
-	return true
 }
 
-func (p *pushes) path(what string) string {
-	return "/v1/devices/" + url.PathEscape(p.cfg.device) + what
-}
+// noPushes is a push service that serves nobody.
+type noPushes struct{}
 
-// Next implements iphone.PushSource; it outlives a service that is away for a
-// while.
-func (p *pushes) Next(ctx context.Context) (iphone.Push, error) {
-	for len(p.queued) == 0 {
-		err := p.fetch(ctx)
-		if ctx.Err() != nil {
-			p.http.CloseIdleConnections()
-			return iphone.Push{}, ctx.Err()
-		}
-		if err == nil {
-			continue
-		}
-		p.cfg.log.Warn("push service", "request", "deliveries", "error", err)
-		select {
-		case <-time.After(pushesPause):
-		case <-ctx.Done():
-		}
-	}
-	d := p.queued[0]
-	p.queued = p.queued[1:]
-	return iphone.Push{ID: d.APNsID, Token: d.Token, Type: d.PushType, Payload: d.Payload}, nil
-}
-
-func (p *pushes) fetch(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, pushesPoll+pushesTimeout)
-	defer cancel()
-	var list []apnssim.Delivery
-	err := p.do(ctx, http.MethodGet, p.path(fmt.Sprintf("/deliveries?after=%d&wait=%s", p.after, pushesPoll)), nil, &list)
-	if err != nil {
-		return err
-	}
-	for _, d := range list {
-		p.after = max(p.after, d.Seq)
-	}
-	p.queued = append(p.queued, list...)
-	return nil
-}
-
-// do sends a request and reads a JSON answer into into, unless that is nil.
-func (p *pushes) do(ctx context.Context, method, path string, body, into any) error {
-	var content io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, p.cfg.url+path, content)
-	if err != nil {
-		return err
-	}
-	res, err := p.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, pushesAnswer))
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= 300 {
-		var problem struct {
-			Detail string `json:"detail"`
-		}
-		if json.Unmarshal(b, &problem) != nil || problem.Detail == "" {
-			problem.Detail = http.StatusText(res.StatusCode)
-		}
-		return fmt.Errorf("%w: %d %s", errPushes, res.StatusCode, problem.Detail)
-	}
-	if into == nil {
-		return nil
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("%w: answer: %w", errPushes, err)
-	}
-	return nil
+func (noPushes) RegisterVoIP(string) string  { return "" }
+func (noPushes) RegisterAlert(string) string { return "" }
+func (noPushes) Reinstall(string)            {}
+func (noPushes) Online(bool)                 {}
+func (noPushes) Next(ctx context.Context) (iphone.Push, error) {
+	<-ctx.Done()
+	return iphone.Push{}, ctx.Err()
 }

@@ -18,9 +18,17 @@ type session struct {
 	script  bool
 	screen  *screen
 	phones  []*sessionPhone
-	current int            // index of the phone that obeys
-	wg      sync.WaitGroup // the printing of events
+	current int             // index of the phone that obeys
+	ctx     context.Context // ends with close
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // the printing of events, the listening for pushes
 	once    sync.Once
+}
+
+func newSession(ctx context.Context, opts PhoneOptions, out io.Writer) *session {
+	s := &session{script: opts.Script, screen: &screen{out: out, json: opts.JSON}}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	return s
 }
 
 // sessionPhone is one of its phones.
@@ -57,6 +65,7 @@ func (s *session) close() {
 		for _, p := range s.phones {
 			p.device.Close()
 		}
+		s.cancel()
 	})
 	s.wg.Wait()
 }

@@ -324,7 +324,7 @@ func TestOptions(t *testing.T) {
 		"iOS 7":        {func(o *sim.PhoneOptions) { o.IOS = "7" }, "from 8 on"},
 		"iOS x":        {func(o *sim.PhoneOptions) { o.IOS = "26.x" }, "from 8 on"},
 		"no team":      {func(o *sim.PhoneOptions) { o.App.TeamID = "" }, "team"},
-		"apns":         {func(o *sim.PhoneOptions) { o.Pushes.URL = "localhost:80" }, "no http URL"},
+		"apns":         {func(o *sim.PhoneOptions) { o.Pushes.URL = "localhost:80" }, "not an http URL"},
 		"environment":  {func(o *sim.PhoneOptions) { o.Pushes.Environment = "beta" }, "neither sandbox nor production"},
 		"another team": {func(o *sim.PhoneOptions) { o.App = iphone.App{} }, "bundle and team"},
 	} {
@@ -347,7 +347,7 @@ func TestPushesOutliveAFailure(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/devices", func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, `{"received":7,"online":true}`) })
 	mux.HandleFunc("POST /v1/devices/iphone/tokens", func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, `{"token":"aabb"}`) })
-	mux.HandleFunc("GET /v1/devices/iphone/deliveries", func(rw http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /v1/devices/iphone/stream", func(rw http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		asked = append(asked, r.URL.Query().Get("after"))
 		n := len(asked)
@@ -356,8 +356,9 @@ func TestPushesOutliveAFailure(t *testing.T) {
 		case 1:
 			http.Error(rw, "no", http.StatusBadGateway)
 		case 2:
-			io.WriteString(rw, `[{"seq":8,"token":"aabb","push_type":"alert","payload":{"type":"call","uuid":"0f8fad5b-d9cb-469f-a165-70867728950e"}}]`)
+			io.WriteString(rw, `{"seq":8,"token":"aabb","push_type":"alert","payload":{"type":"call","uuid":"0f8fad5b-d9cb-469f-a165-70867728950e"}}`)
 		default:
+			rw.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}
 	})
