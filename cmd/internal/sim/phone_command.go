@@ -100,6 +100,7 @@ func sessionCommands() []command {
 		{name: "status", about: "show the phone's state", run: func(_ context.Context, s *session, _ []string) error {
 			st, err := s.phone().device.Status()
 			if err == nil {
+				s.catchUp()
 				s.screen.status(s.phone().number, st)
 			}
 			return err

@@ -114,7 +114,8 @@ func (s *screen) hello(script bool) {
 	}
 }
 
-func (s *screen) conclusion(err error, broken []phoneViolation) {
+// conclusion is the last line; a person hears only of what went wrong.
+func (s *screen) conclusion(script bool, err error, broken []phoneViolation) {
 	doc := struct {
 		Result     string           `json:"result"`
 		Error      string           `json:"error,omitempty"`
@@ -124,7 +125,10 @@ func (s *screen) conclusion(err error, broken []phoneViolation) {
 	if broken == nil {
 		doc.Violations = []phoneViolation{}
 	}
-	text := "passed"
+	text := ""
+	if script {
+		text = "passed"
+	}
 	if err != nil {
 		doc.Result, doc.Error = "failed", err.Error()
 		text = "failed: " + doc.Error
@@ -132,5 +136,5 @@ func (s *screen) conclusion(err error, broken []phoneViolation) {
 	for _, v := range broken {
 		text += fmt.Sprintf("\n  phone %d broke %s: %s", v.Phone, v.Rule, v.Text)
 	}
-	s.show(doc, text)
+	s.show(doc, strings.TrimPrefix(text, "\n"))
 }

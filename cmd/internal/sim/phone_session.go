@@ -36,6 +36,20 @@ type sessionPhone struct {
 	number int // from 1
 	device *iphone.Device
 	seen   int // Seq of the newest event that a wait found
+
+	mu      sync.Mutex
+	printed int // Seq of the newest event on the screen
+}
+
+// catchUp prints the events that are not on the screen yet.
+func (p *sessionPhone) catchUp(sc *screen) (printed int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.device.Timeline()[p.printed:] {
+		sc.event(p.number, e)
+		p.printed = e.Seq
+	}
+	return p.printed
 }
 
 // add takes a phone, whose events are printed from now on.
@@ -43,17 +57,21 @@ func (s *session) add(d *iphone.Device) {
 	p := &sessionPhone{number: len(s.phones) + 1, device: d}
 	s.phones = append(s.phones, p)
 	s.wg.Go(func() { // awaited by close
-		for seq := 0; ; seq++ {
-			e, err := d.Wait(context.Background(), seq)
-			if err != nil { // closed: what it did not show yet
-				for _, e := range d.Timeline()[seq:] {
-					s.screen.event(p.number, e)
-				}
+		for {
+			_, err := d.Wait(context.Background(), p.catchUp(s.screen))
+			if err != nil { // closed
+				p.catchUp(s.screen)
 				return
 			}
-			s.screen.event(p.number, e)
 		}
 	})
+}
+
+// catchUp prints all that happened so far: what a command tells comes behind it.
+func (s *session) catchUp() {
+	for _, p := range s.phones {
+		p.catchUp(s.screen)
+	}
 }
 
 // phone is the one that obeys.
@@ -110,6 +128,7 @@ func (s *session) obey(ctx context.Context, in io.Reader) error {
 		if errors.Is(err, errQuit) {
 			return nil
 		}
+		s.catchUp()
 		s.screen.command(s.phone().number, strings.Join(words, " "), err)
 		if err != nil && s.script {
 			return fmt.Errorf("%w: line %d: %s: %w", ErrScript, number, strings.Join(words, " "), err)
@@ -169,6 +188,6 @@ func (s *session) conclude(err error) error {
 	if err == nil && s.script && len(broken) > 0 {
 		err = fmt.Errorf("%w: %d broken rules, the first: %s: %s", ErrScript, len(broken), broken[0].Rule, broken[0].Text)
 	}
-	s.screen.conclusion(err, broken)
+	s.screen.conclusion(s.script, err, broken)
 	return err
 }

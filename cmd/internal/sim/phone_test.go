@@ -282,10 +282,16 @@ func TestAPersonMayErr(t *testing.T) {
 	wg.Wait()
 	w.must(err)
 	for _, want := range []string{"`help` lists the commands", `! no such command: "dance"`, "! [ringing]: no such call", "dtmf DIGITS", "[1] registered",
-		"phone 1: app foreground, registered true", "passed"} {
+		"phone 1: app foreground, registered true"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}
+	}
+	if strings.Index(out.String(), "[1] registered") > strings.Index(out.String(), "registered true") {
+		t.Errorf("the status is told before what led to it:\n%s", &out)
+	}
+	if strings.Contains(out.String(), "passed") {
+		t.Error("a person has passed")
 	}
 }
 
