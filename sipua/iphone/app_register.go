@@ -106,7 +106,7 @@ func (a *app) disconnect() {
 		a.line.registration.Close()
 		a.line.registration = nil
 	}
-	a.line.connecting, a.line.registered = false, false
+	a.line.connecting, a.line.registered, a.line.waiting = false, false, false
 	a.line.connections.closeAll()
 }
 

@@ -106,6 +106,42 @@ func TestBeforeTheFirstUnlock(t *testing.T) {
 	})
 }
 
+// An app that is suspended when the phone is unlocked does nothing; the next push
+// finds it as any other.
+func TestUnlockingASleepingApp(t *testing.T) {
+	inWorld(t, user(iphone.AnswerAfter(time.Second)), func(t *testing.T, w *world) {
+		w.asleep()
+		w.must(w.phone.Restart())
+		after := w.seq()
+		w.push("voip", newIncoming(), func(p map[string]any) { p["expires_at"] = time.Now().Add(time.Second).UnixMilli() })
+		w.see(after, iphone.Suspended)
+		w.must(w.phone.Unlock())
+		time.Sleep(time.Minute)
+		if n := len(w.registers); n != 0 {
+			t.Errorf("%d REGISTERs of a sleeping app", n)
+		}
+		in := newIncoming()
+		w.push("voip", in)
+		w.registered()
+		w.answered(w.invite(in))
+		w.clean()
+	})
+}
+
+// Whoever taps on a notification of a locked phone unlocks it.
+func TestTapUnlocks(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.asleep()
+		w.must(w.phone.Lock())
+		after := w.seq()
+		w.push("alert", newIncoming())
+		w.see(after, iphone.Notified)
+		w.must(w.phone.Tap())
+		w.see(after, iphone.Registered)
+		w.tells(after, "push received", "notification shown", "unlocked", "notification tapped", "app resumed", "registering", "registered")
+	})
+}
+
 func TestARestartEndsAllAtOnce(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		after := w.asleep()

@@ -34,7 +34,7 @@ func (d *Device) unlock() {
 		return
 	}
 	d.tell(Event{Kind: Unlocked, Text: "for the first time"})
-	if p := d.ios.process; p != nil {
+	if p := d.ios.process; p != nil && p.state != suspended {
 		p.app.protectedDataDidBecomeAvailable()
 	}
 }

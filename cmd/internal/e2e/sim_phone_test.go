@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,9 @@ func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *
 		defer close(r.ended)
 		r.err = sim.RunPhone(ctx, opts, script, to)
 		to.Close()
+		if c, ok := script.(io.Closer); ok {
+			c.Close() // who writes it hears that nobody reads
+		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	return r
@@ -91,18 +95,16 @@ func (r *simRun) sees(t *testing.T, phone int, kind iphone.Kind) {
 	t.Helper()
 	wait(t, 20*time.Second, string(kind), func() (bool, string) {
 		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, l := range r.lines {
-			if l.Phone == phone && l.Kind == kind {
-				return true, ""
-			}
-		}
-		return false, r.story()
+		has := slices.ContainsFunc(r.lines, func(l simLine) bool { return l.Phone == phone && l.Kind == kind })
+		r.mu.Unlock()
+		return has, r.story()
 	})
 }
 
 // story is what the phones told, for messages.
 func (r *simRun) story() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var b strings.Builder
 	for _, l := range r.lines {
 		b.WriteString("\n  " + string(l.Kind) + l.Command + l.Result + " " + l.Text + " " + l.Error)
@@ -121,10 +123,10 @@ func (r *simRun) end(t *testing.T) simLine {
 	var last simLine
 	wait(t, 5*time.Second, "the result", func() (bool, string) {
 		r.mu.Lock()
-		defer r.mu.Unlock()
 		if n := len(r.lines); n > 0 {
 			last = r.lines[n-1]
 		}
+		r.mu.Unlock()
 		return last.Result != "", r.story()
 	})
 	return last
@@ -175,7 +177,6 @@ func TestSimPhoneIsWokenAndAnswers(t *testing.T) {
 	defer cancel()
 	for _, kind := range []softphone.Kind{softphone.Ringing, softphone.Answered, softphone.Held, softphone.Resumed} {
 		if _, err := out.Wait(ctx, kind); err != nil {
-			r.mu.Lock()
 			t.Fatalf("%s: %v%s", kind, err, r.story())
 		}
 	}
