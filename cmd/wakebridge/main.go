@@ -31,6 +31,9 @@ var errFailed = errors.New("failed")
 // errUsage marks a mistake on the command line.
 var errUsage = errors.New("usage")
 
+// errBadFile marks a file that a verb was given and cannot use.
+var errBadFile = errors.New("bad file")
+
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -72,6 +75,9 @@ func exitCode(err error, stderr io.Writer) int {
 		return exitConfig
 	}
 	fmt.Fprintln(stderr, "wakebridge:", err)
+	if errors.Is(err, errBadFile) {
+		return exitConfig
+	}
 	if errors.Is(err, errUsage) || isUsage(err) {
 		fmt.Fprintln(stderr, "Run 'wakebridge help' for the commands.")
 		return exitUsage

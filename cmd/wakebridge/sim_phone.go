@@ -82,7 +82,7 @@ func (p *simPhone) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&p.bind, "bind", nil, "`ADDRESSES` of this machine to use, one after the other as the phone roams")
 	f.StringVar(&p.opts.App.BundleID, "bundle", sim.DefaultBundle, "bundle `ID` of the app")
 	f.StringVar(&p.opts.App.TeamID, "team", sim.DefaultTeam, "team `ID` of the app")
-	f.StringVar(&p.opts.Pushes.URL, "apns", "", "`URL` of the APNs simulator's admin API; without it no pushes come")
+	f.StringVar(&p.opts.Pushes.URL, "apns", "", "`URL` of the admin API of a running 'wakebridge sim apns'; without it no pushes come")
 	f.StringVar(&p.opts.Pushes.Device, "device", "iphone", "`NAME` of the phone at the APNs simulator")
 	f.StringVar(&p.opts.Pushes.Environment, "environment", "production", "how the app is signed: production or sandbox")
 	f.StringVar(&p.opts.Policy, "policy", "correct", "how the app behaves: a `NAME` of the list above")
