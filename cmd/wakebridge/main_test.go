@@ -37,6 +37,16 @@ func TestExitCodes(t *testing.T) {
 		{"no such flag", []string{"serve", "--nothing"}, exitUsage, "", "--nothing"},
 		{"too few arguments", []string{"check"}, exitUsage, "", "FILE"},
 		{"too many arguments", []string{"serve", "x"}, exitUsage, "", "takes no argument"},
+		{"sim phone without a user", []string{"sim", "phone"}, exitUsage, "", "user is missing"},
+		{"sim phone, no such policy", []string{"sim", "phone", "--user", "a", "--policy", "perfect"}, exitUsage, "", "perfect"},
+		{"sim phone, no such address", []string{"sim", "phone", "--user", "a", "--bind", "here"}, exitUsage, "", "--bind"},
+		{"sim phone, no such script", []string{"sim", "phone", "--user", "a", "--script", filepath.Join(dir, "none")}, exitUsage, "", "none"},
+		{"sim phone, no such password", []string{"sim", "phone", "--user", "a", "--password-file", filepath.Join(dir, "none")}, exitUsage, "", "none"},
+		{"sim phone, a script goes through", []string{"sim", "phone", "--user", "a", "--server", "127.0.0.1:1", "--json", "--script",
+			write("good.txt", "wait register-failed\nstatus\n")}, exitOK, `"result":"passed"`, ""},
+		{"sim phone, a script fails", []string{"sim", "phone", "--user", "a", "--server", "127.0.0.1:1", "--script",
+			write("bad.txt", "answer\n")}, exitFailed, "no such call", ""},
+		{"sim phone lists its policies", []string{"sim", "phone", "--help"}, exitOK, "fulfils-late", ""},
 		{"no such scene", []string{"demo", "--scene", "moon"}, exitUsage, "", "late-phone"},
 	}
 	for _, tt := range tests {

@@ -11,8 +11,12 @@ import (
 type actionKind string
 
 const (
-	answerCall actionKind = "CXAnswerCallAction"
-	endCall    actionKind = "CXEndCallAction"
+	startCall    actionKind = "CXStartCallAction"
+	answerCall   actionKind = "CXAnswerCallAction"
+	endCall      actionKind = "CXEndCallAction"
+	setHeldCall  actionKind = "CXSetHeldCallAction"
+	setMutedCall actionKind = "CXSetMutedCallAction"
+	playDTMFCall actionKind = "CXPlayDTMFCallAction"
 )
 
 // actionState is what became of an action.
@@ -24,15 +28,23 @@ const (
 	timedOut
 )
 
+// wish is what is wanted of a call.
+type wish struct {
+	kind   actionKind
+	uuid   uuid.UUID
+	reason Reason // of an endCall: why the call ends by it
+	on     bool   // of setHeldCall and setMutedCall
+	yields bool   // of a setHeldCall: for the time of a cellular call
+	text   string // the digits of a playDTMFCall, the number of a startCall
+}
+
 // action is a CXAction: something the user wants of a call. The app does it and
 // fulfils it, or fails it.
 type action struct {
-	kind   actionKind
-	uuid   uuid.UUID
+	wish
 	screen *callScreen
 	state  actionState
 	limit  *time.Timer // nil: none
-	reason Reason      // of an endCall: why the call ends by it
 }
 
 // fulfil says that it is done.
@@ -77,26 +89,36 @@ func (a *action) expire() {
 	}
 }
 
+// cancel ends an action whose app is gone.
+func (a *action) cancel() {
+	if a.limit != nil {
+		a.limit.Stop()
+	}
+	if a.state == pending {
+		a.state = done
+	}
+}
+
 // callController is CXCallController: how the app tells CallKit what the user did
 // inside the app.
 type callController struct{ process *process }
 
 // transaction is a CXTransaction, of one action.
-type transaction struct {
-	kind   actionKind
-	uuid   uuid.UUID
-	reason Reason
-}
+type transaction wish
 
 // request asks CallKit to let the app do it: the action comes by the delegate.
-// Errors: errUnknownCall.
+// Errors: errUnknownCall, errAlreadyExists for a startCall.
 func (c callController) request(t transaction) error {
 	s := c.process.device.ios.screen
-	if s.live(t.uuid) == nil {
+	known := s.live(t.uuid) != nil
+	switch {
+	case t.kind == startCall && known:
+		return fmt.Errorf("%s: %w", t.kind, errAlreadyExists)
+	case t.kind != startCall && !known:
 		return fmt.Errorf("%s: %w", t.kind, errUnknownCall)
 	}
 	c.process.post(func() {
-		if err := s.perform(t.kind, t.uuid, t.reason); err != nil {
+		if err := s.perform(wish(t)); err != nil {
 			c.process.device.log.Debug("transaction", "error", err)
 		}
 	})

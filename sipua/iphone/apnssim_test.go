@@ -7,12 +7,12 @@ import (
 	"wakebridge/sipua/iphone"
 )
 
-// simulated is the adapter by which a device of apnssim is a phone's push service.
+// simulated is the adapter by which a device of apnssim is a phone's push source.
 type simulated struct{ *apnssim.Device }
 
-var _ iphone.PushService = simulated{}
+var _ iphone.PushSource = simulated{}
 
-// Next implements iphone.PushService.
+// Next implements iphone.PushSource.
 func (s simulated) Next(ctx context.Context) (iphone.Push, error) {
 	select {
 	case d := <-s.Deliveries():

@@ -24,6 +24,7 @@ type app struct {
 	dictionary map[uuid.UUID]*call
 	line       line
 	opening    bool // the user has just opened the app, which connects for that
+	departs    departures
 }
 
 // call is an entry of the dictionary.
@@ -34,37 +35,50 @@ type call struct {
 	leg    *softphone.Call // nil: its INVITE is not here
 	lost   bool            // the leg's connection is gone, and it was not answered
 	answer *action         // the user's answer, until the ACK of our 200
-	// declined: the user does not want it, and the server does not know yet.
-	declined bool
-	wait     stopper // for the INVITE
+	// refusal is the status that the server is to get, and has not yet: 603 when the
+	// user declined, others when he was not asked. 0: none.
+	refusal int
+	number  string        // of a call that the user makes
+	changes chan struct{} // closed when the newest re-INVITE is through; nil: there was none
+	wait    stopper       // for the INVITE, or to be registered
 }
 
 // reachable says that the call can be answered or refused.
 func (c *call) reachable() bool { return c.leg != nil && !c.lost }
 
+// newApp starts the app that the device's policy says.
 func newApp(p *process) (delegate, error) {
 	d := p.device
 	a := &app{process: p, provider: d.ios.screen, controller: callController{p}, registry: pushRegistry{p}, storage: d.ios.storage,
 		dictionary: make(map[uuid.UUID]*call)}
 	a.line.connections = newConnections(d.cfg.Network.Dial)
 	a.line.connections.setOffline(d.ios.offline)
+	phone, err := a.newPhone()
+	if err != nil {
+		return nil, err
+	}
+	a.phone = phone
+	a.remember()
+	if d.cfg.Policy.install != nil {
+		return d.cfg.Policy.install(a), nil
+	}
+	return a, nil
+}
+
+// newPhone makes the app's SIP user agent.
+func (a *app) newPhone() (*softphone.Phone, error) {
+	d, p := a.process.device, a.process
 	sound := d.cfg.Audio
 	sound.Manual = true
 	agent := d.cfg.App.BundleID
 	if d.cfg.App.Version != "" {
 		agent += "/" + d.cfg.App.Version
 	}
-	phone, err := softphone.New(softphone.Config{
+	return softphone.New(softphone.Config{
 		AOR: d.cfg.Account.AOR, Display: d.cfg.Account.Display, Password: d.cfg.Account.Password, Agent: agent,
 		Dial: a.line.connections.dial, Media: d.cfg.Network.Media, Audio: sound, Tap: d.cfg.Network.Tap, Log: d.log,
 		Observe: func(c *softphone.Call, e softphone.Event) { p.post(func() { a.legEvent(c, e) }) },
 	})
-	if err != nil {
-		return nil, err
-	}
-	a.phone = phone
-	a.remember()
-	return a, nil
 }
 
 // didLaunch implements delegate. VoIP pushes are for CallKit alone: without it the
@@ -106,6 +120,24 @@ func (a *app) didUpdatePushToken(voip bool, token string) {
 	}
 }
 
+// didInvalidatePushToken implements delegate: the server must not push to it any
+// more.
+func (a *app) didInvalidatePushToken() {
+	a.storage.voipToken = ""
+	a.remember()
+	if a.line.registration != nil {
+		a.line.registration.Refresh()
+	}
+}
+
+// protectedDataDidBecomeAvailable implements delegate: now the app can register.
+func (a *app) protectedDataDidBecomeAvailable() {
+	if a.line.waiting {
+		a.line.waiting = false
+		a.connect()
+	}
+}
+
 // didReceiveNotification implements delegate: the user tapped on it, so the app is
 // in front of him. The INVITE follows when it is registered, and with it the call.
 func (a *app) didReceiveNotification([]byte) {
@@ -114,7 +146,7 @@ func (a *app) didReceiveNotification([]byte) {
 	}
 }
 
-// didActivateAudio implements delegate.
+// didActivateAudio implements delegate: before it no packet of audio leaves.
 func (a *app) didActivateAudio(id uuid.UUID) {
 	c := a.dictionary[id]
 	if c == nil || c.leg == nil {
@@ -127,13 +159,21 @@ func (a *app) didActivateAudio(id uuid.UUID) {
 	a.tell(Event{Kind: AudioStarted, UUID: id})
 }
 
-// hangUpTapped implements delegate: the first half of the third flow. CallKit hears
-// of everything the user does in the app.
-func (a *app) hangUpTapped(id uuid.UUID) {
-	if err := a.controller.request(transaction{kind: endCall, uuid: id, reason: ByUser}); err != nil {
-		a.process.device.log.Info("hang up", "uuid", id, "error", err)
+// didDeactivateAudio implements delegate.
+func (a *app) didDeactivateAudio(id uuid.UUID) {
+	c := a.dictionary[id]
+	if c == nil || c.leg == nil {
+		return
 	}
+	if err := c.leg.StopAudio(); err != nil {
+		a.process.device.log.Info("stop audio", "uuid", id, "error", err)
+		return
+	}
+	a.tell(Event{Kind: AudioStopped, UUID: id})
 }
+
+// isRegistered implements delegate.
+func (a *app) isRegistered() bool { return a.line.registered }
 
 // busy implements delegate: while a call lives or a REGISTER is under way.
 func (a *app) busy() bool { return len(a.dictionary) > 0 || a.line.connecting }
@@ -157,7 +197,7 @@ func (a *app) tell(e Event) { a.process.device.tell(e) }
 func (a *app) finish(c *call, reason Reason) {
 	delete(a.dictionary, c.uuid)
 	c.wait.stop()
-	if !c.declined {
+	if c.refusal == 0 {
 		a.storage.remember(c.uuid, reason)
 		a.provider.reportCallEnded(c.uuid, reason)
 	}

@@ -17,7 +17,7 @@ func (a *app) performAnswer(act *action) { a.answer(act) }
 // action when the caller's ACK is there.
 func (a *app) answer(act *action) {
 	c := a.dictionary[act.uuid]
-	if c == nil || c.declined {
+	if c == nil || c.refusal != 0 {
 		act.fail()
 		return
 	}
@@ -34,6 +34,9 @@ func (a *app) accept(c *call) {
 	err := c.leg.Answer()
 	if err == nil {
 		a.tell(Event{Kind: Accepted, UUID: c.uuid})
+		if a.departs.accepted != nil {
+			a.departs.accepted(c)
+		}
 		return
 	}
 	if e, over := endOf(c.leg); over { // the caller was faster
@@ -53,16 +56,22 @@ func (a *app) accept(c *call) {
 
 // confirmed is the ACK of our 200.
 func (a *app) confirmed(c *call) {
-	if act := c.answer; act != nil {
-		c.answer = nil
-		act.fulfil()
+	act := c.answer
+	if act == nil {
+		return
 	}
+	c.answer = nil
+	if a.departs.confirmed != nil {
+		a.departs.confirmed(act)
+		return
+	}
+	act.fulfil()
 }
 
 // timedOutPerforming implements delegate: the screen has given the call up.
 func (a *app) timedOutPerforming(act *action) {
 	c := a.dictionary[act.uuid]
-	if c == nil || act.kind != answerCall {
+	if c == nil || act.kind != answerCall && act.kind != startCall {
 		return
 	}
 	c.answer = nil

@@ -1,7 +1,17 @@
 package iphone
 
-// The third flow: the user hangs up, inside the app (hangUpTapped requests the
-// transaction) or on the call screen, or CallKit ends a call that rang too long.
+import "github.com/google/uuid"
+
+// The third flow: the user hangs up, inside the app or on the call screen, or
+// CallKit ends a call that rang too long.
+
+// hangUpTapped implements delegate: CallKit hears of everything that the user does
+// in the app, by a transaction that it is requested to perform.
+func (a *app) hangUpTapped(id uuid.UUID) {
+	if err := a.controller.request(transaction{kind: endCall, uuid: id, reason: ByUser}); err != nil {
+		a.process.device.log.Info("hang up", "uuid", id, "error", err)
+	}
+}
 
 // performEnd implements delegate.
 func (a *app) performEnd(act *action) { a.end(act) }
@@ -16,12 +26,12 @@ func (a *app) end(act *action) {
 		return
 	}
 	a.storage.remember(c.uuid, act.reason)
-	if c.reachable() {
+	if c.reachable() || c.number != "" {
 		a.hangUpLeg(c)
 		delete(a.dictionary, c.uuid)
 		c.wait.stop()
 	} else {
-		c.declined = true
+		c.refusal = 603
 		if a.line.registered {
 			a.awaitInvite(c)
 		}
@@ -46,7 +56,18 @@ func (a *app) hangUpLeg(c *call) {
 		a.process.device.log.Info("hang up", "uuid", c.uuid, "error", err)
 		return
 	}
-	if !was {
-		a.tell(Event{Kind: Declined, UUID: c.uuid})
+	if !was && c.leg.Incoming() {
+		a.tell(Event{Kind: Declined, UUID: c.uuid, Text: "603"})
+	}
+}
+
+// providerDidReset implements delegate: all calls are gone from the screen, and the
+// app ends what is left of them.
+func (a *app) providerDidReset() {
+	for _, c := range a.dictionary {
+		a.storage.remember(c.uuid, ByReset)
+		a.hangUpLeg(c)
+		delete(a.dictionary, c.uuid)
+		c.wait.stop()
 	}
 }

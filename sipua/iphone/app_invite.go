@@ -2,6 +2,7 @@ package iphone
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/google/uuid"
 
@@ -21,13 +22,17 @@ func (a *app) legEvent(leg *softphone.Call, e softphone.Event) {
 		return
 	}
 	switch e.Kind {
+	case softphone.Answered:
+		if c.number != "" {
+			a.provider.reportOutgoingCallConnected(c.uuid)
+		}
 	case softphone.Confirmed:
 		a.confirmed(c)
 	case softphone.FlowLost:
 		a.tell(Event{Kind: FlowLost, UUID: c.uuid})
 		// An answered call goes on over the next connection, a ringing one comes
 		// again.
-		c.lost = !answered(leg)
+		c.lost = leg.Incoming() && !answered(leg)
 	case softphone.Ended:
 		if !c.lost {
 			a.legEnded(c, e)
@@ -44,7 +49,12 @@ func (a *app) invited(leg *softphone.Call) {
 	id, callID := a.match(leg)
 	a.tell(Event{Kind: InviteReceived, UUID: id})
 	if reason, over := a.storage.over(id); over && a.dictionary[id] == nil {
-		a.refuseEnded(leg, id, reason)
+		// It is over for us.
+		if status := refusalOf(reason); status == 480 {
+			a.reject(leg, status)
+		} else {
+			a.refuse(leg, id, status)
+		}
 		return
 	}
 	c := a.dictionary[id]
@@ -68,7 +78,7 @@ func (a *app) invited(leg *softphone.Call) {
 }
 
 // match is the UUID of an INVITE's call: X-Call-UUID, else the entry that waits for
-// this Call-ID, else a new one.
+// this Call-ID, else the only one that waits for any, else a new one.
 func (a *app) match(leg *softphone.Call) (id uuid.UUID, callID string) {
 	callID = sipua.Value(leg.Invite(), "Call-ID")
 	id, err := header.ParseCallUUID(sipua.Value(leg.Invite(), header.NameCallUUID))
@@ -80,6 +90,15 @@ func (a *app) match(leg *softphone.Call) (id uuid.UUID, callID string) {
 			return c.uuid, callID
 		}
 	}
+	var waiting []uuid.UUID
+	for _, c := range a.dictionary {
+		if c.pushed && c.callID == "" && c.leg == nil {
+			waiting = append(waiting, c.uuid)
+		}
+	}
+	if len(waiting) == 1 {
+		return waiting[0], callID
+	}
 	return uuid.New(), callID
 }
 
@@ -88,10 +107,13 @@ func (a *app) attach(c *call, leg *softphone.Call) {
 	c.leg, c.lost = leg, false
 	c.wait.stop()
 	a.process.device.hear(c.uuid, leg)
+	if a.departs.attached != nil && a.departs.attached(c) {
+		return
+	}
 	switch {
-	case c.declined:
+	case c.refusal != 0:
 		delete(a.dictionary, c.uuid)
-		a.decline(leg, c.uuid)
+		a.refuse(leg, c.uuid, c.refusal)
 	case c.answer != nil:
 		a.accept(c)
 	default:
@@ -103,18 +125,10 @@ func (a *app) attach(c *call, leg *softphone.Call) {
 	}
 }
 
-// refuseEnded answers the INVITE of a call that is over for us.
-func (a *app) refuseEnded(leg *softphone.Call, id uuid.UUID, reason Reason) {
-	if reason == ByDecline || reason == ByUser || reason == RingLimit {
-		a.decline(leg, id)
-		return
-	}
-	a.reject(leg, 480)
-}
-
-func (a *app) decline(leg *softphone.Call, id uuid.UUID) {
-	if a.reject(leg, 603) {
-		a.tell(Event{Kind: Declined, UUID: id})
+// refuse refuses a call for the user.
+func (a *app) refuse(leg *softphone.Call, id uuid.UUID, status int) {
+	if a.reject(leg, status) {
+		a.tell(Event{Kind: Declined, UUID: id, Text: strconv.Itoa(status)})
 	}
 }
 
@@ -134,8 +148,21 @@ func (a *app) legEnded(c *call, e softphone.Event) {
 		reason = reasonOfCancel(e.Reasons)
 	case e.Cause == softphone.CauseBye && e.ByRemote:
 		reason = RemoteEnded
+	case c.number != "" && e.Status >= 300:
+		reason = reasonOfRejection(e.Status)
 	}
 	a.finish(c, reason)
+}
+
+// reasonOfRejection is why a call of ours ended before it was answered.
+func reasonOfRejection(status int) Reason {
+	switch status {
+	case 486, 600, 603:
+		return RemoteEnded
+	case 408, 480:
+		return Unanswered
+	}
+	return Failed
 }
 
 // reasonOfCancel reads the Reason header fields of a CANCEL (RFC 3326).

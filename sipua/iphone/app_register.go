@@ -21,6 +21,8 @@ type line struct {
 	turn         int                     // counts the registrations, so that a late event is known as one
 	connecting   bool
 	registered   bool
+	waiting      bool        // to be able to read the credentials
+	flow         *sipua.Flow // of the newest binding
 	connections  *connections
 	// contact is what the next REGISTER announces; the registration's goroutine
 	// reads it.
@@ -59,31 +61,42 @@ func (a *app) remember() {
 // connect registers, or refreshes the registration (RFC 8599 s4.1.3: after each
 // push).
 func (a *app) connect() {
+	if a.process.device.ios.sealed {
+		a.line.waiting = true
+		a.tell(Event{Kind: RegisterFailed, Text: errLocked.Error()})
+		return
+	}
 	a.tell(Event{Kind: Registering})
 	a.line.connecting = true
+	if a.departs.connecting != nil {
+		a.departs.connecting()
+	}
 	if a.line.registration != nil {
 		a.line.registration.Refresh()
 		return
 	}
 	a.line.turn++
 	turn := a.line.turn
+	a.line.registration = a.phone.Register(a.account(func(e softphone.RegisterEvent) {
+		if a.line.turn == turn && a.line.registration != nil {
+			a.registerEvent(e)
+		}
+	}))
+}
+
+// account says how to register; emit is called on the main queue.
+func (a *app) account(emit func(softphone.RegisterEvent)) softphone.Account {
 	acc := a.process.device.cfg.Account
 	register := softphone.Account{Registrar: acc.Registrar, Transport: acc.Transport, Server: acc.Server, Expires: acc.Expires,
 		Contact: func() (uri, params sip.HeaderParams) {
 			c := a.line.contact.Load()
 			return c.uri, c.header
 		},
-		Emit: func(e softphone.RegisterEvent) {
-			a.process.post(func() {
-				if a.line.turn == turn && a.line.registration != nil {
-					a.registerEvent(e)
-				}
-			})
-		},
+		Emit: func(e softphone.RegisterEvent) { a.process.post(func() { emit(e) }) },
 	}
 	// A caller is waiting: an app tries sooner again than a trunk.
 	register.Retry.First, register.Retry.Longest = time.Second, time.Minute
-	a.line.registration = a.phone.Register(register)
+	return register
 }
 
 // disconnect closes the connection without un-REGISTER: a sleeping phone wants to
@@ -93,7 +106,7 @@ func (a *app) disconnect() {
 		a.line.registration.Close()
 		a.line.registration = nil
 	}
-	a.line.connecting, a.line.registered = false, false
+	a.line.connecting, a.line.registered, a.line.waiting = false, false, false
 	a.line.connections.closeAll()
 }
 
@@ -118,15 +131,20 @@ func (a *app) registerEvent(e softphone.RegisterEvent) {
 // registered hears what became of calls that this phone was woken for, and waits
 // for the INVITEs of the others, which may have come before.
 func (a *app) registered(e softphone.Registered) {
-	a.line.connecting, a.line.registered = false, true
+	a.line.connecting, a.line.registered, a.line.flow = false, true, e.Flow
 	a.tell(Event{Kind: Registered})
 	for _, ended := range e.CallEnded {
 		a.fate(ended)
 	}
 	for _, c := range a.dictionary {
-		if !c.reachable() && c.answer == nil {
+		if c.number != "" {
+			a.place(c)
+		} else if !c.reachable() && c.answer == nil {
 			a.awaitInvite(c)
 		}
+	}
+	if a.departs.registered != nil {
+		a.departs.registered()
 	}
 }
 

@@ -12,9 +12,11 @@ import (
 type callState string
 
 const (
+	dialing   callState = "dialing" // the user calls
 	ringing   callState = "ringing"
 	answering callState = "answering"
 	active    callState = "active"
+	held      callState = "held"
 )
 
 // callScreen is CallKit: the system's call screen, and CXProvider for the app. On a
@@ -31,6 +33,9 @@ type screenCall struct {
 	id      uuid.UUID
 	state   callState
 	name    string
+	muted   bool
+	audio   bool        // the app may send and play audio of it
+	yields  bool        // a cellular call holds it, or will when it is answered
 	limit   *time.Timer // of ringing
 	pending []*action
 }
@@ -41,7 +46,7 @@ func newCallScreen(d *Device) *callScreen {
 
 func (s *callScreen) live(id uuid.UUID) *screenCall { return s.calls[id] }
 
-// inCall says that a call was answered.
+// inCall says that there is a call that does not only ring.
 func (s *callScreen) inCall() bool {
 	for _, c := range s.calls {
 		if c.state != ringing {
@@ -51,18 +56,34 @@ func (s *callScreen) inCall() bool {
 	return false
 }
 
+// callUpdate is CXCallUpdate: who calls.
+type callUpdate struct{ name, handle string }
+
+func (u callUpdate) caller() string {
+	switch {
+	case u.name != "":
+		return u.name
+	case u.handle != "":
+		return u.handle
+	}
+	return "Unknown caller"
+}
+
 // reportNewIncomingCall shows a call to the user, as CXProvider's method of that
-// name. Whatever comes of it, it counts as a report. Errors: errAlreadyExists.
-func (s *callScreen) reportNewIncomingCall(id uuid.UUID, caller string) error {
+// name. Whatever comes of it, it counts as a report. Errors: errAlreadyExists, and
+// errFilteredByDoNotDisturb and errFilteredByBlockList for a call that the user is
+// not shown.
+func (s *callScreen) reportNewIncomingCall(id uuid.UUID, u callUpdate) error {
 	d := s.device
 	d.reported()
 	if s.live(id) != nil {
 		return fmt.Errorf("%s: %w", id, errAlreadyExists)
 	}
-	c := &screenCall{id: id, state: ringing, name: caller}
-	s.calls[id] = c
-	s.order = append(s.order, id)
-	d.tell(Event{Kind: Reported, UUID: id, Text: caller})
+	if err := s.filter(id, u); err != nil {
+		return err
+	}
+	c := s.add(id, ringing, u.caller())
+	d.tell(Event{Kind: Reported, UUID: id, Text: c.name})
 	if d.callKit() && d.cfg.OS >= 16 {
 		c.limit = d.queue.after(d.cfg.Timing.Ring, func() { s.rangTooLong(c) })
 	}
@@ -70,12 +91,43 @@ func (s *callScreen) reportNewIncomingCall(id uuid.UUID, caller string) error {
 	return nil
 }
 
+// filter keeps calls from the user that he does not want to see.
+func (s *callScreen) filter(id uuid.UUID, u callUpdate) error {
+	d := s.device
+	switch {
+	case !d.callKit():
+		return nil
+	case u.handle != "" && slices.Contains(d.ios.blockList, u.handle):
+		d.tell(Event{Kind: Filtered, UUID: id, Reason: ByBlockList, Text: u.caller()})
+		return fmt.Errorf("%s: %w", id, errFilteredByBlockList)
+	case d.ios.doNotDisturb:
+		d.tell(Event{Kind: Filtered, UUID: id, Reason: ByDoNotDisturb, Text: u.caller()})
+		return fmt.Errorf("%s: %w", id, errFilteredByDoNotDisturb)
+	}
+	return nil
+}
+
+func (s *callScreen) add(id uuid.UUID, state callState, name string) *screenCall {
+	c := &screenCall{id: id, state: state, name: name}
+	s.calls[id] = c
+	s.order = append(s.order, id)
+	return c
+}
+
+// reportOutgoingCallConnected is CXProvider's reportOutgoingCall(with:connectedAt:).
+func (s *callScreen) reportOutgoingCallConnected(id uuid.UUID) {
+	if c := s.live(id); c != nil && c.state == dialing {
+		c.state = active
+		s.device.tell(Event{Kind: Connected, UUID: id})
+	}
+}
+
 // rangTooLong is CallKit's own end of a call: by the same action as the user's.
 func (s *callScreen) rangTooLong(c *screenCall) {
 	if s.calls[c.id] != c || c.state != ringing {
 		return
 	}
-	if err := s.perform(endCall, c.id, RingLimit); err != nil {
+	if err := s.perform(wish{kind: endCall, uuid: c.id, reason: RingLimit}); err != nil {
 		s.device.log.Debug("ring limit", "error", err)
 	}
 }
@@ -95,6 +147,7 @@ func (s *callScreen) end(c *screenCall, reason Reason) {
 	delete(s.calls, c.id)
 	s.order = slices.DeleteFunc(s.order, func(id uuid.UUID) bool { return id == c.id })
 	s.device.tell(Event{Kind: Ended, UUID: c.id, Reason: reason})
+	s.deactivateAudio(c)
 }
 
 func (s *callScreen) endAll(reason Reason) {
@@ -107,65 +160,12 @@ func (s *callScreen) endAll(reason Reason) {
 	}
 }
 
-// perform gives an action to the app.
-func (s *callScreen) perform(kind actionKind, id uuid.UUID, reason Reason) error {
-	d, c := s.device, s.live(id)
-	if c == nil || d.ios.process == nil {
-		return fmt.Errorf("%s: %w", kind, errUnknownCall)
-	}
-	a := &action{kind: kind, uuid: id, screen: s, reason: reason}
-	c.pending = append(c.pending, a)
-	if d.callKit() {
-		a.limit = d.queue.after(d.cfg.Timing.Action, a.expire)
-	}
-	if kind == answerCall {
-		c.state = answering
-		if c.limit != nil {
-			c.limit.Stop()
-		}
-		d.ios.process.app.performAnswer(a)
-		return nil
-	}
-	d.ios.process.app.performEnd(a)
-	return nil
-}
-
-// fulfilled is what CallKit does when the app did what it was asked for.
-func (s *callScreen) fulfilled(a *action) {
-	d, c := s.device, s.live(a.uuid)
-	if c == nil {
-		return
-	}
-	if a.kind == endCall {
-		s.end(c, a.reason)
-		return
-	}
-	c.state = active
-	d.tell(Event{Kind: Fulfilled, UUID: c.id})
-	wait := d.cfg.Timing.Audio
-	if !d.callKit() {
-		wait = 0
-	}
-	d.queue.after(wait, func() {
-		if s.calls[c.id] == c && d.ios.process != nil {
-			d.ios.process.app.didActivateAudio(c.id)
-		}
-	})
-}
-
-// failed is what it does when not: a call that cannot be answered is over.
-func (s *callScreen) failed(a *action) {
-	if c := s.live(a.uuid); c != nil && a.kind == answerCall {
-		s.end(c, Failed)
-	}
-}
-
-// cancel ends an action whose app is gone.
-func (a *action) cancel() {
-	if a.limit != nil {
-		a.limit.Stop()
-	}
-	if a.state == pending {
-		a.state = done
+// reset is CallKit losing its memory: the calls leave the screen, and the app is
+// told.
+func (s *callScreen) reset() {
+	s.device.tell(Event{Kind: ProviderReset})
+	s.endAll(ByReset)
+	if p := s.device.ios.process; p != nil {
+		p.app.providerDidReset()
 	}
 }

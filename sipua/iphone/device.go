@@ -18,14 +18,19 @@ import (
 // Config is what a Device is made of. App, Account, Network, Pushes and Log are
 // required.
 type Config struct {
-	// OS is the major version of iOS, 8 to 26. Default: 18.
-	OS int
+	// OS is the major version of iOS, 8 to 26, OSMinor the minor one. Default: 18.0.
+	OS, OSMinor int
 	// NoCallKit: an iOS 10 or later on which the app may not use CallKit.
 	NoCallKit bool
 	App       App
 	Account   Account
 	Network   Network
-	Pushes    PushService
+	Pushes    PushSource
+	// Policy is how the app behaves. Default: the correct app.
+	Policy Policy
+	// Strikes is after how many pushes that were not reported iOS delivers no more
+	// until the app is installed anew. Apple does not publish its number. Default: 3.
+	Strikes int
 	// User is what the user does by himself. Default: Ignore.
 	User Habit
 	// Audio is what the user says. Its Manual is set: CallKit starts the audio.
@@ -53,6 +58,9 @@ type Account struct {
 	Transport sipua.Transport // default: TCP
 	Server    sipua.Destination
 	Expires   time.Duration // default: 7 d
+	// Instance is the URN of +sip.instance, until the app is installed anew.
+	// Default: a new urn:uuid.
+	Instance string
 }
 
 // Network is the device's way to the world.
@@ -61,6 +69,9 @@ type Network struct {
 	Dial func(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error)
 	// Media opens the socket of a call's RTP.
 	Media func() (net.PacketConn, error)
+	// Roam takes the device to another address, from which Dial and Media work from
+	// then on. nil: there is none, and only the port of a connection changes.
+	Roam func()
 	// Tap sees each SIP message; it must only post. nil: nobody looks.
 	Tap func(sipua.Traffic)
 }
@@ -69,12 +80,13 @@ type Network struct {
 // their defaults.
 type Timing struct {
 	Launch     time.Duration // from a push to running code. Default: 300ms (seen: 0.3 to 2 s).
-	Audio      time.Duration // from the fulfilled answer to running audio. Default: 150ms.
+	Audio      time.Duration // from the fulfilled answer to running audio. Default: 150ms (seen: 50 to 300 ms).
 	Background time.Duration // before an idle app is suspended. Default: 5s.
 	Report     time.Duration // from a push to the report at the latest. Default: 7s.
 	Ring       time.Duration // before CallKit ends a ringing call, from iOS 16 on. Default: 60s.
 	Action     time.Duration // for an action to be fulfilled or failed. Default: 60s.
 	Invite     time.Duration // for the INVITE after the 200 to REGISTER, or after the user answered. Default: 10s.
+	Offline    time.Duration // without network, of the policy online-after-cancel. Default: 20s.
 }
 
 func (t Timing) withDefaults() Timing {
@@ -90,6 +102,7 @@ func (t Timing) withDefaults() Timing {
 	span(&t.Ring, time.Minute)
 	span(&t.Action, time.Minute)
 	span(&t.Invite, 10*time.Second)
+	span(&t.Offline, 20*time.Second)
 	return t
 }
 
@@ -100,7 +113,7 @@ type Device struct {
 	queue  *mainQueue
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // the queue and the listening for pushes
+	wg     sync.WaitGroup // the queue, the listening for pushes, what waits for SIP
 	once   sync.Once
 
 	ios ios // the queue's
@@ -122,6 +135,16 @@ type ios struct {
 	screen        *callScreen
 	notifications []notification
 	storage       *storage
+	doNotDisturb  bool
+	blockList     []string // handles
+	locked        bool
+	sealed        bool // not unlocked since it started: what apps stored cannot be read
+	strikes       int  // pushes that were not reported
+	blocked       bool // for that: VoIP pushes are not delivered any more
+}
+
+func newStorage() *storage {
+	return &storage{instance: uuid.New().URN(), ended: make(map[uuid.UUID]endedCall)}
 }
 
 // storage is what the app keeps on disk; it outlives the process.
@@ -150,11 +173,17 @@ func New(cfg Config) *Device {
 	if cfg.Account.Expires <= 0 {
 		cfg.Account.Expires = 7 * 24 * time.Hour
 	}
+	if cfg.Strikes <= 0 {
+		cfg.Strikes = 3
+	}
 	cfg.Timing = cfg.Timing.withDefaults()
 	d := &Device{cfg: cfg, log: cfg.Log, queue: newMainQueue(), changed: make(chan struct{}), heard: make(map[uuid.UUID]*softphone.Call)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.ios.newApp = newApp
-	d.ios.storage = &storage{instance: uuid.New().URN(), ended: make(map[uuid.UUID]endedCall)}
+	d.ios.storage = newStorage()
+	if cfg.Account.Instance != "" {
+		d.ios.storage.instance = cfg.Account.Instance
+	}
 	d.ios.screen = newCallScreen(d)
 	d.wg.Add(2)
 	go func() { // awaited by Close
@@ -165,6 +194,9 @@ func New(cfg Config) *Device {
 		defer d.wg.Done()
 		d.listen()
 	}()
+	if cfg.Policy.start != nil {
+		d.queue.post(func() { cfg.Policy.start(d) })
+	}
 	return d
 }
 
@@ -200,6 +232,11 @@ func (d *Device) listen() {
 	}
 }
 
+// tellsMustReport says that PushKit tells the app whether it has to report a push.
+func (d *Device) tellsMustReport() bool {
+	return d.cfg.OS > 26 || d.cfg.OS == 26 && d.cfg.OSMinor >= 4
+}
+
 // callKit says that the app can use CallKit here.
 func (d *Device) callKit() bool { return d.cfg.OS >= 10 && !d.cfg.NoCallKit }
 
@@ -211,6 +248,10 @@ func (d *Device) received(p Push) {
 	case pushVoIP:
 		if !strings.EqualFold(p.Token, s.voipToken) {
 			d.violate(RuleToken, uuid.Nil, "VoIP push to a token that is not the app's")
+			return
+		}
+		if d.ios.blocked {
+			d.tell(Event{Kind: Withheld})
 			return
 		}
 		d.deliver(p)

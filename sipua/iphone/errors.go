@@ -15,15 +15,25 @@ var (
 	ErrNoNotification = errors.New("no notification")
 	// ErrPayload says that a push is none of a call.
 	ErrPayload = errors.New("payload is not that of a call")
+	// ErrPolicy says that no policy has that name.
+	ErrPolicy = errors.New("no such policy")
 )
 
 // Errors that CallKit gives to the app.
 var (
 	// errAlreadyExists is CXErrorCodeIncomingCallError.callUUIDAlreadyExists.
 	errAlreadyExists = errors.New("call UUID already exists")
+	// errFilteredByDoNotDisturb and errFilteredByBlockList are
+	// CXErrorCodeIncomingCallError's of those names: the call is known, and not
+	// shown.
+	errFilteredByDoNotDisturb = errors.New("filtered by do not disturb")
+	errFilteredByBlockList    = errors.New("filtered by the block list")
 	// errUnknownCall is CXErrorCodeRequestTransactionError.unknownCallUUID.
 	errUnknownCall = errors.New("unknown call UUID")
 )
+
+// errLocked is what reading the credentials gives before the first unlock.
+var errLocked = errors.New("credentials cannot be read before the first unlock")
 
 // errOffline is what dialling gives in airplane mode.
 var errOffline = errors.New("airplane mode")

@@ -36,6 +36,7 @@ func (d *Device) tap() error {
 	last := len(d.ios.notifications) - 1
 	n := d.ios.notifications[last]
 	d.ios.notifications = d.ios.notifications[:last]
+	d.unlock()
 	d.tell(Event{Kind: Tapped, UUID: n.uuid})
 	d.wake(foreground, func() { d.ios.process.app.didReceiveNotification(n.payload) })
 	return nil

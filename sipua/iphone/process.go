@@ -62,9 +62,12 @@ func (d *Device) wake(to processState, f func()) {
 func (d *Device) launched(to processState) {
 	waiting := d.ios.launching
 	d.ios.launching = nil
+	if waiting == nil { // the device was restarted, or the app removed
+		return
+	}
 	if p := d.ios.process; p != nil {
 		p.state = to
-		d.tell(Event{Kind: Resumed, Text: string(to)})
+		d.tell(Event{Kind: Woken, Text: string(to)})
 		if to == foreground {
 			p.app.didBecomeActive()
 		}
@@ -131,6 +134,18 @@ func (p *process) kill(why string) {
 	p.device.tell(Event{Kind: Killed, Text: why})
 	p.end()
 	p.device.ios.screen.endAll(ByKill)
+}
+
+// remove ends the process and forgets what was on its way to the app.
+func (d *Device) remove() {
+	for _, v := range d.ios.deliveries {
+		v.limit.Stop()
+	}
+	d.ios.deliveries, d.ios.launching, d.ios.notifications = nil, nil, nil
+	if p := d.ios.process; p != nil {
+		p.end()
+	}
+	d.ios.screen.endAll(ByKill)
 }
 
 func (p *process) end() {

@@ -11,13 +11,15 @@ import (
 	"wakebridge/sipua/header"
 )
 
-// PushService is the device's end of the push service. apnssim.Device is one but
+// PushSource is the device's end of the push service. apnssim.Device is one but
 // for Next, which takes a Delivery from its channel.
-type PushService interface {
+type PushSource interface {
 	// RegisterVoIP and RegisterAlert give the app's tokens, the same until the app
-	// is installed anew.
+	// is installed anew; "" if there is none to be had now.
 	RegisterVoIP(bundle string) string
 	RegisterAlert(bundle string) string
+	// Reinstall removes the app and installs it again: its tokens become invalid.
+	Reinstall(bundle string)
 	// Online says whether the device can be reached.
 	Online(online bool)
 	// Next waits for a push. An error ends the device's listening.
@@ -47,27 +49,74 @@ type callPush struct {
 	expires time.Time // zero: not said
 }
 
-// readPush reads a payload as Wakebridge writes it. Errors wrap ErrPayload.
-func readPush(payload []byte) (callPush, error) {
-	var p struct {
-		Type      string `json:"type"`
-		UUID      string `json:"uuid"`
-		CallID    string `json:"call_id"`
-		Name      string `json:"name"`
-		Handle    string `json:"handle"`
-		ExpiresAt int64  `json:"expires_at"`
+// payload holds what apps read of pushes for calls: Wakebridge's own keys, and
+// those that Flexisip (aps.uuid, aps.call-id, from-uri, display-name),
+// flutter_callkit_incoming (id, nameCaller) and callkeep (uuid, callerName) use.
+type payload struct {
+	Type      *text `json:"type"`
+	UUID      text  `json:"uuid"`
+	CallID    text  `json:"call_id"`
+	Name      text  `json:"name"`
+	Handle    text  `json:"handle"`
+	ExpiresAt int64 `json:"expires_at"` // ms since 1970
+
+	APS struct {
+		UUID   text `json:"uuid"`
+		CallID text `json:"call-id"`
+	} `json:"aps"`
+	FromURI text `json:"from-uri"`
+	Display text `json:"display-name"`
+
+	ID         text `json:"id"`
+	NameCaller text `json:"nameCaller"`
+	CallerName text `json:"callerName"`
+}
+
+// text is a JSON string; other values are none, for the keys are anybody's.
+type text string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) != nil {
+		s = ""
 	}
-	if err := json.Unmarshal(payload, &p); err != nil {
+	*t = text(s)
+	return nil
+}
+
+// first is the first that is not empty.
+func first(all ...text) string {
+	for _, t := range all {
+		if t != "" {
+			return string(t)
+		}
+	}
+	return ""
+}
+
+// readPush reads a payload. Errors wrap ErrPayload.
+func readPush(b []byte) (callPush, error) {
+	var p payload
+	if err := json.Unmarshal(b, &p); err != nil {
 		return callPush{}, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
-	if p.Type != "call" {
-		return callPush{}, fmt.Errorf("type %q: %w", p.Type, ErrPayload)
+	if p.Type != nil && *p.Type != "call" {
+		return callPush{}, fmt.Errorf("type %q: %w", *p.Type, ErrPayload)
 	}
-	id, err := header.ParseCallUUID(p.UUID)
-	if err != nil {
-		return callPush{}, fmt.Errorf("%w: %w", ErrPayload, err)
+	c := callPush{callID: first(p.CallID, p.APS.CallID), name: first(p.Name, p.Display, p.NameCaller, p.CallerName), handle: first(p.Handle, p.FromURI)}
+	id := first(p.UUID, p.APS.UUID, p.ID)
+	switch {
+	case id != "":
+		var err error
+		if c.uuid, err = header.ParseCallUUID(id); err != nil {
+			return callPush{}, fmt.Errorf("%w: %w", ErrPayload, err)
+		}
+	case c.callID != "": // CallKit wants a UUID: the same for the same call
+		c.uuid = uuid.NewSHA1(uuid.NameSpaceURL, []byte(c.callID))
+	default:
+		return callPush{}, fmt.Errorf("neither a UUID nor a Call-ID: %w", ErrPayload)
 	}
-	c := callPush{uuid: id, callID: p.CallID, name: p.Name, handle: p.Handle}
 	if p.ExpiresAt > 0 {
 		c.expires = time.UnixMilli(p.ExpiresAt)
 	}

@@ -13,15 +13,17 @@ type pushRegistry struct{ process *process }
 // didUpdatePushToken.
 func (r pushRegistry) setDesiredPushTypes() {
 	d := r.process.device
-	token := d.cfg.Pushes.RegisterVoIP(d.cfg.App.BundleID)
-	r.process.post(func() { r.process.app.didUpdatePushToken(true, token) })
+	if token := d.cfg.Pushes.RegisterVoIP(d.cfg.App.BundleID); token != "" {
+		r.process.post(func() { r.process.app.didUpdatePushToken(true, token) })
+	}
 }
 
 // registerForRemoteNotifications asks for the token of ordinary pushes.
 func (r pushRegistry) registerForRemoteNotifications() {
 	d := r.process.device
-	token := d.cfg.Pushes.RegisterAlert(d.cfg.App.BundleID)
-	r.process.post(func() { r.process.app.didUpdatePushToken(false, token) })
+	if token := d.cfg.Pushes.RegisterAlert(d.cfg.App.BundleID); token != "" {
+		r.process.post(func() { r.process.app.didUpdatePushToken(false, token) })
+	}
 }
 
 // delivery is a VoIP push on its way to the app, as callservicesd watches it.
@@ -41,7 +43,11 @@ func (d *Device) deliver(p Push) {
 	d.wake(background, func() {
 		proc := d.ios.process
 		mustReport := d.mustReport()
-		proc.app.didReceiveIncomingPush(p, mustReport)
+		var metadata *pushMetadata
+		if d.tellsMustReport() {
+			metadata = &pushMetadata{mustReport}
+		}
+		proc.app.didReceiveIncomingPush(p, metadata)
 		if proc.dead { // the app killed itself
 			return
 		}
@@ -49,6 +55,7 @@ func (d *Device) deliver(p Push) {
 			d.forget(v)
 			d.violate(RuleReport, uuid.Nil, "the app's delegate returned without a report")
 			proc.kill("NSInternalInconsistencyException: it never posted an incoming call")
+			d.strike()
 			return
 		}
 		if !mustReport {
@@ -91,5 +98,16 @@ func (d *Device) reportIsDue(v *delivery) {
 	d.violate(RuleReportTime, uuid.Nil, "nothing was reported "+d.cfg.Timing.Report.String()+" after the push")
 	if p := d.ios.process; p != nil {
 		p.kill("0xBAADCA11")
+	}
+	d.strike()
+}
+
+// strike counts a push that was not reported; after too many iOS gives up on the
+// app, and neither it nor the server is told.
+func (d *Device) strike() {
+	d.ios.strikes++
+	if d.ios.strikes >= d.cfg.Strikes && !d.ios.blocked {
+		d.ios.blocked = true
+		d.tell(Event{Kind: Blocked, Text: "until the app is installed anew"})
 	}
 }

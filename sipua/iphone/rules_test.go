@@ -15,36 +15,52 @@ import (
 // stub is an app that does what a test says, mostly wrong.
 type stub struct {
 	process *process
-	onPush  func(s *stub, mustReport bool)
+	onPush  func(s *stub, mustReport *pushMetadata)
 	answers []*action
 	ends    []*action
 	late    []*action
+	all     []*action // of the other kinds
+	audio   []string
+	resets  int
+	unlocks int
 	pushes  int
-	must    []bool
+	must    []*pushMetadata
 }
 
 func (s *stub) didLaunch(bool)                  {}
 func (s *stub) didBecomeActive()                {}
 func (s *stub) didUpdatePushToken(bool, string) {}
-func (s *stub) didReceiveIncomingPush(_ Push, mustReport bool) {
+func (s *stub) didReceiveIncomingPush(_ Push, metadata *pushMetadata) {
 	s.pushes++
-	s.must = append(s.must, mustReport)
+	s.must = append(s.must, metadata)
 	if s.onPush != nil {
-		s.onPush(s, mustReport)
+		s.onPush(s, metadata)
 	}
 }
 func (s *stub) didReceiveNotification([]byte) {}
 func (s *stub) performAnswer(a *action)       { s.answers = append(s.answers, a) }
 func (s *stub) performEnd(a *action)          { s.ends = append(s.ends, a) }
 func (s *stub) timedOutPerforming(a *action)  { s.late = append(s.late, a) }
-func (s *stub) didActivateAudio(uuid.UUID)    {}
+func (s *stub) performStart(a *action)        { s.all = append(s.all, a) }
+func (s *stub) performSetHeld(a *action)      { s.all = append(s.all, a) }
+func (s *stub) performSetMuted(a *action)     { s.all = append(s.all, a) }
+func (s *stub) performPlayDTMF(a *action)     { s.all = append(s.all, a) }
+func (s *stub) didActivateAudio(uuid.UUID)    { s.audio = append(s.audio, "on") }
+func (s *stub) didDeactivateAudio(uuid.UUID)  { s.audio = append(s.audio, "off") }
+func (s *stub) providerDidReset()             { s.resets++ }
+func (s *stub) didInvalidatePushToken()       {}
+func (s *stub) isRegistered() bool            { return false }
 func (s *stub) hangUpTapped(uuid.UUID)        {}
-func (s *stub) reachabilityChanged(bool)      {}
-func (s *stub) busy() bool                    { return len(s.process.device.ios.screen.calls) > 0 }
-func (s *stub) willSuspend()                  {}
-func (s *stub) killed()                       {}
+func (s *stub) dialTapped(string)             {}
+func (s *stub) protectedDataDidBecomeAvailable() {
+	s.unlocks++
+}
+func (s *stub) reachabilityChanged(bool) {}
+func (s *stub) busy() bool               { return len(s.process.device.ios.screen.calls) > 0 }
+func (s *stub) willSuspend()             {}
+func (s *stub) killed()                  {}
 func (s *stub) report(id uuid.UUID) error {
-	return s.process.device.ios.screen.reportNewIncomingCall(id, "x")
+	return s.process.device.ios.screen.reportNewIncomingCall(id, callUpdate{name: "x"})
 }
 func (s *stub) request(k actionKind, id uuid.UUID) error {
 	return callController{s.process}.request(transaction{kind: k, uuid: id, reason: ByUser})
@@ -55,6 +71,7 @@ type noPushes struct{}
 
 func (noPushes) RegisterVoIP(string) string  { return "aa" }
 func (noPushes) RegisterAlert(string) string { return "bb" }
+func (noPushes) Reinstall(string)            {}
 func (noPushes) Online(bool)                 {}
 func (noPushes) Next(ctx context.Context) (Push, error) {
 	<-ctx.Done()
@@ -62,7 +79,7 @@ func (noPushes) Next(ctx context.Context) (Push, error) {
 }
 
 // withStub runs a test with a device on which the stub is installed.
-func withStub(t *testing.T, cfg Config, onPush func(s *stub, mustReport bool), f func(t *testing.T, d *Device, apps func() []*stub)) {
+func withStub(t *testing.T, cfg Config, onPush func(s *stub, metadata *pushMetadata), f func(t *testing.T, d *Device, apps func() []*stub)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg.Pushes, cfg.Log = noPushes{}, slog.New(slog.DiscardHandler)
@@ -147,7 +164,7 @@ func TestPushesDuringALaunch(t *testing.T) {
 
 // R4: a report that comes after the method returned is too late.
 func TestReportBehindTheReturnIsTooLate(t *testing.T) {
-	withStub(t, Config{}, func(s *stub, _ bool) {
+	withStub(t, Config{}, func(s *stub, _ *pushMetadata) {
 		s.process.post(func() {
 			if err := s.report(uuid.New()); err != nil {
 				panic(err)
@@ -164,7 +181,7 @@ func TestReportBehindTheReturnIsTooLate(t *testing.T) {
 
 // R5: a phone that is too slow to start the app kills it all the same.
 func TestReportAfterSevenSecondsKills(t *testing.T) {
-	withStub(t, Config{Timing: Timing{Launch: 8 * time.Second}}, func(s *stub, _ bool) {
+	withStub(t, Config{Timing: Timing{Launch: 8 * time.Second}}, func(s *stub, _ *pushMetadata) {
 		if err := s.report(uuid.New()); err != nil {
 			panic(err)
 		}
@@ -184,28 +201,28 @@ func TestReportAfterSevenSecondsKills(t *testing.T) {
 // R3: an app in front of the user or in a call need not report, and one that has
 // only a ringing call must.
 func TestWhoMustReport(t *testing.T) {
-	reportFirst := func(s *stub, _ bool) {
+	reportFirst := func(s *stub, _ *pushMetadata) {
 		if s.pushes == 1 {
 			if err := s.report(uuid.New()); err != nil {
 				panic(err)
 			}
 		}
 	}
-	withStub(t, Config{}, nil, func(t *testing.T, d *Device, apps func() []*stub) {
+	withStub(t, Config{OS: 26, OSMinor: 4}, nil, func(t *testing.T, d *Device, apps func() []*stub) {
 		if err := d.Open(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		push(t, d)
 		time.Sleep(10 * time.Second)
-		if got := apps(); len(got) != 1 || len(got[0].must) != 1 || got[0].must[0] {
+		if got := apps(); len(got) != 1 || len(got[0].must) != 1 || got[0].must[0].mustReport {
 			t.Errorf("foreground: %+v", got[0].must)
 		}
 		if got := rulesOf(d); len(got) != 0 {
 			t.Errorf("foreground: %v", got)
 		}
 	})
-	withStub(t, Config{}, reportFirst, func(t *testing.T, d *Device, apps func() []*stub) {
+	withStub(t, Config{OS: 27}, reportFirst, func(t *testing.T, d *Device, apps func() []*stub) {
 		push(t, d)
 		time.Sleep(time.Second)
 		if err := d.Answer(uuid.Nil); err != nil {
@@ -214,7 +231,7 @@ func TestWhoMustReport(t *testing.T) {
 		on(t, d, func() { apps0(d).answers[0].fulfil() })
 		push(t, d)
 		time.Sleep(10 * time.Second)
-		if got := apps()[0].must; len(got) != 2 || !got[0] || got[1] {
+		if got := apps()[0].must; len(got) != 2 || !got[0].mustReport || got[1].mustReport {
 			t.Errorf("in a call: %v", got)
 		}
 		if got := rulesOf(d); len(got) != 0 {

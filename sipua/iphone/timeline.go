@@ -2,6 +2,7 @@ package iphone
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,7 +16,7 @@ const (
 	TokenIssued    Kind = "token issued"    // Text: voip or alert
 	PushReceived   Kind = "push received"   // Text: its type
 	Launched       Kind = "app launched"    // Text: the state of its process
-	Resumed        Kind = "app resumed"     // from suspension; Text as for Launched
+	Woken          Kind = "app resumed"     // from suspension; Text as for Launched
 	Reported       Kind = "call reported"   // to CallKit; without CallKit: shown by the app
 	Registering    Kind = "registering"     //
 	Registered     Kind = "registered"      //
@@ -30,16 +31,47 @@ const (
 	AudioStarted   Kind = "audio started"
 	ActionFailed   Kind = "action failed"      // Text: which
 	ActionTimedOut Kind = "action timed out"   // Text: which
-	Declined       Kind = "decline sent"       // 603
+	Declined       Kind = "decline sent"       // Text: the status, 603 if the user declined
 	FateTold       Kind = "fate told"          // in the 200 to REGISTER
 	Ended          Kind = "call ended"         // Reason
 	Notified       Kind = "notification shown" // Text: its title
 	Tapped         Kind = "notification tapped"
 	FlowLost       Kind = "connection lost"
-	Suspended      Kind = "app suspended" // its connection closes
-	Killed         Kind = "app killed"    // Text: why
-	Violated       Kind = "rule violated" // Text: which and how
+	Calling        Kind = "calling"        // Text: the number
+	Connected      Kind = "call connected" // the peer answered
+	Held           Kind = "call held"
+	Resumed        Kind = "call resumed"
+	Muted          Kind = "muted"
+	Unmuted        Kind = "unmuted"
+	KeysPressed    Kind = "keys pressed" // Text: the digits
+	AudioStopped   Kind = "audio stopped"
+	CellularCall   Kind = "cellular call"
+	CellularEnded  Kind = "cellular call ended"
+	Filtered       Kind = "call filtered" // reported and not shown; Reason; Text: the caller
+	ProviderReset  Kind = "provider reset"
+	Locked         Kind = "locked"
+	Unlocked       Kind = "unlocked" // Text: "for the first time" since the device started
+	Restarted      Kind = "device restarted"
+	Reinstalled    Kind = "app reinstalled"
+	Invalidated    Kind = "token invalidated" // the VoIP one
+	Blocked        Kind = "pushes blocked"    // until the app is installed anew
+	Withheld       Kind = "push withheld"     // as they are blocked
+	Suspended      Kind = "app suspended"     // its connection closes
+	Killed         Kind = "app killed"        // Text: why
+	Violated       Kind = "rule violated"     // Text: which and how
 )
+
+// Kinds are all kinds of events.
+func Kinds() []Kind {
+	return []Kind{
+		TokenIssued, PushReceived, Launched, Woken, Reported, Registering, Registered, RegisterFailed,
+		InviteReceived, Ringing, UserAnswered, UserDeclined, UserHungUp, Accepted, Fulfilled, AudioStarted,
+		ActionFailed, ActionTimedOut, Declined, FateTold, Ended, Notified, Tapped, FlowLost, Calling, Connected,
+		Held, Resumed, Muted, Unmuted, KeysPressed, AudioStopped, CellularCall, CellularEnded, Filtered,
+		ProviderReset, Locked, Unlocked, Restarted, Reinstalled, Invalidated, Blocked, Withheld, Suspended, Killed,
+		Violated,
+	}
+}
 
 // Event is a line of the device's timeline.
 type Event struct {
@@ -67,6 +99,11 @@ const (
 	ByDecline Reason = "declined"
 	// RingLimit is CallKit's own end of a call that rang too long.
 	RingLimit Reason = "ringLimit"
+	// ByDoNotDisturb and ByBlockList are calls that were not shown.
+	ByDoNotDisturb Reason = "filteredByDoNotDisturb"
+	ByBlockList    Reason = "filteredByBlockList"
+	// ByReset is the end of all calls that CallKit forgot.
+	ByReset Reason = "providerReset"
 	// ByKill is the end of all calls of a process that was killed.
 	ByKill Reason = "killed"
 )
@@ -138,18 +175,16 @@ func (d *Device) Violations() []Violation {
 	return append([]Violation(nil), d.violations...)
 }
 
-// Wait waits for the first event of one of these kinds with a Seq above after (0:
-// any, also one that has been). Errors: ErrClosed, ctx's.
+// Wait waits for the first event of one of these kinds (none given: of any) with a
+// Seq above after (0: any, also one that has been). Errors: ErrClosed, ctx's.
 func (d *Device) Wait(ctx context.Context, after int, kinds ...Kind) (Event, error) {
 	for {
 		d.mu.Lock()
 		events, changed := d.events, d.changed
 		d.mu.Unlock()
 		for _, e := range events[min(after, len(events)):] {
-			for _, k := range kinds {
-				if e.Kind == k {
-					return e, nil
-				}
+			if len(kinds) == 0 || slices.Contains(kinds, e.Kind) {
+				return e, nil
 			}
 		}
 		select {

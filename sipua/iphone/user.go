@@ -56,17 +56,23 @@ func (d *Device) SetUser(h Habit) error {
 	return d.queue.do(func() error { d.cfg.User = h; return nil })
 }
 
-// Open is the user opening the app: it runs in front of him, and registers.
+// Open is the user unlocking the phone and opening the app: it runs in front of
+// him, and registers.
 func (d *Device) Open() error {
 	return d.queue.do(func() error {
-		d.wake(foreground, func() {})
+		d.open()
 		return nil
 	})
 }
 
-// Lock is the user putting the phone away: the app leaves the foreground, and is
-// suspended when it has nothing to do.
-func (d *Device) Lock() error {
+func (d *Device) open() {
+	d.unlock()
+	d.wake(foreground, func() {})
+}
+
+// Background is the user leaving the app: it is suspended when it has nothing to
+// do.
+func (d *Device) Background() error {
 	return d.running(func(p *process) { p.state = background })
 }
 
@@ -103,18 +109,20 @@ func (d *Device) running(f func(p *process)) error {
 // Airplane takes the device off all networks, or back. Its connections close, and
 // pushes wait at the push service.
 func (d *Device) Airplane(on bool) error {
-	return d.queue.do(func() error {
-		d.ios.offline = on
-		d.cfg.Pushes.Online(!on)
-		if p := d.ios.process; p != nil {
-			p.app.reachabilityChanged(!on)
-		}
-		return nil
-	})
+	return d.queue.do(func() error { d.airplane(on); return nil })
 }
 
-// Answer is the user answering on the call screen; uuid.Nil means the call that has
-// been ringing longest. Errors: ErrNoCall, ErrClosed.
+func (d *Device) airplane(on bool) {
+	d.ios.offline = on
+	d.cfg.Pushes.Online(!on)
+	if p := d.ios.process; p != nil {
+		p.app.reachabilityChanged(!on)
+	}
+}
+
+// Answer is the user answering on the call screen, which holds the call that he is
+// in; uuid.Nil means the call that has been ringing longest. Errors: ErrNoCall,
+// ErrClosed.
 func (d *Device) Answer(id uuid.UUID) error {
 	return d.queue.do(func() error { return d.answer(id) })
 }
@@ -124,16 +132,16 @@ func (d *Device) Decline(id uuid.UUID) error {
 	return d.queue.do(func() error { return d.decline(id) })
 }
 
-// End is the user hanging up on the call screen; uuid.Nil means the oldest call
-// that was answered. Errors as for Answer.
+// End is the user hanging up on the call screen; uuid.Nil means the call that he
+// talks in, else the oldest that was answered or dialled. Errors as for Answer.
 func (d *Device) End(id uuid.UUID) error {
 	return d.queue.do(func() error {
-		c, err := d.find(id, answering, active)
+		c, err := d.findTaken(id)
 		if err != nil {
 			return err
 		}
 		d.tell(Event{Kind: UserHungUp, UUID: c.id})
-		return d.ios.screen.perform(endCall, c.id, ByUser)
+		return d.ios.screen.perform(wish{kind: endCall, uuid: c.id, reason: ByUser})
 	})
 }
 
@@ -141,9 +149,12 @@ func (d *Device) End(id uuid.UUID) error {
 // transaction; else as End.
 func (d *Device) HangUp(id uuid.UUID) error {
 	return d.queue.do(func() error {
-		c, err := d.find(id, answering, active)
+		c, err := d.findTaken(id)
 		if err != nil {
 			return err
+		}
+		if d.ios.process == nil {
+			return ErrNotRunning
 		}
 		d.tell(Event{Kind: UserHungUp, UUID: c.id, Text: "in the app"})
 		d.ios.process.app.hangUpTapped(c.id)
@@ -161,7 +172,8 @@ func (d *Device) answer(id uuid.UUID) error {
 		return err
 	}
 	d.tell(Event{Kind: UserAnswered, UUID: c.id})
-	return d.ios.screen.perform(answerCall, c.id, "")
+	d.ios.screen.holdOthers(c)
+	return d.ios.screen.perform(wish{kind: answerCall, uuid: c.id})
 }
 
 func (d *Device) decline(id uuid.UUID) error {
@@ -170,7 +182,7 @@ func (d *Device) decline(id uuid.UUID) error {
 		return err
 	}
 	d.tell(Event{Kind: UserDeclined, UUID: c.id})
-	return d.ios.screen.perform(endCall, c.id, ByDecline)
+	return d.ios.screen.perform(wish{kind: endCall, uuid: c.id, reason: ByDecline})
 }
 
 // find is the call of that UUID, or the oldest, that is in one of the states.
@@ -186,6 +198,15 @@ func (d *Device) find(id uuid.UUID, states ...callState) (*screenCall, error) {
 		}
 	}
 	return nil, fmt.Errorf("%v: %w", states, ErrNoCall)
+}
+
+// findTaken is the call of that UUID, or the one that the user talks in, or the
+// oldest that he took.
+func (d *Device) findTaken(id uuid.UUID) (*screenCall, error) {
+	if c, err := d.find(id, active); err == nil {
+		return c, nil
+	}
+	return d.find(id, answering, active, dialing, held)
 }
 
 // Ready waits until the app is registered, as after Open.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -42,6 +43,8 @@ type apns struct {
 	mu     sync.Mutex
 	asked  []string // for tokens
 	online bool
+	// installs counts the installations: tokens are that of one.
+	installs int
 }
 
 func (a *apns) RegisterVoIP(string) string  { return a.token("voip", voipToken) }
@@ -51,7 +54,21 @@ func (a *apns) token(kind, token string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = append(a.asked, kind)
+	return a.installed(token)
+}
+
+// installed is a token of this installation.
+func (a *apns) installed(token string) string {
+	if a.installs > 0 {
+		token += fmt.Sprintf("%02d", a.installs)
+	}
 	return token
+}
+
+func (a *apns) Reinstall(string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.installs++
 }
 
 func (a *apns) Online(online bool) {
@@ -85,6 +102,7 @@ type world struct {
 	reply     func(tx *sipua.ServerTx) *sip.Response // nil: 200
 	ended     []string                               // X-Call-Ended of the next 200
 	gone      atomic.Int32                           // flows of the phone that closed
+	roam      func()                                 // what the phone does to get another address
 }
 
 // inWorld runs a test in virtual time, with a phone that is installed and off.
@@ -105,6 +123,11 @@ func inWorld(t *testing.T, change func(*iphone.Config), f func(t *testing.T, w *
 					return host.Dial(ctx, netip.AddrPort{}, to.Addr)
 				},
 				Media: func() (net.PacketConn, error) { return host.ListenPacket(netip.MustParseAddrPort("10.0.0.9:0")) },
+				Roam: func() {
+					if w.roam != nil {
+						w.roam()
+					}
+				},
 			},
 			Pushes: w.apns, Audio: softphone.AudioConfig{Source: softphone.Tone(1000)}, Log: slog.New(slog.DiscardHandler),
 		}
@@ -225,6 +248,9 @@ func (w *world) pushBytes(kind string, payload []byte) {
 	if kind != "voip" {
 		token = alertToken
 	}
+	w.apns.mu.Lock()
+	token = w.apns.installed(token)
+	w.apns.mu.Unlock()
 	w.apns.pushes <- iphone.Push{ID: uuid.NewString(), Token: token, Type: kind, Payload: payload}
 }
 

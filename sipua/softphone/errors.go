@@ -15,6 +15,8 @@ var (
 	ErrMedia error = mediaError{}
 	// ErrRefused says that the peer did not agree to a change of the session.
 	ErrRefused = errors.New("peer refused")
+	// ErrNoEvents says that the peer takes no telephone events (RFC 4733).
+	ErrNoEvents = errors.New("peer takes no telephone events")
 )
 
 type mediaError struct{}

@@ -56,6 +56,7 @@ func (d direction) both(other direction) direction {
 type remote struct {
 	addr      netip.AddrPort
 	codec     audio.Codec
+	events    string // payload type of telephone-event; "": it takes none
 	direction direction
 }
 
@@ -95,6 +96,9 @@ func (s *session) sign(d *sdp.SessionDescription) ([]byte, error) {
 	return body, nil
 }
 
+// ourEvents is the payload type of telephone-event in our offers.
+const ourEvents = "101"
+
 // offer makes an offer.
 func (m *media) offer(d direction) ([]byte, error) {
 	out := m.frame()
@@ -102,12 +106,13 @@ func (m *media) offer(d direction) ([]byte, error) {
 	for _, c := range m.phone.cfg.Audio.Codecs {
 		formats = append(formats, strconv.Itoa(int(c)))
 	}
-	out.MediaDescriptions = []*sdp.MediaDescription{m.stream(formats, "101", d)}
+	out.MediaDescriptions = []*sdp.MediaDescription{m.stream(formats, ourEvents, d)}
 	body, err := m.session.sign(out)
 	if err != nil {
 		return nil, err
 	}
 	m.ours = d
+	m.hearKeys(ourEvents)
 	return body, nil
 }
 
@@ -173,12 +178,13 @@ func (m *media) accept(offer []byte) ([]byte, error) {
 		want = sendonly
 	}
 	ours := want.both(peer.direction.opposite())
-	out.MediaDescriptions[found] = m.stream([]string{strconv.Itoa(int(peer.codec))}, telephoneEvent(d.MediaDescriptions[found]), ours)
+	out.MediaDescriptions[found] = m.stream([]string{strconv.Itoa(int(peer.codec))}, peer.events, ours)
 	body, err := m.session.sign(out)
 	if err != nil {
 		return nil, err
 	}
 	m.remote, m.ours = peer, ours
+	m.hearKeys(peer.events)
 	m.route()
 	return body, nil
 }
@@ -226,7 +232,7 @@ func (m *media) read(d *sdp.SessionDescription, md *sdp.MediaDescription) (remot
 	if err != nil {
 		return remote{}, err
 	}
-	return remote{addr: netip.AddrPortFrom(addr, uint16(md.MediaName.Port.Value)), codec: codec, direction: directionOf(d, md)}, nil //nolint:gosec // pion/sdp bounds ports
+	return remote{addr: netip.AddrPortFrom(addr, uint16(md.MediaName.Port.Value)), codec: codec, events: telephoneEvent(md), direction: directionOf(d, md)}, nil //nolint:gosec // pion/sdp bounds ports
 }
 
 // pick takes the peer's first codec that is one of ours (RFC 3264 s6.1).

@@ -50,6 +50,15 @@ type Receiver struct {
 	lost    uint64 // of senders before the newest
 	base    int    // index in samples of baseStamp
 	stamp   uint32 // baseStamp
+	keyLog
+}
+
+// keyLog is what a Receiver noted of telephone events.
+type keyLog struct {
+	events   uint8 // their payload type; 0: none
+	digits   []byte
+	pressed  bool   // keyStamp is one
+	keyStamp uint32 // of the newest key
 }
 
 // NewReceiver makes a receiver that records up to limit (0: 10 min) and then
@@ -118,7 +127,8 @@ func (r *Receiver) take(b []byte, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	codec := Codec(p.PayloadType)
-	if err != nil || p.Version != 2 || !codec.Known() { // RTCP reads as payload type 64 to 95
+	known := codec.Known() || r.events != 0 && p.PayloadType == r.events
+	if err != nil || p.Version != 2 || !known { // RTCP reads as payload type 64 to 95
 		r.stats.Other++
 		return
 	}
@@ -135,6 +145,10 @@ func (r *Receiver) take(b []byte, now time.Time) {
 		return
 	case late:
 		r.stats.Late++
+	}
+	if !codec.Known() {
+		r.press(&p)
+		return
 	}
 	if r.stats.Packets == 0 {
 		r.stats.First = now

@@ -35,6 +35,7 @@ type Sender struct {
 	codec Codec
 	to    *net.UDPAddr // nil: paused
 	sent  Sent
+	keys  pressing
 }
 
 // NewSender makes a sender that sends nothing until SetRemote and Run. The
@@ -129,6 +130,9 @@ func (s *Sender) frame(stream *rtpStream) (more bool, err error) {
 		stream.marker = true
 		return true, nil
 	}
+	if down, open := s.key(stream, to); down {
+		return open, nil
+	}
 	var samples [FrameSamples]int16
 	n, err := fill(s.source, samples[:])
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -145,18 +149,24 @@ func (s *Sender) frame(stream *rtpStream) (more bool, err error) {
 		},
 		Payload: codec.Encode(nil, samples[:]),
 	}
-	b, err := p.Marshal()
-	if err != nil {
-		return false, fmt.Errorf("make RTP packet: %w", err)
-	}
 	stream.sequence++
 	stream.timestamp += FrameSamples
 	stream.marker = false
+	return s.write(&p, to) && more, nil
+}
+
+// write sends a packet; open is false when the connection is closed. One that the
+// network refuses is lost.
+func (s *Sender) write(p *rtp.Packet, to *net.UDPAddr) (open bool) {
+	b, err := p.Marshal()
+	if err != nil {
+		return false // its header is ours and always fits
+	}
 	if _, err := s.conn.WriteTo(b, to); err != nil {
-		return more && !errors.Is(err, net.ErrClosed), nil
+		return !errors.Is(err, net.ErrClosed)
 	}
 	s.count(len(p.Payload))
-	return more, nil
+	return true
 }
 
 // fill reads until the frame is full or the source ends.

@@ -28,7 +28,7 @@ type handset struct {
 // pushes adapts the simulated APNs to the iPhone.
 type pushes struct{ *apnssim.Device }
 
-// Next implements iphone.PushService.
+// Next implements iphone.PushSource.
 func (p pushes) Next(ctx context.Context) (iphone.Push, error) {
 	select {
 	case d := <-p.Deliveries():

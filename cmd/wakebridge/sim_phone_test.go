@@ -1,0 +1,51 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// The two simulators meet: the phone has its tokens from `sim apns`.
+func TestSimPhoneAtSimAPNs(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, printed := io.Pipe()
+	var wg sync.WaitGroup
+	var errs bytes.Buffer
+	wg.Go(func() {
+		run(ctx, []string{"sim", "apns", "--json", "--for", "30s"}, printed, &errs)
+		printed.Close()
+	})
+	lines := bufio.NewReader(out)
+	var ready struct{ Admin string }
+	first, err := lines.ReadBytes('\n')
+	if err != nil || json.Unmarshal(first, &ready) != nil || ready.Admin == "" {
+		t.Fatalf("%v: %s%s", err, first, &errs)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("wait token-issued voip\nwait token-issued alert\nairplane on\nairplane off\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	admin := ready.Admin
+	if !strings.HasPrefix(admin, "http") {
+		admin = "http://" + admin
+	}
+	var told, problems bytes.Buffer
+	code := run(t.Context(), []string{"sim", "phone", "--user", "a", "--server", "127.0.0.1:1", "--apns", admin, "--script", script, "--json"}, &told, &problems)
+	if code != exitOK || !strings.Contains(told.String(), `"result":"passed"`) {
+		t.Errorf("exit %d\n%s%s", code, &told, &problems)
+	}
+	cancel()
+	if _, err := io.Copy(io.Discard, lines); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+}
