@@ -82,7 +82,8 @@ func (h *handlers) pushTest(w http.ResponseWriter, r *http.Request) {
 	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
 		h.cfg.Log.Debug("no read deadline to lift", "error", err)
 	}
-	out := PushOutcome{OK: true, Reports: h.cfg.Pusher.TestPush(r.Context(), order)}
+	out := PushOutcome{Reports: h.cfg.Pusher.TestPush(r.Context(), order)}
+	out.OK = len(out.Reports) > 0 // they may have gone in the meantime
 	for _, rep := range out.Reports {
 		out.OK = out.OK && rep.OK
 	}

@@ -132,7 +132,7 @@ func TestDeleteOfARegisteredDevice(t *testing.T) {
 	now := time.Now()
 	register := location.Upsert{AOR: callee, Announced: location.Tokens,
 		Binding: location.Binding{Contact: "<sip:alice@10.0.0.3;pn-prid=" + strings.Repeat("ef", 32) + ">", Instance: devPhone, Registered: now, Expires: now.Add(time.Hour)},
-		Push: location.PushInfo{Provider: "apns", BundleID: DevBundle, Alert: location.Token{Value: strings.Repeat("ef", 32), Kind: location.Alert}}}
+		Push:    location.PushInfo{Provider: "apns", BundleID: DevBundle, Alert: location.Token{Value: strings.Repeat("ef", 32), Kind: location.Alert}}}
 	if err := s.registrar.Do(t.Context(), register); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestPushTestStages(t *testing.T) {
 		{name: "a stranger's certificate", req: api.PushRequest{User: "alice"}, spoil: func(d *Development) { d.Config.Push.APNs.CAFile = "" },
 			failed: "network", has: []string{"TLS with 127.0.0.1", "ca_file"}},
 		{name: "other app", req: api.PushRequest{Token: strings.Repeat("ab", 32), App: "com.example.other"}, failed: "configuration", has: []string{"com.example.other", DevBundle}},
-		{name: "unknown token", req: api.PushRequest{Token: strings.Repeat("ab", 32), App: DevBundle}, failed: "push", has: []string{"BadDeviceToken", "environment"}},
+		{name: "unknown token", req: api.PushRequest{Token: strings.Repeat("ab", 32), App: DevBundle}, failed: "push", has: []string{"BadDeviceToken", "answered by sandbox in ", "environment"}},
 		{name: "no token", req: api.PushRequest{Token: "xyz", App: DevBundle}, failed: "push", has: []string{"hexadecimal"}},
 		{name: "nobody comes", req: api.PushRequest{User: "alice", Wait: "50ms"}, failed: "register", has: []string{"no REGISTER within 50ms", "tap it"}},
 	}

@@ -16,7 +16,7 @@ func cures() map[push.Reason]string {
 		retry    = "try again"
 	)
 	return map[push.Reason]string{
-		"BadDeviceToken":         "set push.apps[].environment to where the app comes from (App Store and TestFlight: production, Xcode: sandbox), and see that bundle_id is that of the app; then open the app once",
+		"BadDeviceToken":         "set push.apps[].environment, and what the app announces, to where the app comes from (App Store and TestFlight: production, Xcode: sandbox), and see that bundle_id is that of the app; then open the app once",
 		"DeviceTokenNotForTopic": "see that the app announces the PushKit token as VoIP token and the other as alert token, and that bundle_id is that of the app",
 		"Unregistered":           newToken,
 		"ExpiredToken":           newToken,

@@ -178,7 +178,11 @@ func (p *probe) send(ctx context.Context) step {
 	}
 	r := p.result
 	if r.Outcome != push.Accepted {
-		return step{text: r.Text, cure: cure(r), reason: string(r.Reason)}
+		text := r.Text
+		if r.Status != 0 {
+			text += fmt.Sprintf(", answered by %s in %d ms", r.Environment, r.Latency.Milliseconds())
+		}
+		return step{text: text, cure: cure(r), reason: string(r.Reason)}
 	}
 	text := fmt.Sprintf("%s (apns-id %s, %d ms)", r.Text, r.ID, r.Latency.Milliseconds())
 	if p.kind == location.VoIP && len(p.owners) == 0 {
