@@ -9,7 +9,7 @@ import (
 	"wakebridge/push/apns"
 )
 
-func TestReasons(t *testing.T) {
+func TestKnownReasons(t *testing.T) {
 	got := apns.Reasons()
 	for _, want := range []push.Reason{"BadDeviceToken", "Unregistered", "TooManyProviderTokenUpdates", push.Lost} {
 		if !slices.Contains(got, want) {
