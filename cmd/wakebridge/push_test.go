@@ -13,7 +13,6 @@ import (
 
 	"wakebridge/cmd/internal/api"
 	"wakebridge/cmd/internal/daemon"
-	"wakebridge/push/apnssim"
 )
 
 // pushServer is a running server whose alice has a device; it is the URL, and the
@@ -37,7 +36,7 @@ func pushServer(t *testing.T, bearer string) (server, voip, alert string) {
 	}
 	t.Cleanup(func() { d.Stop(t.Context()) })
 	phone := dev.APNs.NewDevice("phone")
-	if err := phone.UseEnvironment(apnssim.Production); err != nil {
+	if err := phone.UseEnvironment("production"); err != nil {
 		t.Fatal(err)
 	}
 	server, voip, alert = "http://"+d.HTTPAddr().String(), phone.RegisterVoIP(daemon.DevBundle), phone.RegisterAlert(daemon.DevBundle)
