@@ -81,14 +81,18 @@ func TestAnnouncedOverHTTP(t *testing.T) {
 			reg.Close()
 			a.Disconnect(registered.Flow)
 			alice := sipua.NewAOR("alice", daemon.DevDomain)
-			wait(t, 5*time.Second, "the phone to sleep", func() (bool, string) {
-				d := s.Memory().Devices(alice)
-				if len(d) != 1 {
-					t.Fatalf("%d devices: %v", len(d), d)
-				}
-				_, awake := d[0].Flow()
-				return !awake && d[0].Wakeable, "it is awake or not wakeable"
-			})
+			asleep := func(wakeable bool) {
+				t.Helper()
+				wait(t, 5*time.Second, "the phone to sleep", func() (bool, string) {
+					d := s.Memory().Devices(alice)
+					if len(d) != 1 {
+						t.Fatalf("%d devices: %v", len(d), d)
+					}
+					_, awake := d[0].Flow()
+					return !awake && d[0].Wakeable == wakeable, "it is awake, or wakeable when it should not be, or the reverse"
+				})
+			}
+			asleep(true)
 			out := dial(t, s, p, "201")
 			select {
 			case <-device.Deliveries():
@@ -122,6 +126,7 @@ func TestAnnouncedOverHTTP(t *testing.T) {
 			}
 			reg.Close()
 			a.Disconnect(registered.Flow)
+			asleep(false)
 			pushes := len(s.apns.Requests(apnssim.Filter{}))
 			out = dial(t, s, p, "201")
 			if e, err := out.Ended(ctx); err != nil || e.Status != 480 {
