@@ -6,6 +6,9 @@ import "time"
 // CollapseID where they are zero.
 type Notification struct {
 	Kind Kind
+	// Test makes an alert say that it is a test and nobody calls, whatever the
+	// app's layout. It changes no other kind.
+	Test bool
 	// ID names this push to the service (apns-id): a UUID in lower case. All
 	// tries of one push carry it.
 	ID string

@@ -30,6 +30,9 @@ func Payload(n Notification, t Template) ([]byte, error) {
 	if t == nil {
 		t = Wakebridge
 	}
+	if n.Test && n.Kind == Alert {
+		t = testAlert
+	}
 	limit := maxPayload
 	switch n.Kind {
 	case VoIP:

@@ -167,10 +167,7 @@ func (a *applying) announce(n Announce) {
 		return
 	}
 	tokens := slices.DeleteFunc([]string{n.Push.VoIP.Value, n.Push.Alert.Value}, func(t string) bool { return t == "" })
-	key, known := MatchDevice(a.devices(n.AOR), Binding{Instance: n.Instance}, tokens...)
-	if !known {
-		key = NewKey(n.Instance, firstOf(tokens), "")
-	}
+	key := announcedKey(a.devices(n.AOR), n.Instance, tokens)
 	d := a.deviceOrNew(Ref{n.AOR, key}, n.Instance)
 	push := a.share(Holder{d.Ref(), n.Instance}, n.Push)
 	at := a.orNow(n.At)

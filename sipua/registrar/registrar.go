@@ -80,6 +80,7 @@ type job struct {
 	tx    *sipua.ServerTx
 	edits []location.Edit
 	at    time.Time
+	done  chan<- error // gets the commit's error if somebody waits for it; has room
 }
 
 // New starts the loop and the committer.
@@ -130,6 +131,7 @@ type batch struct {
 	release func() // tells the watchers, once
 	slow    *time.Timer
 	answers []answer
+	waiting []chan<- error // of Do
 }
 
 // answer is a REGISTER that was accepted.
@@ -167,6 +169,9 @@ func (r *Registrar) apply(jobs []job) {
 	order := make(sequence)
 	for _, j := range jobs {
 		edits = append(edits, j.edits...)
+		if j.done != nil {
+			b.waiting = append(b.waiting, j.done)
+		}
 		if j.tx == nil {
 			continue
 		}
@@ -183,7 +188,7 @@ func (r *Registrar) apply(jobs []job) {
 	if due, ok := r.cfg.Memory.NextDue(); ok && !due.After(now) {
 		edits = append(edits, location.Expire{Now: now, InCall: r.cfg.InCall})
 	}
-	if len(edits) == 0 && len(b.answers) == 0 {
+	if len(edits) == 0 && len(b.answers) == 0 && len(b.waiting) == 0 {
 		return
 	}
 	applied := r.cfg.Memory.Apply(edits...)
@@ -270,6 +275,9 @@ func (r *Registrar) settle(batches []*batch) {
 		}
 		b.slow.Stop()
 		b.release()
+		for _, done := range b.waiting {
+			done <- err
+		}
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Check is one condition of readiness.
@@ -30,20 +29,21 @@ type Config struct {
 	Token   string
 	Version string
 	Log     *slog.Logger
+	// Serving says that the parts below may be used; until then everything under
+	// /v1/ is answered 503. nil: they may.
+	Serving func() bool
+	Devices Devices
+	Pusher  PushTester
 }
 
 // New makes the handler.
 func New(cfg Config) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, cfg.Log, http.StatusOK, map[string]string{"status": "ok", "version": cfg.Version})
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, cfg) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{}))
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		Fail(w, cfg.Log, Problem{Status: http.StatusNotFound, Title: "Not found", Detail: r.Method + " " + r.URL.Path,
-			Fix: "This build answers GET /healthz, /readyz and /metrics."})
-	})
+	h := &handlers{cfg: cfg, mux: mux}
+	for _, r := range h.routes() {
+		mux.Handle(r.method+" "+r.path, r.handler)
+	}
+	mux.HandleFunc("/", h.unknown)
 	return authorised(cfg, mux)
 }
 
@@ -84,6 +84,18 @@ type Problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
 	Fix    string `json:"fix,omitempty"`
+}
+
+// Error says all of it in one line.
+func (p Problem) Error() string {
+	text := p.Title
+	if p.Detail != "" {
+		text += ": " + p.Detail
+	}
+	if p.Fix != "" {
+		text += ". " + p.Fix
+	}
+	return text
 }
 
 // Fail answers with a problem.

@@ -34,7 +34,7 @@ func (d *Daemon) openHTTP(ctx context.Context) error {
 	server := &http.Server{
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
-		Handler:  api.New(api.Config{Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Version: d.opts.Version, Log: d.log}),
+		Handler:  d.api(),
 	}
 	served := make(chan struct{})
 	go func() { // awaited by closeHTTP
@@ -45,6 +45,16 @@ func (d *Daemon) openHTTP(ctx context.Context) error {
 	}()
 	d.onClose(func(context.Context) { d.closeHTTP(server, served) })
 	return nil
+}
+
+// api is what the HTTP port answers. What the parts behind it need exists only
+// when the server serves.
+func (d *Daemon) api() http.Handler {
+	devices := newDevices(d)
+	return api.New(api.Config{
+		Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Version: d.opts.Version, Log: d.log,
+		Serving: func() bool { return d.phase.Load() != starting }, Devices: devices, Pusher: &pushTester{d: d, devices: devices},
+	})
 }
 
 // lastAnswers is how long requests under way may take at the very end.

@@ -1,0 +1,204 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/sipua/header"
+	"wakebridge/sipua/location"
+)
+
+func (h *handlers) listDevices(w http.ResponseWriter, r *http.Request) {
+	user, problem := h.user(r.PathValue("user"))
+	if problem != nil {
+		h.fail(w, *problem)
+		return
+	}
+	devices := h.cfg.Devices.Devices(user)
+	if devices == nil {
+		devices = []Device{}
+	}
+	reply(w, h.cfg.Log, http.StatusOK, map[string]any{"user": user, "devices": devices})
+}
+
+func (h *handlers) getDevice(w http.ResponseWriter, r *http.Request) {
+	user, d, problem := h.device(r.PathValue("user"), r.PathValue("instance"))
+	if problem != nil {
+		h.fail(w, *problem)
+		return
+	}
+	d.User = user
+	reply(w, h.cfg.Log, http.StatusOK, d)
+}
+
+// putDevice announces tokens. The same request again changes nothing.
+func (h *handlers) putDevice(w http.ResponseWriter, r *http.Request) {
+	user, problem := h.user(r.PathValue("user"))
+	if problem != nil {
+		h.fail(w, *problem)
+		return
+	}
+	instance, err := instanceID(r.PathValue("instance"))
+	if err != nil {
+		h.fail(w, Problem{Status: http.StatusBadRequest, Title: "Not an instance", Detail: err.Error(),
+			Fix: "End the path with the app's +sip.instance, for example urn:uuid:00000000-0000-4000-8000-000000000001, escaped as in any URL."})
+		return
+	}
+	var a Announcement
+	if problem := readJSON(w, r, &a); problem != nil {
+		h.fail(w, *problem)
+		return
+	}
+	if problem := a.check(h.cfg.Devices.Apps()); problem != nil {
+		h.fail(w, *problem)
+		return
+	}
+	d, created, err := h.cfg.Devices.Announce(r.Context(), user, instance, a)
+	switch {
+	case errors.Is(err, ErrTokenInUse):
+		h.fail(w, Problem{Status: http.StatusConflict, Title: "Another device uses this token", Detail: err.Error(),
+			Fix: "Log the other device out (DELETE), or look at push.shared_token. A token of the other kind in this request was stored."})
+	case err != nil:
+		h.notStored(w, err)
+	case created:
+		w.Header().Set("Location", devicePath(user, instance))
+		reply(w, h.cfg.Log, http.StatusCreated, d)
+	default:
+		reply(w, h.cfg.Log, http.StatusOK, d)
+	}
+}
+
+func (h *handlers) deleteDevice(w http.ResponseWriter, r *http.Request) {
+	user, d, problem := h.device(r.PathValue("user"), r.PathValue("instance"))
+	if problem != nil {
+		h.fail(w, *problem)
+		return
+	}
+	if err := h.cfg.Devices.LogOut(r.Context(), user, d.Key); err != nil {
+		h.notStored(w, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// notStored answers for a change that is not on the disk: 503, so that a backend
+// tries again.
+func (h *handlers) notStored(w http.ResponseWriter, err error) {
+	h.cfg.Log.Error("a change over HTTP is not stored", "error", err)
+	w.Header().Set("Retry-After", "5")
+	h.fail(w, Problem{Status: http.StatusServiceUnavailable, Title: "Not stored", Detail: "the change could not be written",
+		Fix: "Send the request again. If it goes on: look at the server's log and at the disk of node.data_dir."})
+}
+
+func devicePath(user, instance string) string {
+	return "/v1/users/" + url.PathEscape(user) + "/devices/" + url.PathEscape(instance)
+}
+
+// user finds the one user that a path names.
+func (h *handlers) user(name string) (string, *Problem) {
+	found := h.cfg.Devices.Users(name)
+	switch len(found) {
+	case 0:
+		return "", &Problem{Status: http.StatusNotFound, Title: "No such user", Detail: "no domain has the user " + quoteAll([]string{name}),
+			Fix: "Name a user of domains[].users, as name or name@domain."}
+	case 1:
+		return found[0], nil
+	}
+	return "", &Problem{Status: http.StatusConflict, Title: "Several domains have this user",
+		Detail: strings.Join(found, ", "), Fix: "Name the user as " + found[0] + "."}
+}
+
+// device finds the device that a path names: by instance, or by key where it has
+// none.
+func (h *handlers) device(name, instance string) (user string, d Device, problem *Problem) {
+	user, problem = h.user(name)
+	if problem != nil {
+		return "", Device{}, problem
+	}
+	id, err := instanceID(instance)
+	all := h.cfg.Devices.Devices(user)
+	i := slices.IndexFunc(all, func(d Device) bool { return err == nil && id == d.Instance })
+	if i < 0 {
+		i = slices.IndexFunc(all, func(d Device) bool { return instance == d.Key })
+	}
+	if i < 0 {
+		return user, Device{}, &Problem{Status: http.StatusNotFound, Title: "No such device",
+			Detail: fmt.Sprintf("%s has no device %s", user, quoteAll([]string{instance})),
+			Fix:    "GET /v1/users/" + url.PathEscape(user) + "/devices lists what there is; PUT makes one."}
+	}
+	return user, all[i], nil
+}
+
+// instanceID is an instance in the form in which those of REGISTERs are compared.
+func instanceID(text string) (string, error) {
+	contact := sip.ContactHeader{Params: sip.HeaderParams{{K: "+sip.instance", V: header.FormatInstance(location.InstanceID(text))}}}
+	v, err := header.Instance(contact)
+	return location.InstanceID(v), err
+}
+
+// maxToken bounds a token of a provider other than APNs, in bytes.
+const maxToken = 4096
+
+// check finds what keeps an announcement from being of use.
+func (a *Announcement) check(apps []App) *Problem {
+	invalid := func(detail, fix string) *Problem {
+		return &Problem{Status: http.StatusUnprocessableEntity, Title: "These tokens cannot be used", Detail: detail, Fix: fix}
+	}
+	switch a.Environment {
+	case "", "auto", "production", "sandbox":
+	default:
+		return invalid("environment is none of ours", "Send auto, production or sandbox.")
+	}
+	if a.Provider == "" || a.BundleID == "" {
+		return invalid("provider and bundle_id are needed", "Send one of the configured apps: "+names(apps)+".")
+	}
+	if !slices.ContainsFunc(apps, a.isFor) {
+		return invalid("no such app is configured", "Send one of the configured apps, or add this one to push.apps: "+names(apps)+".")
+	}
+	if a.VoIPToken == "" && a.AlertToken == "" {
+		return invalid("there is no token", "Send voip_token, alert_token or both; DELETE logs a device out.")
+	}
+	for _, t := range []struct{ field, value string }{{"voip_token", a.VoIPToken}, {"alert_token", a.AlertToken}} {
+		switch {
+		case t.value == "":
+		case a.Provider == "apns" && !isHex(t.value):
+			return invalid(t.field+" is not 2 to 200 hexadecimal characters", "Send the device token as hexadecimal text, two characters for each byte.")
+		case len(t.value) > maxToken || header.Safe(t.value) != nil:
+			return invalid(t.field+" is too long or has control characters", "Send the token as the push service gave it.")
+		}
+	}
+	return nil
+}
+
+func (a *Announcement) isFor(app App) bool {
+	return a.Provider == app.Provider && a.BundleID == app.BundleID && (a.TeamID == "" || app.TeamID == "" || a.TeamID == app.TeamID)
+}
+
+// names lists apps for a person.
+func names(apps []App) string {
+	if len(apps) == 0 {
+		return "there is none in push.apps"
+	}
+	var out []string
+	for _, a := range apps {
+		text := a.Provider + " " + a.BundleID
+		if a.TeamID != "" {
+			text += " (team " + a.TeamID + ")"
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
+// isHex says whether a text can be a device token of APNs; Apple gives no length.
+func isHex(s string) bool {
+	const longest = 200
+	return len(s) >= 2 && len(s) <= longest && strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}

@@ -1,0 +1,190 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"wakebridge/cmd/internal/api"
+	"wakebridge/config"
+	"wakebridge/push"
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+)
+
+// devices adapts the location to the API. Its writes go through the registrar, as
+// all others do.
+type devices struct {
+	d       *Daemon
+	users   *users
+	writing sync.Mutex // one announcement at a time: each sees what it found
+}
+
+func newDevices(d *Daemon) *devices { return &devices{d: d, users: newUsers(d.cfg.Domains)} }
+
+// userName is an AOR as the API names it, and aorOf the way back.
+func userName(aor sipua.AOR) string { return aor.User + "@" + aor.Domain }
+
+func aorOf(user string) sipua.AOR {
+	at := max(strings.LastIndexByte(user, '@'), 0)
+	return sipua.NewAOR(user[:at], strings.TrimPrefix(user[at:], "@"))
+}
+
+// Users implements api.Devices.
+func (v *devices) Users(name string) []string {
+	if aor := aorOf(name); v.users.has(aor) {
+		return []string{userName(aor)}
+	}
+	var out []string
+	for aor := range v.users.byAOR {
+		if aor.User == sipua.NewAOR(name, "").User {
+			out = append(out, userName(aor))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Devices implements api.Devices.
+func (v *devices) Devices(user string) []api.Device {
+	all := v.d.memory.Devices(aorOf(user))
+	out := make([]api.Device, 0, len(all))
+	for _, d := range all {
+		out = append(out, v.shown(d))
+	}
+	return out
+}
+
+// Apps implements api.Devices.
+func (v *devices) Apps() []api.App {
+	out := make([]api.App, 0, len(v.d.cfg.Push.Apps))
+	for _, a := range v.d.cfg.Push.Apps {
+		out = append(out, api.App{Provider: "apns", BundleID: a.BundleID, TeamID: a.TeamID})
+	}
+	return out
+}
+
+// Announce implements api.Devices.
+func (v *devices) Announce(ctx context.Context, user, instance string, a api.Announcement) (api.Device, bool, error) {
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	aor := aorOf(user)
+	_, known := v.find(aor, instance)
+	announce := location.Announce{AOR: aor, Instance: instance, At: time.Now(), MaxContacts: v.maxContacts(aor.Domain), Push: location.PushInfo{
+		Provider: a.Provider, BundleID: a.BundleID, TeamID: a.TeamID, Environment: saidEnvironment(a.Environment),
+		VoIP:  location.Token{Value: a.VoIPToken, Kind: location.VoIP},
+		Alert: location.Token{Value: a.AlertToken, Kind: location.Alert},
+	}}
+	if err := v.d.registrar.Do(ctx, announce); err != nil {
+		return api.Device{}, false, err
+	}
+	d, ok := v.find(aor, instance)
+	refused := func(kind location.TokenKind, value string) bool {
+		return value != "" && d.Push.Token(kind).Value != value
+	}
+	if !ok || refused(location.VoIP, a.VoIPToken) || refused(location.Alert, a.AlertToken) {
+		return api.Device{}, false, api.ErrTokenInUse
+	}
+	v.d.log.Info("tokens announced over HTTP", "aor", aor.String(), "device", d.Key, "app", d.Push.BundleID, "voip", d.Push.VoIP, "alert", d.Push.Alert)
+	return v.shown(d), !known, nil
+}
+
+// LogOut implements api.Devices: the device is logged out and its backend's tokens
+// are taken back; those that it announced by SIP the log-out forgets.
+func (v *devices) LogOut(ctx context.Context, user, key string) error {
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	aor, now := aorOf(user), time.Now()
+	d, ok := v.d.memory.Device(location.Ref{AOR: aor, Key: key})
+	if !ok {
+		return nil // it went in the meantime
+	}
+	edits := []location.Edit{location.MarkLoggedOut{AOR: aor, Key: key, At: now}}
+	for _, kind := range []location.TokenKind{location.VoIP, location.Alert} {
+		if t := d.Push.Token(kind); t.Source == location.FromHTTP {
+			edits = append(edits, location.Announce{AOR: aor, Instance: d.Instance, At: now})
+			break
+		}
+	}
+	err := v.d.registrar.Do(ctx, edits...)
+	if err == nil {
+		v.d.log.Info("device logged out over HTTP", "aor", aor.String(), "device", key)
+	}
+	return err
+}
+
+func (v *devices) find(aor sipua.AOR, instance string) (location.Device, bool) {
+	all := v.d.memory.Devices(aor)
+	if i := slices.IndexFunc(all, func(d location.Device) bool { return d.Instance == instance }); i >= 0 {
+		return all[i], true
+	}
+	return location.Device{}, false
+}
+
+func (v *devices) maxContacts(domain string) int {
+	i := slices.IndexFunc(v.d.cfg.Domains, func(c config.Domain) bool { return strings.EqualFold(c.Name, domain) })
+	if i < 0 {
+		return 0
+	}
+	return v.d.cfg.Domains[i].MaxContacts
+}
+
+// saidEnvironment is the environment that a backend names.
+func saidEnvironment(word string) location.Environment {
+	switch push.Environment(word) {
+	case push.Production:
+		return location.Production
+	case push.Sandbox:
+		return location.Sandbox
+	}
+	return location.UnknownEnvironment
+}
+
+// shown is a device without its secrets.
+func (v *devices) shown(d location.Device) api.Device {
+	_, awake := d.Flow()
+	out := api.Device{User: userName(d.AOR), Instance: d.Instance, Key: d.Key, Wakeable: d.Wakeable, WhyNot: v.whyNot(d), Connected: awake,
+		Bindings: []api.Binding{}, LastSeen: d.LastSeen.UTC(), LoggedOut: d.LoggedOut.UTC(), Health: api.Health{
+			Accepted: d.Health.Accepted, Refused: d.Health.Refused, Unanswered: d.Health.Unanswered,
+			LastAccepted: d.Health.LastAccepted.UTC(), LastRefused: d.Health.LastRefused.UTC(), LastReason: d.Health.LastReason,
+		}}
+	if p := d.Push; p.HasToken() {
+		out.Push = &api.Push{Provider: p.Provider, BundleID: p.BundleID, TeamID: p.TeamID, Environment: string(environment(p.Environment)),
+			VoIPToken: shownToken(p.VoIP), AlertToken: shownToken(p.Alert)}
+	}
+	for _, b := range d.Bindings {
+		shown := api.Binding{Contact: location.MaskContact(b.Contact), Transport: b.Transport, UserAgent: b.UserAgent,
+			Registered: b.Registered.UTC(), Expires: b.Expires.UTC()}
+		if b.Received.IsValid() {
+			shown.Received = b.Received.String()
+		}
+		out.Bindings = append(out.Bindings, shown)
+	}
+	return out
+}
+
+func shownToken(t location.Token) *api.Token {
+	if t.IsZero() {
+		return nil
+	}
+	return &api.Token{Value: t.Masked(), Source: t.Source.String(), Environment: t.Environment.String(), Updated: t.Updated.UTC()}
+}
+
+// whyNot says what keeps a device from being woken; "" if nothing does.
+func (v *devices) whyNot(d location.Device) string {
+	switch {
+	case d.Wakeable:
+		return ""
+	case !d.LoggedOut.IsZero():
+		return "it logged out: it is wakeable again with its next REGISTER"
+	case !d.Push.HasToken():
+		return "it has no push token: the app registers with pn-* parameters, or its backend announces tokens with PUT"
+	case time.Since(d.LastSeen) >= cmp.Or(v.d.cfg.Push.DeviceTTL, 1):
+		return fmt.Sprintf("it was last seen longer ago than push.device_ttl (%s)", v.d.cfg.Push.DeviceTTL)
+	}
+	return "its registration has expired, and push.after_expiry is false"
+}

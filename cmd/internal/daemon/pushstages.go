@@ -1,0 +1,153 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"wakebridge/config"
+	"wakebridge/push"
+	"wakebridge/push/apns"
+)
+
+// tenCharacters is how Apple writes team and key ids.
+var tenCharacters = regexp.MustCompile(`^[A-Z0-9]{10}$`)
+
+// configured says whether the app is known and its keys can be read now, not only
+// when the server started.
+func (p *probe) configured(context.Context) step {
+	route, ok := p.d.waker.mux.Find(push.App{BundleID: p.push.BundleID, TeamID: p.push.TeamID})
+	i := slices.IndexFunc(p.d.cfg.Push.Apps, func(a config.App) bool {
+		return a.BundleID == route.App.BundleID && a.TeamID == route.App.TeamID
+	})
+	if !ok || i < 0 {
+		return step{text: fmt.Sprintf("no app %q in push.apps", p.push.BundleID), cure: "use one of the configured apps, or add this one: " + p.appNames()}
+	}
+	p.app = p.d.cfg.Push.Apps[i]
+	if !tenCharacters.MatchString(p.app.TeamID) {
+		return step{text: fmt.Sprintf("team_id %q is not ten capital letters and digits", p.app.TeamID), cure: "copy the Team ID from the developer account (Membership)"}
+	}
+	var ids []string
+	for _, k := range p.app.Keys {
+		if !tenCharacters.MatchString(k.ID) {
+			return step{text: fmt.Sprintf("key id %q is not ten capital letters and digits", k.ID), cure: "copy the Key ID from the developer account (Keys)"}
+		}
+		if _, err := apns.LoadKey(k.File, k.ID); err != nil {
+			return step{text: err.Error(), cure: "keys[].file must be the .p8 file as Apple gave it out, owned by the server's user, mode 0600"}
+		}
+		ids = append(ids, k.ID)
+	}
+	p.env = p.firstEnvironment()
+	with := "keys " + strings.Join(ids, ", ")
+	if len(ids) == 0 {
+		with = "no key: it pushes by certificate"
+	}
+	return step{text: fmt.Sprintf("app %s, team %s, %s, environment %s", p.app.BundleID, p.app.TeamID, with, p.app.Environment)}
+}
+
+// firstEnvironment is where the sender begins: the operator's word, else what is
+// known of the token, else production, as far as there is a key for it.
+func (p *probe) firstEnvironment() push.Environment {
+	if e := push.Environment(p.app.Environment); e.Known() {
+		return e
+	}
+	if e := environment(p.push.EnvironmentOf(p.kind)); e.Known() {
+		return e
+	}
+	if _, ok := p.key(push.Production); !ok && len(p.app.Keys) > 0 {
+		return push.Sandbox
+	}
+	return push.Production
+}
+
+// key is one that serves an environment, if any does.
+func (p *probe) key(env push.Environment) (config.Key, bool) {
+	i := slices.IndexFunc(p.app.Keys, func(k config.Key) bool {
+		return !push.Environment(k.Environment).Known() || k.Environment == string(env)
+	})
+	if i < 0 {
+		return config.Key{}, false
+	}
+	return p.app.Keys[i], true
+}
+
+// providerToken says whether the key can sign.
+func (p *probe) providerToken(context.Context) step {
+	if len(p.app.Keys) == 0 {
+		return step{text: "none is needed with a certificate"}
+	}
+	k, ok := p.key(p.env)
+	if !ok {
+		return step{text: fmt.Sprintf("no key serves %s", p.env), cure: "add a key for this environment to push.apps[].keys"}
+	}
+	key, err := apns.LoadKey(k.File, k.ID)
+	if err == nil {
+		err = key.Check(p.app.TeamID)
+	}
+	if err != nil {
+		return step{text: err.Error(), cure: "keys[].file must be the .p8 file as Apple gave it out"}
+	}
+	return step{text: fmt.Sprintf("signed with key %s for team %s", k.ID, p.app.TeamID)}
+}
+
+// How long each step to the host of APNs may take.
+const networkStep = 5 * time.Second
+
+// network looks up the host of APNs, connects and shakes hands, on a connection of
+// its own: those of the server may be older than the trouble.
+func (p *probe) network(ctx context.Context) step {
+	base := p.d.cfg.Push.APNs.Production
+	if p.env == push.Sandbox {
+		base = p.d.cfg.Push.APNs.Sandbox
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return step{text: "push.apns has an address that is no URL", cure: "write it as https://host"}
+	}
+	host, port := u.Hostname(), u.Port()
+	if port == "" {
+		port = "443"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*networkStep)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return step{text: err.Error(), cure: "see that this machine can look up names (resolv.conf), and that push.apns names the right host"}
+	}
+	conn, err := (&net.Dialer{Timeout: networkStep}).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return step{text: err.Error(), cure: fmt.Sprintf("let the firewall pass TCP from this machine to %s port %s", host, port)}
+	}
+	defer conn.Close() //nolint:errcheck // nothing was sent on it
+	state, err := p.handshake(ctx, conn, host)
+	if err != nil {
+		return step{text: "TLS with " + host + ": " + err.Error(),
+			cure: "see that no proxy takes TLS apart on the way, that this machine has current CA certificates and the right time; for a simulator set push.apns.ca_file"}
+	}
+	if state.NegotiatedProtocol != "h2" {
+		return step{text: host + " does not speak HTTP/2", cure: "see that push.apns names APNs, and that no proxy is on the way"}
+	}
+	return step{text: fmt.Sprintf("%s: %d addresses, connected to %s, %s, HTTP/2", host, len(addrs), conn.RemoteAddr(), tls.VersionName(state.Version))}
+}
+
+func (p *probe) handshake(ctx context.Context, conn net.Conn, host string) (tls.ConnectionState, error) {
+	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
+	if file := p.d.cfg.Push.APNs.CAFile; file != "" {
+		pool, err := loadCAs(file)
+		if err != nil {
+			return tls.ConnectionState{}, err
+		}
+		c.RootCAs = pool
+	}
+	secure := tls.Client(conn, c)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return tls.ConnectionState{}, err
+	}
+	return secure.ConnectionState(), nil
+}

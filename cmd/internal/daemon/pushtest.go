@@ -1,0 +1,275 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"wakebridge/bridge"
+	"wakebridge/cmd/internal/api"
+	"wakebridge/config"
+	"wakebridge/push"
+	"wakebridge/sipua/location"
+)
+
+// A test push is over for the app after testLife; for testFate it may ask what
+// became of the call.
+const (
+	testLife = 10 * time.Second
+	testFate = 5 * time.Minute
+)
+
+// pushTester implements api.PushTester.
+type pushTester struct {
+	d       *Daemon
+	devices *devices
+}
+
+// TestPush implements api.PushTester: all targets at the same time.
+func (p *pushTester) TestPush(ctx context.Context, order api.PushOrder) []api.PushReport {
+	probes := p.probes(order)
+	var running sync.WaitGroup
+	for _, pr := range probes {
+		running.Go(func() { pr.run(ctx) })
+	}
+	running.Wait()
+	out := make([]api.PushReport, 0, len(probes))
+	for _, pr := range probes {
+		out = append(out, pr.report)
+	}
+	return out
+}
+
+// probe is one test push on its way.
+type probe struct {
+	d      *Daemon
+	kind   location.TokenKind
+	push   location.PushInfo
+	owners []location.Device // who has the token; one that was asked for comes first
+	learns bool              // the result is news of the first owner
+	wait   time.Duration
+	app    config.App
+	env    push.Environment // where the push goes first
+	result push.Result
+	report api.PushReport
+}
+
+func (p *pushTester) probes(order api.PushOrder) []*probe {
+	kind := location.Alert
+	if order.VoIP {
+		kind = location.VoIP
+	}
+	made := func(info location.PushInfo) *probe {
+		return &probe{d: p.d, kind: kind, push: info, wait: order.Wait, report: api.PushReport{
+			Kind: kind.String(), UUID: uuid.NewString(), App: info.BundleID, Token: info.Token(kind).Masked()}}
+	}
+	if order.Token != "" {
+		info := location.PushInfo{Provider: order.App.Provider, BundleID: order.App.BundleID, TeamID: order.App.TeamID}
+		token := location.Token{Value: order.Token, Kind: kind}
+		if info.Alert = token; order.VoIP {
+			info.VoIP, info.Alert = token, location.Token{}
+		}
+		pr := made(info)
+		pr.owners = p.owners(order.Token)
+		return []*probe{pr}
+	}
+	var out []*probe
+	for _, key := range order.Devices {
+		d, ok := p.d.memory.Device(location.Ref{AOR: aorOf(order.User), Key: key})
+		if !ok {
+			continue // it went in the meantime
+		}
+		pr := made(d.Push)
+		pr.report.User, pr.report.Device = order.User, d.Key
+		if d.Instance != "" {
+			pr.report.Device = d.Instance
+		}
+		pr.owners, pr.learns = []location.Device{d}, true
+		out = append(out, pr)
+	}
+	return out
+}
+
+// owners are the devices that announced a token.
+func (p *pushTester) owners(token string) []location.Device {
+	var out []location.Device
+	for _, aor := range p.d.memory.AORs() {
+		for _, d := range p.d.memory.Devices(aor) {
+			if d.Push.VoIP.Value == token || d.Push.Alert.Value == token {
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// step is what a stage found. A cure makes it a failure.
+type step struct{ text, cure, reason string }
+
+// run walks the stages up to the first that fails.
+func (p *probe) run(ctx context.Context) {
+	came := make(chan time.Time, 1)
+	if p.wait > 0 {
+		defer p.watch(came)()
+	}
+	stages := []struct {
+		name string
+		walk func(context.Context) step
+	}{
+		{"token", p.hasToken}, {"configuration", p.configured}, {"network", p.network},
+		{"provider token", p.providerToken}, {"push", p.send}, {"environment", p.environment},
+	}
+	if p.wait > 0 {
+		stages = append(stages, struct {
+			name string
+			walk func(context.Context) step
+		}{"register", func(ctx context.Context) step { return p.registers(ctx, came) }})
+	}
+	for _, stage := range stages {
+		start := time.Now()
+		s := stage.walk(ctx)
+		p.report.Stages = append(p.report.Stages, api.Stage{Name: stage.name, OK: s.cure == "", Text: s.text, Cure: s.cure, Reason: s.reason,
+			TookMS: time.Since(start).Milliseconds()})
+		if s.cure != "" {
+			return
+		}
+	}
+	p.report.OK = true
+}
+
+// hasToken says what there is to push to.
+func (p *probe) hasToken(context.Context) step {
+	t := p.push.Token(p.kind)
+	if !t.IsZero() {
+		return step{text: t.String() + " of app " + p.push.BundleID}
+	}
+	if p.kind == location.Alert && !p.push.VoIP.IsZero() {
+		return step{text: "the device has no alert token", cure: "test its VoIP token with --voip: the phone then rings for a moment"}
+	}
+	return step{text: "the device has no " + p.kind.String() + " token",
+		cure: "let the app register with pn-* parameters, or announce its tokens with PUT /v1/users/{user}/devices/{instance}"}
+}
+
+// send pushes through the server's own connections.
+func (p *probe) send(ctx context.Context) step {
+	now := time.Now()
+	n := push.Notification{Test: true, UUID: p.report.UUID, CallID: p.report.UUID + "@" + p.d.node(), Name: "Wakebridge test", HandleType: "generic",
+		SentAt: now, ExpiresAt: now.Add(testLife), Expiration: now.Add(testLife)}
+	req := push.Request{Want: push.OnlyAlert, Notification: n, Device: push.Device{App: push.App{BundleID: p.push.BundleID, TeamID: p.push.TeamID},
+		Environment: environment(p.push.EnvironmentOf(p.kind)), VoIP: push.DeviceToken(p.push.VoIP.Value), Alert: push.DeviceToken(p.push.Alert.Value)}}
+	if p.kind == location.VoIP {
+		req.Want = push.OnlyVoIP
+		if err := p.recordFate(ctx, n); err != nil {
+			p.d.log.Error("the fate of a test push is not stored", "error", err)
+			return step{text: "nothing was sent: what to tell the app afterwards could not be stored", cure: "look at the disk of node.data_dir"}
+		}
+	}
+	results := make(chan push.Result, 1)
+	p.d.waker.dispatcher.Dispatch(ctx, req, func(r push.Result) { results <- r })
+	p.result = <-results
+	if p.learns {
+		owner := p.owners[0]
+		p.d.waker.learn(bridge.Wake{AOR: owner.AOR, Device: owner.Key, Push: owner.Push, UUID: n.UUID}, p.result)
+	}
+	r := p.result
+	if r.Outcome != push.Accepted {
+		text := r.Text
+		if r.Status != 0 {
+			text += fmt.Sprintf(", answered by %s in %d ms", r.Environment, r.Latency.Milliseconds())
+		}
+		return step{text: text, cure: cure(r), reason: string(r.Reason)}
+	}
+	text := fmt.Sprintf("%s (apns-id %s, %d ms)", r.Text, r.ID, r.Latency.Milliseconds())
+	if p.kind == location.VoIP && len(p.owners) == 0 {
+		text += "; no device has announced this token, so nobody will tell the app that the call is over"
+	}
+	return step{text: text}
+}
+
+// recordFate lets the woken app learn that there is no call: iOS makes it report
+// one for each VoIP push.
+func (p *probe) recordFate(ctx context.Context, n push.Notification) error {
+	now := time.Now()
+	var edits []location.Edit
+	for _, d := range p.owners {
+		edits = append(edits, location.PutFate{Fate: location.Fate{AOR: d.AOR, DeviceKey: d.Key, UUID: n.UUID, Cause: 487, Text: "Wakebridge test",
+			ExpiresAt: n.ExpiresAt, Recorded: now, KeepUntil: now.Add(testFate)}})
+	}
+	if len(edits) == 0 {
+		return nil
+	}
+	return p.d.registrar.Do(ctx, edits...)
+}
+
+// environment says which side of APNs answered.
+func (p *probe) environment(context.Context) step {
+	text := "answered by " + string(p.result.Environment)
+	switch {
+	case p.result.Tries > 1 && p.result.Environment != p.env:
+		text += ": " + string(p.env) + " did not know the token"
+		if p.learns {
+			text += "; this is remembered for the device"
+		}
+	case p.app.Environment != string(push.Auto):
+		text += ", as push.apps says"
+	}
+	return step{text: text}
+}
+
+// watch tells came when the device registers, from now on.
+func (p *probe) watch(came chan<- time.Time) (stop func()) {
+	owner := p.owners[0]
+	_, stop = p.d.memory.Watch(owner.AOR, func(c location.Change) {
+		if c.Kind != location.Registered || c.Device.Key != owner.Key {
+			return
+		}
+		select {
+		case came <- time.Now():
+		default:
+		}
+	})
+	return stop
+}
+
+// registers waits for the device's REGISTER.
+func (p *probe) registers(ctx context.Context, came <-chan time.Time) step {
+	timer := time.NewTimer(p.wait)
+	defer timer.Stop()
+	select {
+	case at := <-came:
+		after := max(at.Sub(p.result.Written), 0)
+		return step{text: fmt.Sprintf("the device registered %d ms after the push was sent", after.Milliseconds())}
+	case <-ctx.Done():
+		return step{text: "the test was stopped", cure: "run it again"}
+	case <-timer.C:
+	}
+	s := step{text: fmt.Sprintf("no REGISTER within %s", p.wait)}
+	_, awake := p.owners[0].Flow()
+	switch {
+	case awake:
+		s.cure = "the device was connected already, so that it need not register: let it sleep and test again"
+	case p.kind == location.Alert:
+		s.cure = "an alert push starts the app only when its user taps it: tap it, or test with --voip"
+	default:
+		s.cure = "see that the phone is on and online, that the app reports each VoIP push to CallKit (iOS stops waking an app that does not), and that it registers when woken"
+	}
+	return s
+}
+
+// appNames lists the configured apps for a person.
+func (p *probe) appNames() string {
+	var names []string
+	for _, a := range p.d.cfg.Push.Apps {
+		names = append(names, a.BundleID+" (team "+a.TeamID+")")
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

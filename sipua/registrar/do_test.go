@@ -1,0 +1,67 @@
+package registrar_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wakebridge/sipua/location"
+	"wakebridge/sipua/registrar"
+)
+
+func announced(token string) location.Announce {
+	return location.Announce{AOR: alice, Instance: phone1, Push: location.PushInfo{Provider: "apns", VoIP: location.Token{Value: token}}}
+}
+
+// Do returns when the disk has it and the watchers know.
+func TestDo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.watch()
+		release := o.store.Hang()
+		time.AfterFunc(3*time.Second, release)
+		start := time.Now()
+		if err := o.reg.Do(t.Context(), announced(token1)); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d != 3*time.Second {
+			t.Errorf("after %s", d)
+		}
+		if got := o.changed(); got != "tokens-changed@50ms" {
+			t.Errorf("changes %q", got)
+		}
+		state, err := o.store.Load(t.Context())
+		if err != nil || len(state.Devices) != 1 || state.Devices[0].Push.VoIP.Value != token1 {
+			t.Errorf("stored: %+v %v", state, err)
+		}
+		if err := o.reg.Do(t.Context()); err != nil {
+			t.Errorf("nothing to do: %v", err)
+		}
+	})
+}
+
+func TestDoFails(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		full := errors.New("disk full")
+		o.store.Fail(full)
+		if err := o.reg.Do(t.Context(), announced(token1)); !errors.Is(err, full) {
+			t.Errorf("a full disk: %v", err)
+		}
+		o.store.Fail(nil)
+		release := o.store.Hang()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := o.reg.Do(ctx, announced(token2)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a slow disk: %v", err)
+		}
+		release()
+		synctest.Wait()
+		o.reg.Close()
+		if err := o.reg.Do(t.Context(), announced(token1)); !errors.Is(err, registrar.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}
