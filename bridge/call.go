@@ -252,7 +252,7 @@ func (c *Call) close() {
 	c.a.release()
 	c.b.settled(c.double(), c.id)
 	for i, t := range c.attempts {
-		t.stop()
+		t.stop(nil)
 		for _, l := range t.legs {
 			l.leave()
 		}
