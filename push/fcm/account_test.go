@@ -1,4 +1,4 @@
-package fcm
+package fcm_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"wakebridge/push/fcm"
 	"wakebridge/push/fcm/fcmsim"
 )
 
@@ -30,14 +31,14 @@ func TestAccountFile(t *testing.T) {
 	}{
 		{"good", text, 0o600, nil},
 		{"read-only", text, 0o400, nil},
-		{"read by the group", text, 0o640, ErrAccountExposed},
-		{"read by others", text, 0o604, ErrAccountExposed},
-		{"no JSON", "MIIEvQ", 0o600, ErrBadAccount},
-		{"another type", strings.Replace(text, `"service_account"`, `"authorized_user"`, 1), 0o600, ErrBadAccount},
-		{"no address", strings.Replace(text, `"client_email"`, `"email"`, 1), 0o600, ErrBadAccount},
-		{"no key", strings.Replace(text, `"private_key"`, `"key"`, 1), 0o600, ErrBadAccount},
-		{"a key that is none", strings.Replace(text, "MII", "MIX", 1), 0o600, ErrBadAccount},
-		{"plain http", strings.Replace(text, "https://", "http://", 1), 0o600, ErrBadAccount},
+		{"read by the group", text, 0o640, fcm.ErrAccountExposed},
+		{"read by others", text, 0o604, fcm.ErrAccountExposed},
+		{"no JSON", "MIIEvQ", 0o600, fcm.ErrBadAccount},
+		{"another type", strings.Replace(text, `"service_account"`, `"authorized_user"`, 1), 0o600, fcm.ErrBadAccount},
+		{"no address", strings.Replace(text, `"client_email"`, `"email"`, 1), 0o600, fcm.ErrBadAccount},
+		{"no key", strings.Replace(text, `"private_key"`, `"key"`, 1), 0o600, fcm.ErrBadAccount},
+		{"a key that is none", strings.Replace(text, "MII", "MIX", 1), 0o600, fcm.ErrBadAccount},
+		{"plain http", strings.Replace(text, "https://", "http://", 1), 0o600, fcm.ErrBadAccount},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -45,7 +46,7 @@ func TestAccountFile(t *testing.T) {
 			if err := os.WriteFile(path, []byte(tt.text), tt.mode); err != nil {
 				t.Fatal(err)
 			}
-			a, err := LoadAccount(path)
+			a, err := fcm.LoadAccount(path)
 			if !errors.Is(err, tt.want) {
 				t.Fatal(err)
 			}
@@ -57,10 +58,10 @@ func TestAccountFile(t *testing.T) {
 			}
 		})
 	}
-	if _, err := LoadAccount(t.TempDir()); !errors.Is(err, ErrBadAccount) {
+	if _, err := fcm.LoadAccount(t.TempDir()); !errors.Is(err, fcm.ErrBadAccount) {
 		t.Errorf("a folder: %v", err)
 	}
-	if _, err := LoadAccount(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := fcm.LoadAccount(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("none: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package fcm
+package fcm_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package fcm
+package fcm_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"wakebridge/push"
+	"wakebridge/push/fcm"
 	"wakebridge/push/fcm/fcmsim"
 )
 
@@ -20,7 +21,8 @@ const token = "cX9-_y:APA91bHun4MxP5egoKMwt2KZFBaFUH"
 type harness struct {
 	t       *testing.T
 	sim     *fcmsim.Sim
-	service *Service
+	account fcm.Account
+	service *fcm.Service
 	sender  push.Sender
 }
 
@@ -41,14 +43,14 @@ func newHarnessFor(t *testing.T, project string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	account, err := ParseAccount(file)
+	account, err := fcm.ParseAccount(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(sim.CA())
-	h := &harness{t: t, sim: sim}
-	h.service, err = New(Config{URL: sim.URL(), RootCAs: pool, Apps: []App{{ProjectID: project, Account: account}}})
+	h := &harness{t: t, sim: sim, account: account}
+	h.service, err = fcm.New(fcm.Config{URL: sim.URL(), RootCAs: pool, Apps: []fcm.App{{ProjectID: project, Account: account}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +59,7 @@ func newHarnessFor(t *testing.T, project string) *harness {
 			t.Error(err)
 		}
 	})
-	h.service.running.Wait() // signed in: faults set from here on meet pushes
+	h.service.Warmed() // signed in: faults set from here on meet pushes
 	h.sender = h.service.Routes()[0].Sender
 	return h
 }
@@ -199,7 +201,7 @@ func TestAccessTokenIsRenewedOnce(t *testing.T) {
 
 func TestServiceAccountIsRefused(t *testing.T) {
 	h := newHarness(t)
-	h.sender.(*sender).access.disown(h.bearer())
+	h.service.SignOut()
 	h.sim.Fail(fcmsim.Fault{SignIn: true, Status: 400, Reason: "invalid_grant"})
 	r := h.send(token)
 	if r.Outcome != push.Refused || r.Reason != push.NoCredential || !strings.Contains(r.Text, "invalid_grant") || !r.Written.IsZero() || r.Tries != 1 {
@@ -211,22 +213,13 @@ func TestServiceAccountIsRefused(t *testing.T) {
 	}
 }
 
-func (h *harness) bearer() string {
-	h.t.Helper()
-	b, err := h.sender.(*sender).access.current(h.t.Context())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return b
-}
-
 // Whoever waits for a silent Google stops when the call does, at the deadline,
 // or when the server ends.
 func TestSilence(t *testing.T) {
 	for _, signIn := range []bool{true, false} {
 		h := newHarness(t)
 		if signIn {
-			h.sender.(*sender).access.disown(h.bearer())
+			h.service.SignOut()
 		}
 		h.sim.Fail(fcmsim.Fault{SignIn: signIn, Hang: true}, fcmsim.Fault{SignIn: signIn, Hang: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -259,13 +252,13 @@ func TestUnreachable(t *testing.T) {
 
 func TestConfigFaults(t *testing.T) {
 	h := newHarness(t)
-	account := h.sender.(*sender).access.account
-	for _, c := range []Config{
+	account := h.account
+	for _, c := range []fcm.Config{
 		{URL: "http://127.0.0.1"}, {URL: "https://127.0.0.1/v1"}, {URL: "https://user@127.0.0.1"}, {URL: "::"},
-		{Apps: []App{{ProjectID: "My Project", Account: account}}}, {Apps: []App{{ProjectID: "a/../b", Account: account}}},
-		{Apps: []App{{ProjectID: "example"}}},
+		{Apps: []fcm.App{{ProjectID: "My Project", Account: account}}}, {Apps: []fcm.App{{ProjectID: "a/../b", Account: account}}},
+		{Apps: []fcm.App{{ProjectID: "example"}}},
 	} {
-		if s, err := New(c); !errors.Is(err, ErrBadConfig) {
+		if s, err := fcm.New(c); !errors.Is(err, fcm.ErrBadConfig) {
 			t.Errorf("%+v: %v", c, err)
 			if s != nil {
 				s.Close()
@@ -287,12 +280,12 @@ func TestSigningInFailsAtTheStart(t *testing.T) {
 	var log bytes.Buffer
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(h.sim.CA())
-	account := h.sender.(*sender).access.account
-	s, err := New(Config{URL: h.sim.URL(), RootCAs: pool, Apps: []App{{ProjectID: "example", Account: account}}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	account := h.account
+	s, err := fcm.New(fcm.Config{URL: h.sim.URL(), RootCAs: pool, Apps: []fcm.App{{ProjectID: "example", Account: account}}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.running.Wait()
+	s.Warmed()
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
