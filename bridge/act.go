@@ -27,7 +27,11 @@ func (c *Call) act(a action) {
 	case actPush:
 		c.push(a)
 	case actStopPush:
-		c.attempts[a.attempt].stop()
+		var why error
+		if c.state.attempts[a.attempt].awake() {
+			why = ErrReached
+		}
+		c.attempts[a.attempt].stop(why)
 	case actInvite:
 		c.invite(a)
 	case actAgain:

@@ -258,7 +258,7 @@ func (c *Call) close() {
 	c.a.leave()
 	c.b.settled(c.double(), c.id)
 	for i, t := range c.attempts {
-		t.stop()
+		t.stop(nil)
 		for _, l := range t.legs {
 			l.leave()
 		}

@@ -23,5 +23,9 @@ func (e *statusError) Unwrap() error { return e.err }
 // call may find ports again.
 func noPorts(err error) error { return &statusError{fmt.Errorf("media ports: %w", err), 503} }
 
+// ErrReached is the cause of the end of a Waker's context when the device is here:
+// it registered, or answered an INVITE over a flow that was thought lost.
+var ErrReached = errors.New("the device is here")
+
 // errOver says that the call ended while something was under way.
 var errOver = errors.New("the call is over")

@@ -45,7 +45,8 @@ type WakeResult struct {
 // Waker sends pushes. Wake returns at once; report only posts and is called at
 // least once, from any goroutine, unless ctx ends before the push was sent. ctx
 // ends when the device registered or the call is over: what was not sent yet need
-// not be, and what was is reported as Stopped.
+// not be, and what was is reported as Stopped. In the first case the cause of
+// ctx's end is ErrReached.
 type Waker interface {
 	Wake(ctx context.Context, w Wake, report func(WakeResult))
 }

@@ -29,7 +29,7 @@ type try struct {
 	callID  string
 	legs    []*tried
 	side    *media.Side // the B side, made with the first INVITE
-	wake    context.CancelFunc
+	wake    context.CancelCauseFunc
 	wakeCtx context.Context
 	fate    *location.Fate
 	rec     AttemptRecord
@@ -88,10 +88,10 @@ func (t *try) bind(b location.Binding) bool {
 	return true
 }
 
-// stop ends what is under way for the attempt's pushes.
-func (t *try) stop() {
+// stop ends what is under way for the attempt's pushes; why is ErrReached or nil.
+func (t *try) stop(why error) {
 	if t.wake != nil {
-		t.wake()
+		t.wake(why)
 		t.wake, t.wakeCtx = nil, nil
 	}
 }
@@ -121,7 +121,9 @@ func (c *Call) push(a action) {
 		return
 	}
 	if t.wakeCtx == nil {
-		t.wakeCtx, t.wake = context.WithDeadline(c.own.ctx, c.started.Add(c.state.terms.WakeTimeout))
+		ctx, stop := context.WithCancelCause(c.own.ctx)
+		ctx, release := context.WithDeadline(ctx, c.started.Add(c.state.terms.WakeTimeout))
+		t.wakeCtx, t.wake = ctx, func(why error) { stop(why); release() }
 	}
 	kind := "VoIP push"
 	if a.alert {

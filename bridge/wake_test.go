@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -62,8 +63,8 @@ func TestSleepingPhoneIsWoken(t *testing.T) {
 		if b.invite.MaxForwards().Val() != 69 || b.invite.From().Address.User != "100" || strings.Contains(b.invite.Recipient.String(), "pn-") {
 			t.Errorf("INVITE:\n%s", b.invite)
 		}
-		if p.ctx.Err() == nil {
-			t.Error("the push goes on although the phone registered")
+		if cause := context.Cause(p.ctx); !errors.Is(cause, bridge.ErrReached) {
+			t.Errorf("the push ends by %v although the phone registered", cause)
 		}
 		a.expect("180 pushed, 180 registered")
 		b.ring()
@@ -91,8 +92,8 @@ func TestCallerCancelsWhileWaking(t *testing.T) {
 		a.giveUp()
 		a.expect("180, 487")
 		p := w.pushed(1)[0]
-		if p.ctx.Err() == nil {
-			t.Error("the push goes on")
+		if cause := context.Cause(p.ctx); !errors.Is(cause, context.Canceled) || errors.Is(cause, bridge.ErrReached) {
+			t.Errorf("the push ends by %v", cause)
 		}
 		r := w.record()
 		if r.Result != bridge.Cancelled || r.Status != 487 || r.HangupBy != "caller" || r.Ended.Sub(r.Started) != 2*time.Second ||

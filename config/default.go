@@ -68,6 +68,7 @@ func defaultPush() Push {
 			Production: "https://api.push.apple.com",
 			Sandbox:    "https://api.sandbox.push.apple.com",
 		},
+		FCM: FCM{URL: "https://fcm.googleapis.com"},
 	}
 }
 
@@ -99,7 +100,7 @@ func entryDefault(t reflect.Type) reflect.Value {
 	case reflect.TypeFor[Route]():
 		entry = Route{Status: 403}
 	case reflect.TypeFor[App]():
-		entry = App{Environment: "auto", Payload: "wakebridge", CallerName: true}
+		entry = App{Provider: "apns", Environment: "auto", Payload: "wakebridge", CallerName: true}
 	case reflect.TypeFor[Key]():
 		entry = Key{Environment: "auto"}
 	default:

@@ -4,6 +4,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -67,6 +68,51 @@ func TestSigningKeys(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 			if err := os.Chmod(filepath.Join(folder, "k.p8"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestServiceAccounts(t *testing.T) {
+	folder := t.TempDir()
+	good := testServiceAccount(t)
+	var key struct {
+		PrivateKey string `json:"private_key"`
+	}
+	if err := json.Unmarshal([]byte(good), &key); err != nil {
+		t.Fatal(err)
+	}
+	with := func(name, value string) string {
+		return accountText(t, map[string]string{"private_key": key.PrivateKey, name: value})
+	}
+	cases := map[string]struct {
+		text string
+		mode os.FileMode
+		want string
+	}{
+		"good":              {good, 0o600, ""},
+		"read by the group": {good, 0o640, "a.json may be read by others than its owner (mode 0640)"},
+		"no JSON":           {"hunter2", 0o600, "a.json is not a JSON file"},
+		"a person's login":  {with("type", "authorized_user"), 0o600, "a.json is not the key of a service account"},
+		"no address":        {with("client_email", ""), 0o600, "a.json has no client_email"},
+		"no PEM":            {with("private_key", "hunter2"), 0o600, "a.json holds no RSA private_key"},
+		"not RSA":           {with("private_key", testSigningKey(t)), 0o600, "a.json holds no RSA private_key"},
+		"plain http":        {with("token_uri", "http://oauth2.googleapis.com/token"), 0o600, "a.json has no token_uri that is an https URL"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(folder, "a.json")
+			writeFile(t, file, c.text, c.mode)
+			got := faultsOf(t, folder, `push: { apps: [{ provider: fcm, project_id: example, service_account_file: a.json }] }`)
+			want := ""
+			if c.want != "" {
+				want = "push.apps[0].service_account_file: " + c.want
+			}
+			if strings.Join(got, "\n") != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			if err := os.Chmod(file, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		})

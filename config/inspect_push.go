@@ -23,9 +23,14 @@ func (in *inspector) push() {
 				FormatDuration(p.DeviceTTL), FormatDuration(p.Expires.Default)),
 			"choose a device_ttl of some months")
 	}
-	bundles := map[string]holder{}
+	bundles, projects := map[string]holder{}, map[string]holder{}
 	for i, app := range p.Apps {
 		path := fmt.Sprintf("push.apps[%d]", i)
+		if app.Provider == "fcm" {
+			in.once(path+".project_id", app.ProjectID, "project", "", projects)
+			in.androidApp(app, path)
+			continue
+		}
 		in.once(path+".bundle_id", app.BundleID, "bundle", "", bundles)
 		in.app(app, path)
 	}
@@ -36,12 +41,24 @@ func (in *inspector) push() {
 			in.at(path, strconv.Quote(service)+" is not an https URL of a host", "write for example https://api.push.apple.com")
 		}
 	}
+	if !isService(p.FCM.URL) {
+		in.at("push.fcm.url", strconv.Quote(p.FCM.URL)+" is not an https URL of a host", "write for example https://fcm.googleapis.com")
+	}
+	if p.FCM.CAFile != "" {
+		in.authorities("push.fcm.ca_file", p.FCM.CAFile)
+	}
 	if p.APNs.CAFile != "" {
 		in.authorities("push.apns.ca_file", p.APNs.CAFile)
 	}
 }
 
 func (in *inspector) app(app App, path string) {
+	in.needed(path+".bundle_id", app.BundleID, "pushes go to the topic of that app")
+	in.needed(path+".team_id", app.TeamID, "Apple must be told whose app it is")
+	if len(app.Keys) == 0 {
+		in.at(path+".keys", "is missing: nothing would sign for the app", "add a key: keys: [{ file: AuthKey_....p8, id: ... }]")
+	}
+	in.foreign(path, "fcm", "project_id", "service_account_file")
 	if app.BundleID != "" && !regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`).MatchString(app.BundleID) {
 		in.at(path+".bundle_id", strconv.Quote(app.BundleID)+" is not a bundle identifier",
 			"copy it from Xcode, for example com.example.phone")

@@ -106,13 +106,14 @@ func TestDocumentedExamplesAreValid(t *testing.T) {
 	writeFile(t, filepath.Join(folder, "tls/cert.pem"), chain, 0o644)
 	writeFile(t, filepath.Join(folder, "tls/key.pem"), key, 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/AuthKey_KEY1234567.p8"), testSigningKey(t), 0o600)
+	writeFile(t, filepath.Join(folder, "secrets/fcm.json"), testServiceAccount(t), 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/alice"), "wonderland\n", 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/carol.sha256"), strings.Repeat("a", 64)+"\n", 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/dave.md5"), strings.Repeat("b", 32)+"\n", 0o600)
 
 	cfg := mustLoad(t, path)
 	if len(cfg.Listen) != 3 || len(cfg.Domains) != 1 || len(cfg.Domains[0].Users) != 4 ||
-		len(cfg.Trunks) != 1 || len(cfg.Routes) != 4 || len(cfg.Push.Apps) != 1 {
+		len(cfg.Trunks) != 1 || len(cfg.Routes) != 4 || len(cfg.Push.Apps) != 2 {
 		t.Fatalf("examples are missing: %+v", cfg)
 	}
 	if got := cfg.Domains[0].Users[0].Password.Reveal(); got != "wonderland" {
@@ -136,7 +137,7 @@ func compareDefaults(t *testing.T, entry reflect.Value) {
 	t.Helper()
 	want := entryDefault(entry.Type())
 	for _, f := range (schema{}).fields(entry.Type()) {
-		if f.required || f.name || f.shape == entries || f.key == "from" {
+		if f.required || f.name || f.shape == entries || f.key == "from" || f.key == "team_id" {
 			continue
 		}
 		if got := entry.Field(f.index).Interface(); !reflect.DeepEqual(got, want.Field(f.index).Interface()) {

@@ -5,9 +5,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"testing"
 	"time"
@@ -33,6 +36,29 @@ func testCertificate(t *testing.T) (chain, key string) {
 func testSigningKey(t *testing.T) string {
 	t.Helper()
 	return pkcs8(t, newKey(t, elliptic.P256()))
+}
+
+// testServiceAccount is the key of a service account as Google gives it.
+func testServiceAccount(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return accountText(t, map[string]string{"private_key": pkcs8(t, key)})
+}
+
+// accountText is such a file with some values replaced.
+func accountText(t *testing.T, values map[string]string) string {
+	t.Helper()
+	account := map[string]string{"type": "service_account", "client_email": "sender@example.iam.gserviceaccount.com",
+		"token_uri": "https://oauth2.googleapis.com/token"}
+	maps.Copy(account, values)
+	text, err := json.Marshal(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func newKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {

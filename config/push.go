@@ -25,6 +25,8 @@ type Push struct {
 	Apps []App `mapstructure:"apps"`
 	// APNs is Apple's push service, or a simulator of it.
 	APNs APNs `mapstructure:"apns"`
+	// FCM is Google's push service, or a simulator of it.
+	FCM FCM `mapstructure:"fcm"`
 }
 
 // PushExpires bounds the lifetime of registrations that can be pushed.
@@ -39,18 +41,28 @@ type PushExpires struct {
 
 // App is an app that can be woken, with its credentials.
 type App struct {
+	// Provider is the push service: apns (iPhones) or fcm (Android). Bundle,
+	// team, environment and keys are for apns, the next two for fcm. Default:
+	// apns.
+	Provider string `mapstructure:"provider" oneof:"apns|fcm"`
+	// ProjectID is the Firebase project of the app, which it names in pn-param.
+	// Default: none, it must be given.
+	ProjectID string `mapstructure:"project_id"`
+	// ServiceAccountFile is the JSON key of a service account that may send for
+	// the project, readable by its owner only. Default: none, it must be given.
+	ServiceAccountFile string `mapstructure:"service_account_file" config:"path"`
 	// BundleID is the app's bundle identifier; VoIP pushes go to the topic
 	// "<bundle>.voip". Default: none, it must be given.
-	BundleID string `mapstructure:"bundle_id" config:"required,name"`
+	BundleID string `mapstructure:"bundle_id" config:"name"`
 	// TeamID is the ten characters of the Apple developer team. Default: none,
 	// it must be given.
-	TeamID string `mapstructure:"team_id" config:"required"`
+	TeamID string `mapstructure:"team_id"`
 	// Environment is auto (learned per device), production or sandbox.
 	// Default: auto.
 	Environment string `mapstructure:"environment" oneof:"auto|production|sandbox"`
 	// Keys are the .p8 keys that sign for the app, at least one.
 	// Default: none, they must be given.
-	Keys []Key `mapstructure:"keys" config:"required"`
+	Keys []Key `mapstructure:"keys"`
 	// Payload names the template of the push: wakebridge. Default: wakebridge.
 	Payload string `mapstructure:"payload" oneof:"wakebridge" later:"linphone|flutter_callkit|callkeep"`
 	// CallerName puts the caller's name and number into the push.
@@ -81,6 +93,17 @@ type APNs struct {
 	Sandbox string `mapstructure:"sandbox"`
 	// CAFile is a PEM file of certificate authorities to trust in place of the
 	// system's, for a simulator. Default: "".
+	CAFile string `mapstructure:"ca_file" config:"path"`
+}
+
+// FCM is Google's push service.
+type FCM struct {
+	// URL is the service, an https URL without a path.
+	// Default: https://fcm.googleapis.com.
+	URL string `mapstructure:"url"`
+	// CAFile is a PEM file of certificate authorities to trust in place of the
+	// system's, for a simulator; also for the token_uri of service accounts.
+	// Default: "".
 	CAFile string `mapstructure:"ca_file" config:"path"`
 }
 

@@ -134,7 +134,7 @@ func complete(n Notification, k Kind, now time.Time) Notification {
 		n.SentAt = now
 	}
 	switch {
-	case k == VoIP:
+	case k == VoIP || k == Cancel:
 		n.CollapseID = ""
 	case n.CollapseID == "":
 		n.CollapseID = n.UUID
@@ -152,7 +152,7 @@ func (d *Delivery) tell(ctx context.Context, req Request, r Result) {
 		level = slog.LevelDebug
 	}
 	token := req.Device.VoIP
-	if r.Kind != VoIP {
+	if r.Kind == Alert || r.Kind == Background {
 		token = req.Device.Alert
 	}
 	attrs := []slog.Attr{

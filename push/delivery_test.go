@@ -211,10 +211,10 @@ func TestMux(t *testing.T) {
 	if _, err := NewMux(Route{App: App{BundleID: "a"}}, Route{Sender: s}); !errors.Is(err, ErrNoSender) {
 		t.Errorf("incomplete routes: %v", err)
 	}
-	if _, err := NewMux(Route{App{"a", "T1"}, s}, Route{App{"a", "T1"}, s}); !errors.Is(err, ErrDuplicateApp) {
+	if _, err := NewMux(Route{App{"a", "T1", ""}, s}, Route{App{"a", "T1", ""}, s}); !errors.Is(err, ErrDuplicateApp) {
 		t.Errorf("doubled route: %v", err)
 	}
-	mux, err := NewMux(Route{App{"one", "T1"}, s}, Route{App{"two", "T1"}, s}, Route{App{"two", "T2"}, s}, Route{App{"free", ""}, s})
+	mux, err := NewMux(Route{App{"one", "T1", ""}, s}, Route{App{"two", "T1", ""}, s}, Route{App{"two", "T2", ""}, s}, Route{App{"free", "", ""}, s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,13 +222,13 @@ func TestMux(t *testing.T) {
 		in, want App
 		ok       bool
 	}{
-		{App{"one", "T1"}, App{"one", "T1"}, true},
-		{App{"one", ""}, App{"one", "T1"}, true},
-		{App{"one", "T2"}, App{}, false},
-		{App{"two", "T2"}, App{"two", "T2"}, true},
-		{App{"two", ""}, App{}, false}, // which of the two?
-		{App{"free", "T9"}, App{"free", ""}, true},
-		{App{"none", "T1"}, App{}, false},
+		{App{"one", "T1", ""}, App{"one", "T1", ""}, true},
+		{App{"one", "", ""}, App{"one", "T1", ""}, true},
+		{App{"one", "T2", ""}, App{}, false},
+		{App{"two", "T2", ""}, App{"two", "T2", ""}, true},
+		{App{"two", "", ""}, App{}, false}, // which of the two?
+		{App{"free", "T9", ""}, App{"free", "", ""}, true},
+		{App{"none", "T1", ""}, App{}, false},
 		{App{}, App{}, false},
 	}
 	for _, tt := range tests {

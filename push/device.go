@@ -16,6 +16,10 @@ const (
 	Alert Kind = "alert"
 	// Background starts the app silently and without urgency.
 	Background Kind = "background"
+	// Cancel ends the ringing that a VoIP push of the same UUID began. Only
+	// Android's service has it: on an iPhone each VoIP push is a call, so that
+	// Payload does not write one.
+	Cancel Kind = "cancel"
 )
 
 // Environment is the world that a device token belongs to: an app from the App
@@ -67,9 +71,17 @@ func (t DeviceToken) MarshalJSON() ([]byte, error) { return json.Marshal(t.Strin
 // App names an app as its pushes are addressed. An empty TeamID stands for
 // whatever team has that bundle id.
 type App struct {
-	BundleID string
+	BundleID string // of an app on FCM: the Firebase project
 	TeamID   string
+	Service  Service
 }
+
+// Service is a push service. The zero value is Apple's.
+type Service string
+
+// FCM is Google's service, Firebase Cloud Messaging. One token per
+// installation: it stands in Device.VoIP, as its pushes start the app.
+const FCM Service = "fcm"
 
 // Device is what push needs to know of one device.
 type Device struct {
@@ -77,6 +89,6 @@ type Device struct {
 	// Environment is that of the tokens: told by the app, or learned from an
 	// earlier Result. It belongs to the tokens: new ones start at Auto.
 	Environment Environment
-	VoIP        DeviceToken // empty: no PushKit, or no CallKit (iOS 8 and 9)
+	VoIP        DeviceToken // empty: no PushKit, or no CallKit (iOS 8 and 9); the token of FCM
 	Alert       DeviceToken
 }

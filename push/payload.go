@@ -41,6 +41,12 @@ func Payload(n Notification, t Template) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("payload of %q: %w", n.Kind, ErrUnknownKind)
 	}
+	return fitted(n, limit, func(n Notification) ([]byte, error) { return encode(t(n)) })
+}
+
+// fitted writes n by write, cleaned and with as much taken off it as limit asks
+// for.
+func fitted(n Notification, limit int, write func(Notification) ([]byte, error)) ([]byte, error) {
 	n.Name = cut(clean(n.Name), maxName)
 	n.Handle, n.HandleType = clean(n.Handle), clean(n.HandleType)
 	n.To, n.From = clean(n.To), clean(n.From)
@@ -54,13 +60,13 @@ func Payload(n Notification, t Template) ([]byte, error) {
 		func() { n.HandleType = "" },
 	}
 	for _, shrink := range smaller {
-		b, err := encode(t(n))
+		b, err := write(n)
 		if err != nil || len(b) <= limit {
 			return b, err
 		}
 		shrink()
 	}
-	b, err := encode(t(n))
+	b, err := write(n)
 	if err == nil && len(b) > limit {
 		return nil, fmt.Errorf("%d bytes of at most %d: %w", len(b), limit, ErrPayloadTooLarge)
 	}

@@ -10,6 +10,7 @@ const (
 	OnlyVoIP                   // VoIP or nothing
 	OnlyAlert                  // alert or nothing: the second chance of a call
 	OnlyBackground             // background or nothing
+	OnlyCancel                 // the end of a VoIP push's ringing, or nothing
 )
 
 // Capability is what the credentials of an app may send. With certificates
@@ -17,6 +18,9 @@ const (
 type Capability struct {
 	VoIP  bool
 	Alert bool // alert and background pushes: the same topic and token
+	// Cancel: an accepted VoIP push may be taken back by another push. Never
+	// with Apple, where a push that rings nothing gets the app killed.
+	Cancel bool
 }
 
 // Choice is what Choose decided. With a Reason nothing can be sent.
@@ -39,6 +43,8 @@ func Choose(w Want, can Capability, d Device) Choice {
 		return pick(Alert, can.Alert, d.Alert)
 	case OnlyBackground:
 		return pick(Background, can.Alert, d.Alert)
+	case OnlyCancel:
+		return pick(Cancel, can.Cancel, d.VoIP)
 	}
 	if voip.Reason == "" {
 		return voip

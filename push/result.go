@@ -36,7 +36,7 @@ const (
 	UnknownApp   Reason = "unknown app"         // no app with that bundle id and team is configured
 	NoToken      Reason = "no token"            // the device has no token of that kind
 	NoCredential Reason = "no credential"       // the app's credentials may not send that kind
-	Malformed    Reason = "malformed token"     // not 2 to 200 hexadecimal characters
+	Malformed    Reason = "malformed token"     // not what the service's tokens look like
 	Unsendable   Reason = "unsendable"          // the notification cannot be written
 	Deadline     Reason = "deadline"            // the time was over
 	Stopped      Reason = "stopped"             // the caller stopped it

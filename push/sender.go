@@ -31,30 +31,45 @@ type Route struct {
 
 // Mux finds the sender for a device's app. It does not change once made.
 type Mux struct {
-	routes map[string][]Route // by bundle id
+	routes map[name][]Route
 }
 
+// name is what an app is looked up by.
+type name struct {
+	service  Service
+	bundleID string
+}
+
+func (a App) name() name { return name{a.Service, a.BundleID} }
+
 // NewMux makes a Mux. Each route needs a bundle id and a sender (ErrNoSender);
-// two may share a bundle id only with different teams (ErrDuplicateApp).
+// two of one service may share a bundle id only with different teams
+// (ErrDuplicateApp).
 func NewMux(routes ...Route) (*Mux, error) {
-	m := &Mux{routes: make(map[string][]Route)}
+	m := &Mux{routes: make(map[name][]Route)}
 	var faults []error
 	for _, r := range routes {
 		if r.App.BundleID == "" || r.Sender == nil {
 			faults = append(faults, fmt.Errorf("app %q: %w", r.App.BundleID, ErrNoSender))
 			continue
 		}
-		for _, other := range m.routes[r.App.BundleID] {
+		for _, other := range m.routes[r.App.name()] {
 			if other.App.TeamID == r.App.TeamID {
 				faults = append(faults, fmt.Errorf("app %q of team %q: %w", r.App.BundleID, r.App.TeamID, ErrDuplicateApp))
 			}
 		}
-		m.routes[r.App.BundleID] = append(m.routes[r.App.BundleID], r)
+		m.routes[r.App.name()] = append(m.routes[r.App.name()], r)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// CanCancel says that a VoIP push to app may be taken back by a Cancel push.
+func (m *Mux) CanCancel(app App) bool {
+	r, ok := m.Find(app)
+	return ok && r.Sender.Can().Cancel
 }
 
 // Find is the route for app. A team, where both sides name one, must be the
@@ -63,7 +78,7 @@ func NewMux(routes ...Route) (*Mux, error) {
 func (m *Mux) Find(app App) (Route, bool) {
 	var found Route
 	matches := 0
-	for _, r := range m.routes[app.BundleID] {
+	for _, r := range m.routes[app.name()] {
 		if r.App.TeamID == app.TeamID {
 			return r, true
 		}

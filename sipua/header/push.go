@@ -1,6 +1,7 @@
 package header
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -145,9 +146,9 @@ func Mask(token string) string {
 	return "…" + token[len(token)-4:]
 }
 
-// maxPushValue bounds one push parameter: the longest known, an FCM registration
-// token, is far below it.
-const maxPushValue = 1024
+// maxPushValue bounds one push parameter: FCM gives no length for its
+// registration tokens, the longest that there are.
+const maxPushValue = 4096
 
 // ParsePush reads the push parameters of a Contact (RFC 8599 s8.7) from its URI
 // and, for clients that put them there, from the header parameters. It
@@ -189,8 +190,48 @@ func ParsePush(contact sip.ContactHeader) (Push, error) {
 	if p.Provider == APNs {
 		return p.withAPNs(prid)
 	}
+	if p.Provider == FCM {
+		return p.withFCM(prid)
+	}
 	p.Token = prid
 	return p, nil
+}
+
+// withFCM reads the one token of an Android app and its project (RFC 8599 s11).
+func (p Push) withFCM(prid string) (Push, error) {
+	switch {
+	case p.Param == "":
+		return Push{}, fmt.Errorf("pn-param is missing: %w", ErrMalformed)
+	case !isFCMToken(prid):
+		return Push{}, fmt.Errorf("pn-prid is not an FCM registration token: %w", ErrMalformed)
+	}
+	p.Token = prid
+	return p, nil
+}
+
+// isFCMToken says whether s may be a registration token: Google documents no
+// form; those known are base64url with colons.
+func isFCMToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(":_-.=+/~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// WakeToken is the token of pushes that start the app: of two APNs tokens the
+// one for VoIP, of other services the only one.
+func (p Push) WakeToken() string { return cmp.Or(p.VoIPToken, p.Token) }
+
+// App is what the app's push service knows it by: the bundle id, for FCM the
+// project.
+func (p Push) App() string {
+	if p.Provider == APNs {
+		return p.BundleID
+	}
+	return p.Param
 }
 
 // withTopic fills team and bundle of a query. A query need not name the app, so

@@ -29,11 +29,11 @@ func (r *pushReader) legacy() (Push, error) {
 		}
 		return p.withLegacyAPNs(tok, voip, alert)
 	case "firebase", "google", "android":
-		p.Provider, p.Token = FCM, tok
+		p.Provider = FCM
 		if tok == "" || app == "" {
 			return Push{}, fmt.Errorf("pn-tok or app-id is missing: %w", ErrMalformed)
 		}
-		return p, nil
+		return p.withFCM(tok)
 	}
 	return p, fmt.Errorf("pn-type %q: %w", kind, ErrUnsupportedProvider)
 }

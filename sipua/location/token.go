@@ -96,10 +96,10 @@ func (t Token) MarshalJSON() ([]byte, error) {
 // PushInfo is how to push to a device (RFC 8599 s4.1).
 type PushInfo struct {
 	Provider    string      // "apns" or "fcm"; "" if the device announced none
-	BundleID    string      // the app, without team and service
+	BundleID    string      // the app, without team and service; for "fcm" its project
 	TeamID      string      // "" if the app did not say
 	Environment Environment // what the app said (apns.dev: Sandbox); see EnvironmentOf
-	VoIP        Token
+	VoIP        Token       // the one token of an app on FCM is this
 	Alert       Token
 	FateHeader  bool // the Contact had +x-wake-fate: the app reads X-Call-Ended
 }

@@ -173,7 +173,7 @@ func (in *intake) contact(c *sip.ContactHeader) error {
 	push, err := header.ParsePush(*c)
 	if said && asked == 0 { // a log-out needs no working push
 		in.removals = append(in.removals, location.RemoveBinding{AOR: in.reg.aor, Contact: c.Value(), RegID: regID, Instance: instance,
-			Token: cmp.Or(push.VoIPToken, push.AlertToken), At: in.now})
+			Token: cmp.Or(push.WakeToken(), push.AlertToken), At: in.now})
 		return nil
 	}
 	if in.othersPush {
@@ -270,7 +270,7 @@ func (in *intake) inCall(b location.Binding, push header.Push) bool {
 	if in.r.cfg.InCall == nil {
 		return false
 	}
-	key, ok := location.MatchDevice(in.r.cfg.Memory.Devices(in.reg.aor), b, push.VoIPToken, push.AlertToken)
+	key, ok := location.MatchDevice(in.r.cfg.Memory.Devices(in.reg.aor), b, push.WakeToken(), push.AlertToken)
 	return ok && in.r.cfg.InCall(location.Ref{AOR: in.reg.aor, Key: key})
 }
 
@@ -299,8 +299,8 @@ func (in *intake) services(c *sip.ContactHeader, push header.Push, lease time.Du
 }
 
 func pushInfo(p header.Push, fates bool) location.PushInfo {
-	info := location.PushInfo{Provider: string(p.Provider), BundleID: p.BundleID, TeamID: p.TeamID, FateHeader: fates,
-		VoIP: location.Token{Value: p.VoIPToken, Kind: location.VoIP}, Alert: location.Token{Value: p.AlertToken, Kind: location.Alert}}
+	info := location.PushInfo{Provider: string(p.Provider), BundleID: p.App(), TeamID: p.TeamID, FateHeader: fates,
+		VoIP: location.Token{Value: p.WakeToken(), Kind: location.VoIP}, Alert: location.Token{Value: p.AlertToken, Kind: location.Alert}}
 	switch p.Environment {
 	case header.Production:
 		info.Environment = location.Production
@@ -316,8 +316,8 @@ func pushInfo(p header.Push, fates bool) location.PushInfo {
 func (r *Registrar) serves(p header.Push) error {
 	switch {
 	case p.HasToken():
-		if r.cfg.Push.Serves == nil || !r.cfg.Push.Serves(string(p.Provider), p.BundleID, p.TeamID) {
-			return fmt.Errorf("no push.apps entry for %s app %q: %w", p.Provider, p.BundleID, header.ErrUnsupportedProvider)
+		if r.cfg.Push.Serves == nil || !r.cfg.Push.Serves(string(p.Provider), p.App(), p.TeamID) {
+			return fmt.Errorf("no push.apps entry for %s app %q: %w", p.Provider, p.App(), header.ErrUnsupportedProvider)
 		}
 	case p.Query == header.QueryOne:
 		if !slices.Contains(r.cfg.Push.Services, string(p.Provider)) {

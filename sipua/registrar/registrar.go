@@ -49,7 +49,8 @@ type Lease struct{ Min, Default, Max time.Duration }
 // PushTerms are the terms for bindings with push tokens.
 type PushTerms struct {
 	Expires Lease
-	// Serves says that pushes to an app can be sent; the team may be "".
+	// Serves says that pushes to an app can be sent. bundle is the project with
+	// provider "fcm"; the team may be "".
 	Serves func(provider, bundle, team string) bool
 	// Services lists the push services that a capability query hears of.
 	Services []string

@@ -15,6 +15,7 @@ import (
 	"wakebridge/config"
 	"wakebridge/push"
 	"wakebridge/push/apns"
+	"wakebridge/push/fcm"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/registrar"
 )
@@ -25,7 +26,9 @@ type waker struct {
 	dispatcher *push.Dispatcher
 	mux        *push.Mux
 	service    *apns.Service
-	names      map[string]bool // bundles whose pushes may name the caller
+	android    *fcm.Service
+	projects   []string          // of FCM's apps
+	names      map[push.App]bool // apps whose pushes may name the caller, without a team
 	edit       func(...location.Edit)
 }
 
@@ -33,15 +36,18 @@ type waker struct {
 // serves no app.
 func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*waker, error) {
 	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Log: log, Metrics: reg}
-	w := &waker{names: make(map[string]bool)}
+	w := &waker{names: make(map[push.App]bool)}
 	if cfg.APNs.CAFile != "" {
-		pool, err := loadCAs(cfg.APNs.CAFile)
+		pool, err := loadCAs("push.apns.ca_file", cfg.APNs.CAFile)
 		if err != nil {
 			return nil, err
 		}
 		ac.RootCAs = pool
 	}
 	for _, a := range cfg.Apps {
+		if a.Provider == string(push.FCM) {
+			continue
+		}
 		app := apns.App{BundleID: a.BundleID, TeamID: a.TeamID, Environment: push.Environment(a.Environment)}
 		for _, k := range a.Keys {
 			key, err := apns.LoadKey(k.File, k.ID)
@@ -52,7 +58,7 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*wa
 			app.Keys = append(app.Keys, key)
 		}
 		ac.Apps = append(ac.Apps, app)
-		w.names[a.BundleID] = a.CallerName
+		w.names[push.App{BundleID: a.BundleID}] = a.CallerName
 	}
 	var routes []push.Route
 	if len(ac.Apps) > 0 {
@@ -63,6 +69,11 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*wa
 		w.service = service
 		routes = service.Routes()
 	}
+	android, err := w.openFCM(cfg, log, reg)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	routes = append(routes, android...)
 	mux, err := push.NewMux(routes...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("push.apps: %w", err), w.close())
@@ -76,14 +87,14 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*wa
 	return w, nil
 }
 
-func loadCAs(file string) (*x509.CertPool, error) {
+func loadCAs(key, file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("push.apns.ca_file: %w", err)
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("push.apns.ca_file: %s holds no certificate", file)
+		return nil, fmt.Errorf("%s: %s holds no certificate", key, file)
 	}
 	return pool, nil
 }
@@ -96,24 +107,29 @@ func (w *waker) close() error {
 	if w.service != nil {
 		errs = append(errs, w.service.Close())
 	}
+	if w.android != nil {
+		errs = append(errs, w.android.Close())
+	}
 	return errors.Join(errs...)
 }
 
 // serves says that pushes to an app can be sent.
 func (w *waker) serves(provider, bundle, team string) bool {
-	_, ok := w.mux.Find(push.App{BundleID: bundle, TeamID: team})
-	return provider == "apns" && ok
+	app, known := w.app(provider, bundle, team)
+	_, ok := w.mux.Find(app)
+	return known && ok
 }
 
 // terms are the registrar's.
 func (w *waker) terms(e config.PushExpires) registrar.PushTerms {
-	return registrar.PushTerms{Expires: registrar.Lease{Min: e.Min, Default: e.Default, Max: e.Max}, Serves: w.serves, Services: []string{"apns"}}
+	return registrar.PushTerms{Expires: registrar.Lease{Min: e.Min, Default: e.Default, Max: e.Max}, Serves: w.serves, Services: w.services()}
 }
 
 // Wake implements bridge.Waker.
 func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.WakeResult)) {
 	w.dispatcher.Dispatch(ctx, w.request(wake), func(res push.Result) {
 		w.learn(wake, res)
+		w.cancelLater(ctx, wake, res)
 		stopped := res.Reason == push.Stopped && ctx.Err() != nil
 		if stopped && res.Written.IsZero() {
 			return // the device registered or the call is over: nothing was sent
@@ -138,11 +154,12 @@ func (w *waker) request(wake bridge.Wake) push.Request {
 		UUID: wake.UUID, CallID: wake.CallID, Handle: wake.Handle, HandleType: wake.HandleType, Name: wake.Name, Video: wake.Video,
 		To: wake.To, From: wake.From, SentAt: wake.SentAt, ExpiresAt: wake.ExpiresAt, Expiration: wake.ExpiresAt,
 	}
-	if !w.names[p.BundleID] {
+	app, _ := w.app(p.Provider, p.BundleID, p.TeamID) // a provider that is gone has no route
+	if !w.names[push.App{BundleID: app.BundleID, Service: app.Service}] {
 		n.Name, n.Handle, n.From = "", "", ""
 	}
 	return push.Request{Want: want, Notification: n, Device: push.Device{
-		App: push.App{BundleID: p.BundleID, TeamID: p.TeamID}, Environment: environment(p.EnvironmentOf(kind)),
+		App: app, Environment: environment(p.EnvironmentOf(kind)),
 		VoIP: push.DeviceToken(p.VoIP.Value), Alert: push.DeviceToken(p.Alert.Value),
 	}}
 }

@@ -58,6 +58,8 @@ func rooms() map[string][]string {
 		"push/fcm":     {"push"},
 		"push/apnssim": {"push"},
 
+		"push/fcm/fcmsim": nil, // for tests
+
 		"config": nil,
 
 		"cmd/internal/store":   {"sipua", "sipua/header", "sipua/location", "sipua/location/locationtest", "bridge"},
