@@ -139,7 +139,7 @@ func (p *probe) network(ctx context.Context) step {
 func (p *probe) handshake(ctx context.Context, conn net.Conn, host string) (tls.ConnectionState, error) {
 	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
 	if file := p.d.cfg.Push.APNs.CAFile; file != "" {
-		pool, err := loadCAs(file)
+		pool, err := loadCAs("push.apns.ca_file", file)
 		if err != nil {
 			return tls.ConnectionState{}, err
 		}
