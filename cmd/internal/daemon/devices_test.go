@@ -326,8 +326,13 @@ func TestPushTestOnTheWire(t *testing.T) {
 		} else if payload.Type != "test" || payload.APS.Alert.Title != "Wakebridge test" || len(fates) != 0 || strings.Contains(string(sent[1].Payload), "Incoming") {
 			t.Errorf("%s, fates %+v", sent[1].Payload, fates)
 		}
-		if d.Push.EnvironmentOf(kind) != location.Sandbox {
-			t.Errorf("not learned: %+v", d.Push)
+		// The registrar's loop writes it down, a moment after the answer.
+		tick := time.NewTicker(time.Millisecond)
+		for deadline := time.Now().Add(5 * time.Second); s.memory.Devices(callee)[0].Push.EnvironmentOf(kind) != location.Sandbox; <-tick.C {
+			if time.Now().After(deadline) {
+				t.Fatalf("not learned: %+v", s.memory.Devices(callee)[0].Push)
+			}
 		}
+		tick.Stop()
 	}
 }
