@@ -153,6 +153,7 @@ func (c *Call) answer(a action) {
 	c.b.metrics.reached(metricAnswered, c.started, c.rec.Answered)
 	c.media.connect(t, l.leg, l.session)
 	c.media.answered(t)
+	c.b.cfg.Records.Begin(c.rec)
 }
 
 // reject gives the caller the final response.

@@ -419,6 +419,26 @@ func TestCallingPhoneIsInACall(t *testing.T) {
 	})
 }
 
+// While a call goes on there is a record of it without an end, with its answer as
+// soon as there is one: all that is left if the process dies.
+func TestCallsAreNotedWhileTheyGoOn(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		phone.invited(0).pickUp()
+		w.settle()
+		begun := w.books.begun
+		if len(begun) != 2 || !begun[0].Answered.IsZero() || begun[1].Answered.IsZero() || !begun[1].Ended.IsZero() || begun[0].User != alice.String() {
+			t.Errorf("noted: %+v", begun)
+		}
+		a.hangUp()
+		if r := w.record(); r.ID != begun[0].ID || r.Ended.IsZero() {
+			t.Errorf("record: %+v", r)
+		}
+	})
+}
+
 // A phone behind an edge proxy is called by way of it (RFC 3327 s5.3).
 func TestPathIsTheRoute(t *testing.T) {
 	inWorld(t, nil, func(w *world) {

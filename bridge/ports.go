@@ -67,6 +67,9 @@ type Fates interface {
 // as its last act, or in a read loop for a call that was turned away: it must not
 // wait for a disk.
 type Records interface {
+	// Begin notes a call that goes on, once it has targets and once it is answered:
+	// what is known of it should the process die. A record without Ended.
+	Begin(r Record)
 	Append(r Record) error
 }
 

@@ -101,6 +101,7 @@ func (c *Call) connected(t *trunk.Trunk, flow *sipua.Flow, err error) {
 		return
 	}
 	c.attempts = []*try{newTrunkTry(t, flow, c.plan.Number)}
+	c.b.cfg.Records.Begin(c.rec)
 	c.step(event{kind: evRouted, attempt: ofTheCall, targets: []attempt{{trunk: true, flow: flow.ID(), alive: true}}})
 }
 
@@ -128,6 +129,7 @@ func (c *Call) toUser() {
 		targets = append(targets, c.reach(t, d))
 		c.attempts = append(c.attempts, t)
 	}
+	c.b.cfg.Records.Begin(c.rec)
 	c.step(event{kind: evRouted, attempt: ofTheCall, targets: targets})
 }
 

@@ -391,7 +391,14 @@ func (f *fates) all() []location.Fate {
 type books struct {
 	mu      sync.Mutex
 	records []bridge.Record
+	begun   []bridge.Record
 	writing func() // runs before each
+}
+
+func (b *books) Begin(r bridge.Record) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.begun = append(b.begun, r)
 }
 
 func (b *books) Append(r bridge.Record) error {

@@ -105,7 +105,7 @@ func (d *Daemon) close(ctx context.Context) {
 
 func (d *Daemon) logErr(what string, err error) {
 	if err != nil {
-		d.log.Error("closing failed", "what", what, "error", err)
+		d.log.Error("failed", "what", what, "error", err)
 	}
 }
 
@@ -120,6 +120,9 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	d.memory, err = location.NewMemory(ctx, s, rules(d.cfg.Push))
 	if err != nil {
 		return fmt.Errorf("node.data_dir %s: read the devices: %w", dir, err)
+	}
+	if err := endCutOff(ctx, s, d.log); err != nil {
+		return fmt.Errorf("node.data_dir %s: %w", dir, err)
 	}
 	return nil
 }

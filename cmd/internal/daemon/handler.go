@@ -60,6 +60,15 @@ func (f fates) Put(fate location.Fate) { f.d.registrar.Edit(location.PutFate{Fat
 // records stores what became of calls.
 type records struct{ d *Daemon }
 
+// Begin implements bridge.Records. The call goes on whether or not it can be noted.
+func (r records) Begin(rec bridge.Record) {
+	row, err := rowOf(rec)
+	if err == nil {
+		err = r.d.store.SpoolRecord(row)
+	}
+	r.d.logErr("noting a call", err)
+}
+
 // Append implements bridge.Records. The record is written as soon as the disk
 // allows: a call's end waits for no disk.
 func (r records) Append(rec bridge.Record) error {
