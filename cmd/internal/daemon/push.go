@@ -29,10 +29,10 @@ type waker struct {
 	edit       func(...location.Edit)
 }
 
-// newWaker connects to the push services of the configured apps; without any, it
-// serves no app.
-func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*waker, error) {
-	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Log: log, Metrics: reg}
+// newWaker connects to the push services of the configured apps by dial (nil: as
+// they do by themselves); without any app, it serves none.
+func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial apns.DialFunc) (*waker, error) {
+	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Dial: dial, Log: log, Metrics: reg}
 	w := &waker{names: make(map[string]bool)}
 	if cfg.APNs.CAFile != "" {
 		pool, err := loadCAs(cfg.APNs.CAFile)
