@@ -17,6 +17,7 @@ import (
 var (
 	replay = flag.String("model.replay", "", "run this script instead of random sequences")
 	total  = flag.Int("model.steps", 100_000, "how many steps TestModel makes at least")
+	tell   = flag.Bool("model.story", false, "print all that happened in a failing sequence, also before it is shrunk")
 	first  = flag.Uint64("model.seed", 1, "the seed of the first sequence")
 )
 
@@ -50,6 +51,9 @@ func explore(t *testing.T, seed uint64, more func(done int) bool) {
 		res := random(t, seed)
 		done += len(res.steps)
 		if len(res.broken) > 0 {
+			if *tell {
+				t.Log("what happened:\n" + res.story)
+			}
 			report(t, script{seed, res.steps}, res.broken)
 			return
 		}
@@ -66,7 +70,7 @@ func random(t *testing.T, seed uint64) (res result) {
 		res = run(seed, func() (step, bool) {
 			left--
 			return dice.next(), left >= 0
-		}, false)
+		}, *tell)
 	})
 	return res
 }

@@ -49,9 +49,9 @@ type world struct {
 	lossy    bool // now or before: nobody may be sure of anything that goes to the PBX
 
 	telling bool // the story is wanted
-	mu    sync.Mutex
-	heard []message
-	found []string // broken promises that only this world can see
+	mu      sync.Mutex
+	heard   []message
+	found   []string // broken promises that only this world can see
 }
 
 // caller is a call as its caller sees it.
