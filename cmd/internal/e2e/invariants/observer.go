@@ -67,6 +67,7 @@ type Observer struct {
 	answers   []answer
 	announced map[string][]time.Time // REGISTERs that were answered 200, by the device token that they announced
 	pending   map[string][]string    // tokens of REGISTERs without an answer, by transaction
+	told      map[string]bool // UUIDs whose fate was in an answer of ours
 	records   []bridge.Record
 }
 
@@ -96,7 +97,7 @@ type answer struct {
 
 // New makes an Observer.
 func New(limits Limits) *Observer {
-	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string)}
+	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string), told: make(map[string]bool)}
 }
 
 // Saw takes a message of the server. It is made for sipua.Config.Tap, and keeps
@@ -170,6 +171,10 @@ func (o *Observer) response(t sipua.Traffic, res *sip.Response) {
 			}
 		}
 		delete(o.pending, key)
+		for _, fate := range sipua.Values(res, header.NameCallEnded) {
+			id, _, _ := strings.Cut(fate, ";")
+			o.told[uuidOf(strings.TrimSpace(id))] = true
+		}
 	case method != "INVITE":
 	case t.Sent:
 		o.answered(t, res)

@@ -26,6 +26,9 @@ type screenCall struct {
 // the screen, and who loses to another device is told that.
 func (v *verdict) phone(p Phone) {
 	for _, broken := range p.Violations {
+		if broken.Rule == iphone.RuleInvite && v.told[broken.UUID.String()] {
+			continue // told, in an answer that was lost with its connection: it is not said twice
+		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
 	calls := make(map[uuid.UUID]*screenCall)

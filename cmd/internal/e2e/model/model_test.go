@@ -4,7 +4,9 @@ import (
 	"flag"
 	"math/rand/v2"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,7 +18,7 @@ import (
 //nolint:gochecknoglobals // flags of the test binary
 var (
 	replay = flag.String("model.replay", "", "run this script instead of random sequences")
-	total  = flag.Int("model.steps", 100_000, "how many steps TestModel makes at least")
+	total  = flag.Int("model.steps", 0, "how many steps TestModel makes; 0: 100000, or 10000 with the race detector")
 	tell   = flag.Bool("model.story", false, "print all that happened in a failing sequence, also before it is shrunk")
 	first  = flag.Uint64("model.seed", 1, "the seed of the first sequence")
 )
@@ -40,14 +42,32 @@ func TestModel(t *testing.T) {
 		}
 		return
 	}
-	explore(t, *first, func(done int) bool { return done < *total })
+	if *total == 0 {
+		*total = steps
+	}
+	inShards(t, *first, func(n int) func(int) bool {
+		return func(done int) bool { return done < *total/n }
+	})
 }
 
-// explore runs sequences until enough says that it is enough, or one fails.
-func explore(t *testing.T, seed uint64, more func(done int) bool) {
+// inShards explores with every core. more makes the condition for one of n shards.
+func inShards(t *testing.T, seed uint64, more func(n int) func(done int) bool) {
+	t.Helper()
+	n := runtime.GOMAXPROCS(0)
+	for i := range n {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			explore(t, seed+uint64(i), uint64(n), more(n)) //nolint:gosec // i and n are small
+		})
+	}
+}
+
+// explore runs every stride-th sequence from seed on while more says so and none
+// fails.
+func explore(t *testing.T, seed, stride uint64, more func(done int) bool) {
 	t.Helper()
 	began, done := time.Now(), 0
-	for ; more(done); seed++ {
+	for ; more(done); seed += stride {
 		res := random(t, seed)
 		done += len(res.steps)
 		if len(res.broken) > 0 {

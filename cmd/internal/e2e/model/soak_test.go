@@ -17,5 +17,7 @@ func TestSoakModel(t *testing.T) {
 	seed := uint64(time.Now().Unix()) << 16 //nolint:gosec // the time is positive
 	t.Logf("the first sequence: -model.seed %d", seed)
 	until := time.Now().Add(*soakFor)
-	explore(t, seed, func(int) bool { return time.Now().Before(until) })
+	inShards(t, seed, func(int) func(int) bool {
+		return func(int) bool { return time.Now().Before(until) }
+	})
 }
