@@ -67,7 +67,7 @@ type Observer struct {
 	answers   []answer
 	announced map[string][]time.Time // REGISTERs that were answered 200, by the device token that they announced
 	pending   map[string][]string    // tokens of REGISTERs without an answer, by transaction
-	told      map[string]bool // UUIDs whose fate was in an answer of ours
+	told      map[string]bool        // UUIDs whose end we told, by CANCEL or in the answer to a REGISTER
 	records   []bridge.Record
 }
 
@@ -108,8 +108,12 @@ func (o *Observer) Saw(t sipua.Traffic) {
 	o.seq++
 	switch m := t.Message.(type) {
 	case *sip.Request:
-		if !t.Sent {
+		switch {
+		case !t.Sent:
 			o.request(t, m)
+		case m.Method == sip.CANCEL:
+			id, _, _ := strings.Cut(sipua.Value(m, "Call-ID"), "@")
+			o.told[uuidOf(id)] = true
 		}
 	case *sip.Response:
 		o.response(t, m)
@@ -142,11 +146,22 @@ func headers(msg sip.Message) (branch string, cseq uint32, callID string) {
 	return branch, cseq, sipua.Value(msg, "Call-ID")
 }
 
+// proper says that a request names one transaction: of garbage nobody can tell
+// which response is its own.
+func proper(req *sip.Request) bool {
+	for _, name := range []string{"Call-ID", "CSeq", "From", "To"} {
+		if len(sipua.Values(req, name)) != 1 {
+			return false
+		}
+	}
+	return req.To() != nil
+}
+
 func (o *Observer) request(t sipua.Traffic, req *sip.Request) {
 	key := transaction(t.Flow, req)
 	switch req.Method {
 	case sip.INVITE:
-		if o.invites[key] != nil || req.To() == nil {
+		if o.invites[key] != nil || !proper(req) {
 			return
 		}
 		in := &invite{callID: sipua.Value(req, "Call-ID"), flow: t.Flow, at: t.At, inside: sipua.Tag(req.To().Params) != ""}

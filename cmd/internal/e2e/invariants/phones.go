@@ -27,7 +27,7 @@ type screenCall struct {
 func (v *verdict) phone(p Phone) {
 	for _, broken := range p.Violations {
 		if broken.Rule == iphone.RuleInvite && v.told[broken.UUID.String()] {
-			continue // told, in an answer that was lost with its connection: it is not said twice
+			continue // told, over a connection that was lost under it: the server says it once
 		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}

@@ -178,7 +178,7 @@ func (p *handset) drop() bool {
 	p.cutAll()
 	p.mu.Unlock()
 	for _, c := range conns {
-		c.Close() //nolint:errcheck // most are closed already
+		c.Close()
 	}
 	return len(conns) > 0
 }

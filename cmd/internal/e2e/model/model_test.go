@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 )
 
-//nolint:gochecknoglobals // flags of the test binary
 var (
 	replay = flag.String("model.replay", "", "run this script instead of random sequences")
 	total  = flag.Int("model.steps", 0, "how many steps TestModel makes; 0: 100000, or 10000 with the race detector")

@@ -8,7 +8,6 @@ import (
 	"time"
 )
 
-//nolint:gochecknoglobals // a flag of the test binary
 var soakFor = flag.Duration("model.soak", time.Hour, "how long TestSoakModel drives random sequences")
 
 // TestSoakModel is TestModel for longer, with other sequences in each run: the first

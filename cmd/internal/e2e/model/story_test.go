@@ -21,7 +21,7 @@ func (w *world) story() string {
 	w.mu.Lock()
 	var lines []line
 	for _, h := range w.heard {
-		lines = append(lines, line{h.at, h.text})
+		lines = append(lines, line(h))
 	}
 	w.mu.Unlock()
 	for _, p := range w.phones {

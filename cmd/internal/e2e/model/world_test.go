@@ -327,5 +327,5 @@ func (w *world) close() {
 	if w.dev != nil {
 		w.dev.Close()
 	}
-	w.net.Close() //nolint:errcheck // it is always nil
+	w.net.Close()
 }
