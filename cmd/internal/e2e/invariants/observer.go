@@ -270,7 +270,7 @@ func PhoneOf(name string, d *iphone.Device) Phone {
 func (o *Observer) Check(journal []apnssim.Entry, phones ...Phone) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	v := verdict{Observer: o, calls: make(map[string]*bridge.Record), byUUID: make(map[string]*bridge.Record)}
+	v := verdict{Observer: o, calls: make(map[string]*bridge.Record), byUUID: make(map[string]*bridge.Record), refused: make(map[string]bool)}
 	for i := range o.records {
 		v.index(&o.records[i])
 	}
@@ -287,9 +287,10 @@ func (o *Observer) Check(journal []apnssim.Entry, phones ...Phone) []string {
 // verdict is a Check under way.
 type verdict struct {
 	*Observer
-	calls  map[string]*bridge.Record // by the caller's Call-ID
-	byUUID map[string]*bridge.Record
-	broken []string
+	calls   map[string]*bridge.Record // by the caller's Call-ID
+	byUUID  map[string]*bridge.Record
+	refused map[string]bool // UUIDs of which APNs refused a VoIP push
+	broken  []string
 }
 
 func (v *verdict) breaks(format string, args ...any) {

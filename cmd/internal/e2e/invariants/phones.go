@@ -29,6 +29,9 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.told[broken.UUID.String()] {
 			continue // told, over a connection that was lost under it: the server says it once
 		}
+		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
+			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
+		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
 	calls := make(map[uuid.UUID]*screenCall)

@@ -55,6 +55,9 @@ func (v *verdict) pushes(journal []apnssim.Entry) {
 		if !strings.EqualFold(w.token, e.Token()) {
 			v.breaks("call %s: UUID %s was pushed to two device tokens", rec.ID, id)
 		}
+		if e.Verdict.Status >= 400 {
+			v.refused[id] = true
+		}
 		if e.Verdict.Status == 200 && !e.AnsweredAt.IsZero() { // else the server never heard of it
 			w.accepted++
 		}
