@@ -34,6 +34,7 @@ type handset struct {
 	airborne bool
 	running  bool // its app is not suspended
 	shown    map[uuid.UUID]bool
+	torn     map[uuid.UUID]bool // calls within which it lost its connection or moved
 	heard    []*sounding
 }
 
@@ -62,7 +63,7 @@ func (p pushes) Next(ctx context.Context) (iphone.Push, error) {
 // register and fall asleep, the other one waits for a step that opens it.
 func (w *world) openPhones(uint64) error {
 	for i, user := range []string{"alice", "bob", "alice"} {
-		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool)}
+		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool), torn: make(map[uuid.UUID]bool)}
 		p.apns = w.dev.APNs.NewDevice(p.name)
 		p.device = iphone.New(iphone.Config{
 			App:     iphone.App{TeamID: daemon.DevTeam, BundleID: daemon.DevBundle, Version: "1.0"},
@@ -129,7 +130,7 @@ func (p *handset) observe(e iphone.Event) {
 			s.ended = s.ended || s.id == e.UUID
 		}
 	case iphone.AudioStarted:
-		p.heard = append(p.heard, &sounding{id: e.UUID, at: e.At})
+		p.heard = append(p.heard, &sounding{id: e.UUID, at: e.At, cut: p.torn[e.UUID]})
 	case iphone.FlowLost:
 		p.cutAll()
 	case iphone.Suspended, iphone.Killed:
@@ -139,6 +140,9 @@ func (p *handset) observe(e iphone.Event) {
 }
 
 func (p *handset) cutAll() {
+	for id := range p.shown {
+		p.torn[id] = true
+	}
 	for _, s := range p.heard {
 		s.cut = s.cut || !s.ended
 	}
