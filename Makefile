@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FUZZ    ?= 10s
 PKG     ?= ./...
 
-.PHONY: help test lint bench soak fuzz build needs clean
+.PHONY: help test model lint bench soak fuzz build needs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: needs .build/gotestsum .build/report ## all tests with the race detector, 
 	.build/report $(if $(filter true,$(CI)),-no-skips) .build/test.json || status=1; \
 	echo; cat .build/summary; \
 	exit $$status
+
+model: ## 100,000 random steps of the whole server in virtual time, too many for the race detector of `make test`
+	@$(GO) test -count=1 -run 'TestModel$$' ./cmd/internal/e2e/model
 
 lint: .build/golangci-lint ## golangci-lint as .golangci.yml says, and the tools' own tests
 	@.build/golangci-lint run $(PKG)

@@ -436,6 +436,29 @@ func TestFlowLostWhileRinging(t *testing.T) {
 	}
 }
 
+// A phone loses its connection while it rings and is pushed for that, and the caller
+// gives up before it is back: no CANCEL can reach it, so it is told when it comes.
+func TestFlowLostWhileRingingAndCancelled(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		lostOne := phone.invited(0)
+		lostOne.ring()
+		w.pass(time.Second)
+		phone.flow.Shut(errors.New("left the Wi-Fi"))
+		p := w.pushed(1)[0]
+		a.giveUp()
+		lostOne.must(func() error { lostOne.Drop(); return nil })
+		if all := w.fates.all(); len(all) == 0 || all[0].UUID != p.UUID {
+			t.Fatalf("fates: %+v", all)
+		}
+		phone.register(alice)
+		w.pass(time.Second)
+		phone.invited(1).expect(cancelled)
+	})
+}
+
 // N3: the connection breaks during the call; the phone comes back, and signalling
 // goes over its new connection.
 func TestFlowLostDuringTheCall(t *testing.T) {

@@ -29,7 +29,7 @@ func (d *Daemon) openCalls(context.Context) error {
 	if err := d.openMedia(); err != nil {
 		return err
 	}
-	if d.waker, err = newWaker(d.cfg.Push, d.log, d.registry); err != nil {
+	if d.waker, err = newWaker(d.cfg.Push, d.log, d.registry, d.opts.dialFunc()); err != nil {
 		return err
 	}
 	d.waker.edit = func(e ...location.Edit) { d.registrar.Edit(e...) }
@@ -63,7 +63,7 @@ func (d *Daemon) lastWords(ctx context.Context) {
 func (d *Daemon) openMedia() error {
 	m := d.cfg.Media
 	relay, err := media.New(media.Config{
-		Bind: m.Bind, PortStart: uint16(m.RTPStart), PortEnd: uint16(m.RTPEnd), //nolint:gosec // checked by config
+		Network: d.opts.mediaNetwork(), Bind: m.Bind, PortStart: uint16(m.RTPStart), PortEnd: uint16(m.RTPEnd), //nolint:gosec // checked by config
 		Timeouts: media.Timeouts{FirstPacket: m.Timeout.FirstPacket, Silence: m.Timeout.Silence, Hold: m.Timeout.Hold},
 		Workers:  m.Workers, Log: d.log, Registerer: d.registry,
 	})

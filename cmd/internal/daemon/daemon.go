@@ -35,6 +35,8 @@ type Options struct {
 	// Recorded is told of each finished call, after its record was handed to the
 	// store. It must not wait. nil: nobody.
 	Recorded func(bridge.Record)
+	// Network opens every socket of the server. nil: the operating system.
+	Network Network
 }
 
 // Daemon is a running Wakebridge.

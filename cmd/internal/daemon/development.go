@@ -37,8 +37,8 @@ type Development struct {
 // the configuration. Close undoes it.
 func NewDevelopment() (*Development, error) { return NewDevelopmentWith(apnssim.Config{}) }
 
-// NewDevelopmentWith is NewDevelopment with a simulated APNs of another temper;
-// its listeners and log are set here.
+// NewDevelopmentWith is NewDevelopment with a simulated APNs of another temper, on
+// both of its listeners if it names any; its log is set here.
 func NewDevelopmentWith(ac apnssim.Config) (*Development, error) {
 	dir, err := os.MkdirTemp("", "wakebridge-")
 	if err != nil {
@@ -53,18 +53,19 @@ func NewDevelopmentWith(ac apnssim.Config) (*Development, error) {
 }
 
 func (d *Development) start(ac apnssim.Config) error {
-	sandbox, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+	if ac.Sandbox == nil && ac.Production == nil {
+		var err error
+		if ac.Sandbox, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return err
+		}
+		if ac.Production, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return errors.Join(err, ac.Sandbox.Close())
+		}
 	}
-	production, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return errors.Join(err, sandbox.Close())
-	}
-	ac.Sandbox, ac.Production, ac.Log = sandbox, production, slog.New(slog.DiscardHandler)
-	d.APNs, err = apnssim.New(ac)
-	if err != nil {
-		return errors.Join(err, sandbox.Close(), production.Close())
+	ac.Log = slog.New(slog.DiscardHandler)
+	var err error
+	if d.APNs, err = apnssim.New(ac); err != nil {
+		return errors.Join(err, ac.Sandbox.Close(), ac.Production.Close())
 	}
 	if err := d.APNs.AddTeam(DevTeam, DevBundle); err != nil {
 		return err

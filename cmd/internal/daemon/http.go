@@ -18,12 +18,11 @@ func (d *Daemon) openHTTP(ctx context.Context) error {
 	if !d.cfg.HTTP.Bind.IsValid() {
 		return nil
 	}
-	var lc net.ListenConfig
 	network := "tcp"
 	if d.cfg.HTTP.Bind.Addr().Unmap().Is4() {
 		network = "tcp4" // "0.0.0.0" would take IPv6 as well
 	}
-	ln, err := lc.Listen(ctx, network, d.cfg.HTTP.Bind.String())
+	ln, err := d.listenStream(ctx, network, d.cfg.HTTP.Bind)
 	if err != nil {
 		return fmt.Errorf("http.bind %s: %w", d.cfg.HTTP.Bind, explain(err))
 	}

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -51,7 +50,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 		}
 	}
 	for i, l := range d.cfg.Listen {
-		s, err := bind(ctx, l, family(l, d.cfg.Listen))
+		s, err := d.bind(ctx, l, family(l, d.cfg.Listen))
 		if err != nil {
 			giveBack()
 			return fmt.Errorf("listen[%d] (%s %s): %w", i, l.Transport, l.Bind, explain(err))
@@ -109,10 +108,9 @@ func family(l config.Listener, all []config.Listener) string {
 	return ""
 }
 
-func bind(ctx context.Context, l config.Listener, family string) (socket, error) {
-	var lc net.ListenConfig
+func (d *Daemon) bind(ctx context.Context, l config.Listener, family string) (socket, error) {
 	if l.Transport == "udp" {
-		conn, err := lc.ListenPacket(ctx, "udp"+family, l.Bind.String())
+		conn, err := d.listenPacket(ctx, "udp"+family, l.Bind)
 		return socket{transport: sipua.UDP, packets: conn}, err
 	}
 	s := socket{transport: sipua.TCP}
@@ -124,8 +122,7 @@ func bind(ctx context.Context, l config.Listener, family string) (socket, error)
 		}
 		s.transport, cert = sipua.TLS, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	lc.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
-	ln, err := lc.Listen(ctx, "tcp"+family, l.Bind.String())
+	ln, err := d.listenStream(ctx, "tcp"+family, l.Bind)
 	if err != nil {
 		return s, err
 	}
@@ -143,20 +140,6 @@ func explain(err error) error {
 		return fmt.Errorf("%w: %w", errInUse, err)
 	}
 	return err
-}
-
-// dial opens a stream to a trunk.
-func dial(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error) {
-	d := net.Dialer{Timeout: 5 * time.Second}
-	if t != sipua.TLS {
-		return d.DialContext(ctx, "tcp", to.Addr.String())
-	}
-	name := to.Host
-	if name == "" {
-		name = to.Addr.Addr().String()
-	}
-	td := tls.Dialer{NetDialer: &d, Config: &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}}
-	return td.DialContext(ctx, "tcp", to.Addr.String())
 }
 
 // resolver adapts resolve to trunk.

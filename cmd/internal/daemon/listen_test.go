@@ -296,14 +296,14 @@ func TestDial(t *testing.T) {
 		<-served
 	}()
 	to := sipua.Destination{Addr: netip.MustParseAddrPort(ln.Addr().String())}
-	conn, err := dial(t.Context(), sipua.TCP, to)
+	conn, err := Options{}.dial(t.Context(), sipua.TCP, to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()
 	for _, host := range []string{"", "pbx.example"} {
 		to.Host = host
-		conn, err := dial(t.Context(), sipua.TLS, to)
+		conn, err := Options{}.dial(t.Context(), sipua.TLS, to)
 		if err == nil {
 			conn.Close()
 			t.Fatalf("a certificate that nobody vouches for is good enough (%q)", host)
@@ -316,7 +316,7 @@ func TestDial(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := dial(ctx, sipua.TCP, to); !errors.Is(err, context.Canceled) {
+	if _, err := (Options{}).dial(ctx, sipua.TCP, to); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

@@ -32,10 +32,10 @@ type waker struct {
 	edit       func(...location.Edit)
 }
 
-// newWaker connects to the push services of the configured apps; without any, it
-// serves no app.
-func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*waker, error) {
-	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Log: log, Metrics: reg}
+// newWaker connects to the push services of the configured apps by dial (nil: as
+// they do by themselves); without any app, it serves none.
+func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial apns.DialFunc) (*waker, error) {
+	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Dial: dial, Log: log, Metrics: reg}
 	w := &waker{names: make(map[push.App]bool)}
 	if cfg.APNs.CAFile != "" {
 		pool, err := loadCAs("push.apns.ca_file", cfg.APNs.CAFile)
@@ -69,7 +69,7 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*wa
 		w.service = service
 		routes = service.Routes()
 	}
-	android, err := w.openFCM(cfg, log, reg)
+	android, err := w.openFCM(cfg, log, reg, dial)
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}

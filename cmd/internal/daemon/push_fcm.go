@@ -13,12 +13,13 @@ import (
 	"wakebridge/bridge"
 	"wakebridge/config"
 	"wakebridge/push"
+	"wakebridge/push/apns"
 	"wakebridge/push/fcm"
 )
 
 // openFCM connects to FCM for the configured apps; without any it does nothing.
-func (w *waker) openFCM(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) ([]push.Route, error) {
-	fc := fcm.Config{URL: cfg.FCM.URL, Log: log, Metrics: reg}
+func (w *waker) openFCM(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial apns.DialFunc) ([]push.Route, error) {
+	fc := fcm.Config{URL: cfg.FCM.URL, Dial: fcm.DialFunc(dial), Log: log, Metrics: reg}
 	for _, a := range cfg.Apps {
 		if a.Provider != string(push.FCM) {
 			continue

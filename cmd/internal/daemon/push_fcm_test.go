@@ -216,7 +216,7 @@ func TestAndroidErrorsNameTheirKey(t *testing.T) {
 		cfg := development(t).Config.Push
 		change(&cfg)
 		spoil(&cfg)
-		w, err := newWaker(cfg, quiet().Log, nil)
+		w, err := newWaker(cfg, quiet().Log, nil, nil)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "PRIVATE") {
 			t.Errorf("%s: %v", want, err)
 		}

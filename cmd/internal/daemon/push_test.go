@@ -43,7 +43,7 @@ func newPushing(t *testing.T, change func(*config.Push)) *pushing {
 	if p.memory, err = location.NewMemory(t.Context(), &locationtest.Store{}, location.Rules{AfterExpiry: true}); err != nil {
 		t.Fatal(err)
 	}
-	if p.waker, err = newWaker(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err != nil {
+	if p.waker, err = newWaker(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil); err != nil {
 		t.Fatal(err)
 	}
 	p.waker.edit = func(e ...location.Edit) { p.memory.Apply(e...).Release() }
@@ -439,7 +439,7 @@ func TestPushErrorsNameTheirKey(t *testing.T) {
 	for _, tt := range tests {
 		cfg := development(t).Config.Push
 		tt.change(&cfg)
-		w, err := newWaker(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		w, err := newWaker(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil)
 		if err == nil {
 			t.Errorf("%s: no error", tt.name)
 			w.close()

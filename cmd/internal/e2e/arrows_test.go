@@ -62,15 +62,17 @@ func rooms() map[string][]string {
 
 		"config": nil,
 
-		"cmd/internal/store":   {"sipua", "sipua/header", "sipua/location", "sipua/location/locationtest", "bridge"},
-		"cmd/internal/daemon":  all,
-		"cmd/internal/api":     all,
-		"cmd/internal/metrics": all,
-		"cmd/internal/page":    all,
-		"cmd/internal/demo":    all,
-		"cmd/internal/sim":     all,
-		"cmd/internal/e2e":     all,
-		"cmd/wakebridge":       {"cmd/internal/*"},
+		"cmd/internal/store":          {"sipua", "sipua/header", "sipua/location", "sipua/location/locationtest", "bridge"},
+		"cmd/internal/daemon":         all,
+		"cmd/internal/api":            all,
+		"cmd/internal/metrics":        all,
+		"cmd/internal/page":           all,
+		"cmd/internal/demo":           all,
+		"cmd/internal/sim":            all,
+		"cmd/internal/e2e":            all,
+		"cmd/internal/e2e/invariants": all,
+		"cmd/internal/e2e/model":      all,
+		"cmd/wakebridge":              {"cmd/internal/*"},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/cmd/internal/daemon"
+	"wakebridge/cmd/internal/e2e/invariants"
 	"wakebridge/config"
 	"wakebridge/push/apnssim"
 	"wakebridge/sipua"
@@ -21,8 +22,9 @@ import (
 // folder, the simulated APNs behind it.
 type server struct {
 	*daemon.Daemon
-	cfg  *config.Config
-	apns *apnssim.Sim
+	cfg     *config.Config
+	apns    *apnssim.Sim
+	promise *invariants.Observer // what every run has to keep
 
 	mu      sync.Mutex
 	records []bridge.Record
@@ -59,12 +61,12 @@ func start(t *testing.T, adjust func(*config.Config)) *server {
 	if adjust != nil {
 		adjust(cfg)
 	}
-	s := &server{cfg: cfg, apns: dev.APNs, ended: make(chan struct{}, 1)}
+	s := &server{cfg: cfg, apns: dev.APNs, promise: observe(cfg), ended: make(chan struct{}, 1)}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("E2E_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	s.Daemon, err = daemon.New(t.Context(), cfg, daemon.Options{Log: log, Version: "test", Recorded: s.recorded})
+	s.Daemon, err = daemon.New(t.Context(), cfg, daemon.Options{Log: log, Version: "test", Tap: s.promise.Saw, Recorded: s.recorded})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +74,14 @@ func start(t *testing.T, adjust func(*config.Config)) *server {
 	return s
 }
 
-// end stops the server and checks that its calls left nothing behind.
+// observe watches over a run in real time, on a machine that other tests keep busy.
+func observe(cfg *config.Config) *invariants.Observer {
+	return invariants.New(invariants.Limits{Ring: cfg.Calls.RingTimeout, Final: 5 * time.Second, Invite: 2 * time.Second, Wire: 2 * time.Second,
+		Screen: 5 * time.Second})
+}
+
+// end stops the server and checks that its calls left nothing behind and kept what
+// is promised.
 func (s *server) end(t *testing.T) {
 	t.Helper()
 	wait(t, 15*time.Second, "calls to end", func() (bool, string) {
@@ -86,9 +95,13 @@ func (s *server) end(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s.Stop(ctx)
+	for _, broken := range s.promise.Check(s.apns.Requests(apnssim.Filter{})) {
+		t.Error(broken)
+	}
 }
 
 func (s *server) recorded(r bridge.Record) {
+	s.promise.Recorded(r)
 	s.mu.Lock()
 	s.records = append(s.records, r)
 	s.mu.Unlock()

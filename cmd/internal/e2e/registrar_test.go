@@ -25,9 +25,9 @@ func (s *server) restart(t *testing.T) *server {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	s.Stop(ctx)
-	next := &server{cfg: s.cfg, apns: s.apns, ended: make(chan struct{}, 1)}
+	next := &server{cfg: s.cfg, apns: s.apns, promise: s.promise, ended: make(chan struct{}, 1)}
 	var err error
-	next.Daemon, err = daemon.New(t.Context(), s.cfg, daemon.Options{Log: slog.New(slog.DiscardHandler), Version: "test", Recorded: next.recorded})
+	next.Daemon, err = daemon.New(t.Context(), s.cfg, daemon.Options{Log: slog.New(slog.DiscardHandler), Version: "test", Tap: next.promise.Saw, Recorded: next.recorded})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,112 @@
+package invariants
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"wakebridge/bridge"
+	"wakebridge/push/apnssim"
+	"wakebridge/sipua/iphone"
+)
+
+const id = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+var began = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func at(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+
+// record is a call from second 0 to 10 with one device.
+func record() bridge.Record {
+	return bridge.Record{ID: "c", CallID: "a", Started: at(0), Ended: at(10), Result: bridge.Cancelled, Status: 487,
+		Detail: bridge.Detail{Attempts: []bridge.AttemptRecord{{Device: "d", UUID: id}}}}
+}
+
+func voip(t *testing.T, seconds float64, kind, apnsID, token string) apnssim.Entry {
+	t.Helper()
+	b, err := json.Marshal(map[string]string{"type": kind, "uuid": id, "call_id": id + "@n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return apnssim.Entry{ReceivedAt: at(seconds), AnsweredAt: at(seconds + 0.01), Path: "/3/device/" + token, APNsID: apnsID, Payload: b,
+		Header: []apnssim.Field{{Name: "apns-push-type", Value: "voip"}}, Verdict: apnssim.Verdict{Status: 200}}
+}
+
+func TestPushes(t *testing.T) {
+	ok := voip(t, 1, "call", "x", "aa")
+	for name, c := range map[string]struct {
+		journal []apnssim.Entry
+		want    string // "" for nothing
+	}{
+		"one":                  {[]apnssim.Entry{ok}, ""},
+		"hedge":                {[]apnssim.Entry{ok, ok}, ""},
+		"three":                {[]apnssim.Entry{ok, ok, ok}, "3 VoIP pushes were accepted"},
+		"another id":           {[]apnssim.Entry{ok, voip(t, 2, "call", "y", "aa")}, "2 apns-ids"},
+		"another token":        {[]apnssim.Entry{ok, voip(t, 2, "call", "x", "bb")}, "two device tokens"},
+		"after the end":        {[]apnssim.Entry{voip(t, 11, "call", "x", "aa")}, "lasted from"},
+		"a push that cancels":  {[]apnssim.Entry{voip(t, 1, "cancel", "x", "aa")}, `type "cancel"`},
+		"before the beginning": {[]apnssim.Entry{voip(t, -1, "call", "x", "aa")}, "lasted from"},
+	} {
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(record())
+		check(t, name, o.Check(c.journal), c.want)
+	}
+}
+
+func TestPhones(t *testing.T) {
+	call := uuid.MustParse(id)
+	reported := iphone.Event{Kind: iphone.Reported, UUID: call, At: at(1)}
+	invited := iphone.Event{Kind: iphone.InviteReceived, UUID: call, At: at(2)}
+	end := func(s float64) iphone.Event {
+		return iphone.Event{Kind: iphone.Ended, UUID: call, At: at(s), Reason: iphone.RemoteEnded}
+	}
+	for name, c := range map[string]struct {
+		phone Phone
+		want  string
+	}{
+		"ended in time":         {Phone{Events: []iphone.Event{reported, invited, end(10)}}, ""},
+		"ended late":            {Phone{Events: []iphone.Event{reported, invited, end(14)}}, "stays on the screen for 4s"},
+		"never ended":           {Phone{Events: []iphone.Event{reported, invited}}, "stays on the screen"},
+		"killed for a rule":     {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}}, "was killed"},
+		"killed by the user":    {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "by the user"}}}, ""},
+		"a rule that is broken": {Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
+	} {
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(record())
+		check(t, name, o.Check(nil, c.phone), c.want)
+	}
+}
+
+// Who loses to another device is told that.
+func TestLosers(t *testing.T) {
+	r := record()
+	r.Result, r.Status, r.Answered = bridge.Answered, 200, at(5)
+	for reason, want := range map[iphone.Reason]string{iphone.AnsweredElsewhere: "", iphone.RemoteEnded: "answered by another device"} {
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
+		call := uuid.MustParse(id)
+		check(t, string(reason), o.Check(nil, Phone{Events: []iphone.Event{{Kind: iphone.Reported, UUID: call, At: at(1)},
+			{Kind: iphone.InviteReceived, UUID: call, At: at(2)}, {Kind: iphone.Ended, UUID: call, At: at(5.1), Reason: reason}}}), want)
+	}
+}
+
+func TestRegisterToInvite(t *testing.T) {
+	r := record()
+	r.Attempts[0].Registered, r.Attempts[0].Invited = at(2), at(2.5)
+	o := New(Limits{Ring: 50 * time.Second})
+	o.Recorded(r)
+	check(t, "slow", o.Check(nil), "invited 500ms later")
+}
+
+func check(t *testing.T, name string, broken []string, want string) {
+	t.Helper()
+	switch {
+	case want == "" && len(broken) > 0:
+		t.Errorf("%s: %q", name, broken)
+	case want != "" && !strings.Contains(strings.Join(broken, "\n"), want):
+		t.Errorf("%s: %q, not %q", name, broken, want)
+	}
+}

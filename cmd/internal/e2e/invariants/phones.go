@@ -1,0 +1,121 @@
+package invariants
+
+import (
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"wakebridge/bridge"
+	"wakebridge/sipua/iphone"
+)
+
+// screenCall is a call as one phone showed it.
+type screenCall struct {
+	reported, invited, ended time.Time
+	reason                   iphone.Reason
+	// cut: the phone was not connected all the time between the INVITE (or the
+	// report) and the end, or its app did not live so long.
+	cut bool
+	// accepted: the app sent a 200, so its call is ended by BYE if another device was
+	// faster.
+	accepted bool
+}
+
+// phone: no rule of Apple's is broken, no app is killed for it, no call stays on
+// the screen, and who loses to another device is told that.
+func (v *verdict) phone(p Phone) {
+	for _, broken := range p.Violations {
+		if broken.Rule == iphone.RuleInvite && v.told[broken.UUID.String()] {
+			continue // told, over a connection that was lost under it: the server says it once
+		}
+		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
+			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
+		}
+		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
+	}
+	calls := make(map[uuid.UUID]*screenCall)
+	for _, e := range p.Events {
+		if e.Kind == iphone.Killed && e.Text != "by the user" {
+			v.breaks("%s: the app was killed at %s: %s", p.Name, clock(e.At), e.Text)
+		}
+		note(calls, e)
+	}
+	for id, c := range calls {
+		if rec := v.byUUID[id.String()]; rec != nil {
+			v.screen(p.Name, id, c, rec)
+			continue
+		}
+		if c.ended.IsZero() {
+			v.breaks("%s: the call %s, which no record has, stays on the screen", p.Name, id)
+		}
+	}
+}
+
+// note adds an event to the calls it concerns.
+func note(calls map[uuid.UUID]*screenCall, e iphone.Event) {
+	c := calls[e.UUID]
+	switch e.Kind {
+	case iphone.Reported:
+		if c == nil {
+			calls[e.UUID] = &screenCall{reported: e.At}
+		}
+	case iphone.FlowLost, iphone.Suspended, iphone.Killed, iphone.RegisterFailed:
+		for _, c := range calls {
+			c.cut = c.cut || c.ended.IsZero()
+		}
+	}
+	if c == nil {
+		return
+	}
+	switch e.Kind {
+	case iphone.InviteReceived:
+		c.invited = e.At
+	case iphone.Accepted:
+		c.accepted = true
+	case iphone.Ended:
+		if c.ended.IsZero() {
+			c.ended, c.reason = e.At, e.Reason
+		}
+	}
+}
+
+// screen judges a call on a phone by its record.
+func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.Record) {
+	if c.ended.IsZero() && c.accepted && c.cut {
+		return // a BYE for a phone between two connections is lost: nobody sends it again when it is back
+	}
+	if c.ended.IsZero() {
+		v.breaks("%s: the call %s ended at %s (%s) and stays on the screen", name, id, clock(rec.Ended), rec.Reason)
+		return
+	}
+	if c.cut || c.invited.IsZero() {
+		return // it could not be told in time
+	}
+	if late := c.ended.Sub(rec.Ended); late > v.limits.Screen {
+		v.breaks("%s: the call %s stays on the screen for %s after its end", name, id, late)
+	}
+	if v.lost(id, rec) && c.ended.After(rec.Answered) && slices.Contains(notToldSo(), c.reason) &&
+		!(c.accepted && c.reason == iphone.RemoteEnded) {
+		v.breaks("%s: the call %s was answered by another device, and ended here as %s", name, id, c.reason)
+	}
+}
+
+// notToldSo are ends that the server brought about without the true reason.
+func notToldSo() []iphone.Reason {
+	return []iphone.Reason{iphone.Failed, iphone.RemoteEnded, iphone.Unanswered, iphone.DeclinedElsewhere}
+}
+
+// lost says that the call was answered, and by another device than the one with
+// that UUID.
+func (v *verdict) lost(id uuid.UUID, rec *bridge.Record) bool {
+	if rec.Result != bridge.Answered {
+		return false
+	}
+	for _, a := range rec.Attempts {
+		if uuidOf(a.UUID) == id.String() {
+			return a.Answered.IsZero()
+		}
+	}
+	return false
+}

@@ -1,0 +1,141 @@
+package invariants
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"wakebridge/bridge"
+	"wakebridge/push/apnssim"
+)
+
+// payload is what a push says of its call.
+type payload struct {
+	Type   string `json:"type"`
+	UUID   string `json:"uuid"`
+	CallID string `json:"call_id"`
+}
+
+// wakes are the VoIP pushes of one call and device.
+type wakes struct {
+	token    string
+	ids      map[string]bool // apns-id
+	accepted int
+}
+
+// pushes: no VoIP push without a live call and none to cancel; those of a call and
+// device have one UUID, one token and one apns-id, and at most one is accepted,
+// two if the hedge sent both.
+func (v *verdict) pushes(journal []apnssim.Entry) {
+	all := make(map[string]*wakes)
+	for _, e := range journal {
+		if e.Get("apns-push-type") != "voip" {
+			continue
+		}
+		p, ok := v.payloadOf(e)
+		if !ok {
+			continue
+		}
+		id := uuidOf(p.UUID)
+		rec := v.byUUID[id]
+		if rec == nil {
+			v.breaks("VoIP push %s for UUID %s, which no call has", e.APNsID, id)
+			continue
+		}
+		v.inCall(e, rec)
+		if called, _, _ := strings.Cut(p.CallID, "@"); uuidOf(called) != id {
+			v.breaks("VoIP push %s names UUID %s and Call-ID %s", e.APNsID, id, p.CallID)
+		}
+		w := all[id]
+		if w == nil {
+			w = &wakes{token: e.Token(), ids: make(map[string]bool)}
+			all[id] = w
+		}
+		w.ids[strings.ToLower(e.APNsID)] = true
+		if !strings.EqualFold(w.token, e.Token()) {
+			v.breaks("call %s: UUID %s was pushed to two device tokens", rec.ID, id)
+		}
+		if e.Verdict.Status >= 400 {
+			v.refused[id] = true
+		}
+		if e.Verdict.Status == 200 && !e.AnsweredAt.IsZero() { // else the server never heard of it
+			w.accepted++
+		}
+	}
+	for id, w := range all {
+		if len(w.ids) > 1 {
+			v.breaks("UUID %s: VoIP pushes with %d apns-ids", id, len(w.ids))
+		}
+		if w.accepted > 2 {
+			v.breaks("UUID %s: %d VoIP pushes were accepted", id, w.accepted)
+		}
+	}
+}
+
+// payloadOf reads a payload, which must be a call's: a VoIP push for anything else
+// makes iOS kill the app.
+func (v *verdict) payloadOf(e apnssim.Entry) (payload, bool) {
+	var p payload
+	if err := json.Unmarshal(e.Payload, &p); err != nil {
+		v.breaks("VoIP push %s: its payload is no JSON: %v", e.APNsID, err)
+		return p, false
+	}
+	if p.Type != "call" {
+		v.breaks("VoIP push %s is of type %q", e.APNsID, p.Type)
+		return p, false
+	}
+	return p, true
+}
+
+func (v *verdict) inCall(e apnssim.Entry, rec *bridge.Record) {
+	if e.ReceivedAt.Before(rec.Started) || e.ReceivedAt.After(rec.Ended.Add(v.limits.Wire)) {
+		v.breaks("VoIP push %s at %s, the call %s lasted from %s to %s", e.APNsID, clock(e.ReceivedAt), rec.ID, clock(rec.Started), clock(rec.Ended))
+	}
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
+
+// deadTokens: a token that APNs called dead gets no push of a later call, unless
+// the app registered it again meanwhile.
+func (v *verdict) deadTokens(journal []apnssim.Entry) {
+	dead := make(map[string]apnssim.Entry)
+	for _, e := range journal {
+		token := strings.ToLower(e.Token())
+		if d, ok := dead[token]; ok && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
+			v.breaks("push %s goes to a token that was answered %d %s before", e.APNsID, d.Verdict.Status, e.ReceivedAt.Sub(d.AnsweredAt))
+		}
+		if e.Verdict.Status == 410 && v.heard(e) {
+			dead[token] = e
+		}
+	}
+}
+
+// heard says that the server still listened when APNs answered: a call that is over
+// has given up its pushes.
+func (v *verdict) heard(e apnssim.Entry) bool {
+	var p payload
+	if e.AnsweredAt.IsZero() || json.Unmarshal(e.Payload, &p) != nil {
+		return false
+	}
+	rec := v.byUUID[uuidOf(p.UUID)]
+	return rec != nil && rec.Ended.After(e.AnsweredAt.Add(v.limits.Wire))
+}
+
+// laterCall says that a push is of a call that began after another one was refused.
+func (v *verdict) laterCall(refused, e apnssim.Entry) bool {
+	var p payload
+	if json.Unmarshal(e.Payload, &p) != nil || p.UUID == "" {
+		return false
+	}
+	rec := v.byUUID[uuidOf(p.UUID)]
+	return rec != nil && rec.Started.After(refused.AnsweredAt.Add(v.limits.Wire))
+}
+
+func (v *verdict) registered(token string, since, until time.Time) bool {
+	for _, at := range v.announced[token] {
+		if !at.Before(since) && !at.After(until) {
+			return true
+		}
+	}
+	return false
+}

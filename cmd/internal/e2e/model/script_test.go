@@ -1,0 +1,38 @@
+package model
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestScriptReplays(t *testing.T) {
+	const text = "17: trunk 0; pass 1500; answer 0"
+	s, err := parse(text)
+	if err != nil || s.String() != text {
+		t.Errorf("%q, %v", s, err)
+	}
+	for _, bad := range []string{"", "trunk 0", "x: trunk 0", "1: trunk", "1: nonsense 0"} {
+		if _, err := parse(bad); err == nil {
+			t.Errorf("%q is taken for a script", bad)
+		}
+	}
+}
+
+// A sequence that fails because of two of its steps is shrunk to these.
+func TestShrink(t *testing.T) {
+	s := script{seed: 1}
+	for i := range 100 {
+		s.steps = append(s.steps, step{"pass", i})
+	}
+	fails := func(c script) []string {
+		if slices.Contains(c.steps, step{"pass", 13}) && slices.Contains(c.steps, step{"pass", 77}) {
+			return []string{"call 3f94-1 has no final response"}
+		}
+		return []string{"something else"}
+	}
+	short, still := shrink(s, []string{"call 77aa-2 has no final response"}, time.Now().Add(time.Minute), fails)
+	if want := "1: pass 13; pass 77"; short.String() != want || len(still) != 1 {
+		t.Errorf("%s: %q", short, still)
+	}
+}
