@@ -6,16 +6,35 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// notes is a log that is read while it is written.
+type notes struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (n *notes) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.b.Write(p)
+}
+
+func (n *notes) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.b.String()
+}
+
 // TestExpiryIsWarnedOf: at 30, 14, 7 and 1 days and at the end, once each.
 func TestExpiryIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer // the keeper rests whenever it is read
+		var log notes
 		k := &keeper{every: time.Hour, log: slog.New(slog.NewTextHandler(&log, nil))}
 		cert := &identity{uses: []string{"com.example.phone.voip"}}
 		use := func(good time.Duration) {
@@ -51,10 +70,10 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 		check(62, 4, 1)
 		use(10 * day)
 		check(63, 5, 1)
+		stop()
+		<-done
 		if len(shown) < 3 || shown[len(shown)-1] != float64(cert.current().NotAfter().Unix()) {
 			t.Errorf("shown %v", shown)
 		}
-		stop()
-		<-done
 	})
 }
