@@ -60,14 +60,30 @@ type App struct {
 	// Environment is auto (learned per device), production or sandbox.
 	// Default: auto.
 	Environment string `mapstructure:"environment" oneof:"auto|production|sandbox"`
-	// Keys are the .p8 keys that sign for the app, at least one.
-	// Default: none, they must be given.
+	// Keys are the .p8 keys that sign for the app. An app needs a key or a
+	// certificate; where a key serves an environment, certificates are not used
+	// there. Default: none.
 	Keys []Key `mapstructure:"keys"`
-	// Payload names the template of the push: wakebridge. Default: wakebridge.
-	Payload string `mapstructure:"payload" oneof:"wakebridge" later:"linphone|flutter_callkit|callkeep"`
+	// VoIPCertificate is the VoIP Services certificate, for VoIP pushes.
+	VoIPCertificate Certificate `mapstructure:"voip_certificate"`
+	// AlertCertificate is the ordinary push certificate, for the other pushes.
+	AlertCertificate Certificate `mapstructure:"alert_certificate"`
+	// Payload names the template of the push: wakebridge, linphone,
+	// flutter_callkit or callkeep. Default: wakebridge.
+	Payload string `mapstructure:"payload" oneof:"wakebridge|linphone|flutter_callkit|callkeep"`
 	// CallerName puts the caller's name and number into the push.
 	// Default: true.
 	CallerName bool `mapstructure:"caller_name"`
+}
+
+// Certificate is a TLS client certificate for APNs with its private key.
+type Certificate struct {
+	// File is a .p12 or .pem file with certificate and key, readable by its
+	// owner only; empty: no certificate. Default: "".
+	File string `mapstructure:"file" config:"path"`
+	// PasswordFile holds the password of a .p12 file, readable by its owner
+	// only. Default: "".
+	PasswordFile string `mapstructure:"password_file" config:"path"`
 }
 
 // Key is an APNs authentication key.

@@ -48,14 +48,9 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial
 		if a.Provider == string(push.FCM) {
 			continue
 		}
-		app := apns.App{BundleID: a.BundleID, TeamID: a.TeamID, Environment: push.Environment(a.Environment)}
-		for _, k := range a.Keys {
-			key, err := apns.LoadKey(k.File, k.ID)
-			if err != nil {
-				return nil, fmt.Errorf("push.apps[%s].keys[%s]: %w", a.BundleID, k.ID, err)
-			}
-			key.Environment = push.Environment(k.Environment)
-			app.Keys = append(app.Keys, key)
+		app, err := apnsApp(a)
+		if err != nil {
+			return nil, fmt.Errorf("push.apps[%s].%w", a.BundleID, err)
 		}
 		ac.Apps = append(ac.Apps, app)
 		w.names[push.App{BundleID: a.BundleID}] = a.CallerName
@@ -85,6 +80,36 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial
 	}
 	w.dispatcher = push.NewDispatcher(delivery)
 	return w, nil
+}
+
+// apnsApp loads an app's keys and certificates. An error begins with the key of
+// the configuration.
+func apnsApp(a config.App) (app apns.App, err error) {
+	app = apns.App{BundleID: a.BundleID, TeamID: a.TeamID, Environment: push.Environment(a.Environment)}
+	template, ok := push.TemplateNamed(a.Payload)
+	if !ok {
+		return app, fmt.Errorf("payload: no template %q", a.Payload)
+	}
+	app.Payload = template
+	for _, k := range a.Keys {
+		key, err := apns.LoadKey(k.File, k.ID)
+		if err != nil {
+			return app, fmt.Errorf("keys[%s]: %w", k.ID, err)
+		}
+		key.Environment = push.Environment(k.Environment)
+		app.Keys = append(app.Keys, key)
+	}
+	if c := a.VoIPCertificate; c.File != "" {
+		if app.VoIP, err = apns.LoadCertificate(c.File, c.PasswordFile); err != nil {
+			return app, fmt.Errorf("voip_certificate: %w", err)
+		}
+	}
+	if c := a.AlertCertificate; c.File != "" {
+		if app.Alert, err = apns.LoadCertificate(c.File, c.PasswordFile); err != nil {
+			return app, fmt.Errorf("alert_certificate: %w", err)
+		}
+	}
+	return app, nil
 }
 
 func loadCAs(key, file string) (*x509.CertPool, error) {
