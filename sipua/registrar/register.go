@@ -17,11 +17,12 @@ import (
 
 // registration is a REGISTER as the loop understood it.
 type registration struct {
-	aor      sipua.AOR
-	path     header.Path
-	edits    []location.Edit
-	contacts []bound
-	services []header.FeatureCaps // what the answer's Feature-Caps say
+	aor       sipua.AOR
+	path      header.Path
+	edits     []location.Edit
+	contacts  []bound
+	services  []header.FeatureCaps // what the answer's Feature-Caps say
+	announced bool                 // a Contact has a push token
 }
 
 // bound is one Contact of the request that asks for a binding.
@@ -241,7 +242,7 @@ func (in *intake) bind(c *sip.ContactHeader, push header.Push, b location.Bindin
 	up.Push.FateHeader = header.ReadsFate(*c)
 	switch {
 	case push.HasToken():
-		up.Announced = location.Tokens
+		up.Announced, in.reg.announced = location.Tokens, true
 		up.Push = pushInfo(push, up.Push.FateHeader)
 	case push.Query != header.QueryNone:
 		up.Announced = location.Query
