@@ -99,7 +99,7 @@ func entryDefault(t reflect.Type) reflect.Value {
 	case reflect.TypeFor[Route]():
 		entry = Route{Status: 403}
 	case reflect.TypeFor[App]():
-		entry = App{Environment: "auto", Payload: "wakebridge", CallerName: true}
+		entry = App{Environment: "auto", Payload: "wakebridge", CallerName: true, MissedCallAlert: true}
 	case reflect.TypeFor[Key]():
 		entry = Key{Environment: "auto"}
 	default:

@@ -183,7 +183,6 @@ func pendingKeys() []string {
 		"calls.fallback_busy", "calls.fallback_declined", "calls.fallback_unreachable",
 		"push.apps[].provider", "push.apps[].project_id", "push.apps[].service_account_file",
 		"push.apps[].voip_certificate", "push.apps[].alert_certificate",
-		"push.apps[].alert_repeat", "push.apps[].missed_call_alert",
 		"storage.url", "http.dashboard", "cdr", "capture",
 	}
 }
