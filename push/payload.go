@@ -118,6 +118,9 @@ func Wakebridge(n Notification) any {
 		m.APS.ContentAvailable = 1
 		m.Type = "refresh"
 	}
+	if n.Missed && n.Kind == Alert {
+		m.Type, m.APS = typeMissed, missedCall(n)
+	}
 	return m
 }
 

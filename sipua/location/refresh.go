@@ -54,7 +54,7 @@ func (h Health) nextRefresh() time.Time {
 	return h.LastRefresh.Add(refreshGap << min(max(h.Refreshes-1, 0), most))
 }
 
-// NextRefresh is when TakeRefreshes has something to return next; false if
+// NextRefresh is when TakeRefresh has something to return next; false if
 // nothing waits.
 func (m *Memory) NextRefresh() (time.Time, bool) {
 	m.mu.RLock()
@@ -62,40 +62,28 @@ func (m *Memory) NextRefresh() (time.Time, bool) {
 	return m.refresh.next()
 }
 
-// TakeRefreshes returns the devices whose RefreshAt has come. Each of them is
-// looked at again 15 min later, unless an edit of it (Refreshed, a REGISTER)
-// says something else before.
-func (m *Memory) TakeRefreshes(now time.Time) []Device {
+// TakeRefresh returns a device whose RefreshAt has come; false if there is none.
+// It is looked at again 15 min later, unless an edit of it (Refreshed, a
+// REGISTER) says something else before.
+func (m *Memory) TakeRefresh(now time.Time) (Device, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []Device
 	for {
 		key, ok := m.refresh.take(now)
 		if !ok {
-			break
+			return Device{}, false
 		}
 		ref, isDevice := key.(Ref)
-		if d := m.device(ref); isDevice && d != nil {
-			out = append(out, m.snapshot(d))
+		d := m.device(ref)
+		if !isDevice || d == nil {
+			continue
 		}
-	}
-	for _, d := range out {
-		end := now
-		for _, b := range d.Bindings {
-			end = later(end, b.Expires)
+		again := now.Add(lookAgain)
+		if slices.ContainsFunc(d.Bindings, func(b Binding) bool { return !again.After(b.Expires.Add(-refreshBefore)) }) {
+			m.refresh.set(ref, again)
 		}
-		if again := now.Add(lookAgain); !again.After(end.Add(-refreshBefore)) {
-			m.refresh.set(d.Ref(), again)
-		}
+		return m.snapshot(d), true
 	}
-	return out
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // refreshed notes a refresh push before it leaves, so that neither a crash nor

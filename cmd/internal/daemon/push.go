@@ -25,7 +25,8 @@ type waker struct {
 	dispatcher *push.Dispatcher
 	mux        *push.Mux
 	service    *apns.Service
-	names      map[string]bool // bundles whose pushes may name the caller
+	names      map[string]bool       // bundles whose pushes may name the caller
+	alerts     map[string]alertTerms // by bundle
 	edit       func(...location.Edit)
 }
 
@@ -33,7 +34,7 @@ type waker struct {
 // serves no app.
 func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*waker, error) {
 	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Log: log, Metrics: reg}
-	w := &waker{names: make(map[string]bool)}
+	w := &waker{names: make(map[string]bool), alerts: make(map[string]alertTerms)}
 	if cfg.APNs.CAFile != "" {
 		pool, err := loadCAs(cfg.APNs.CAFile)
 		if err != nil {
@@ -53,6 +54,7 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer) (*wa
 		}
 		ac.Apps = append(ac.Apps, app)
 		w.names[a.BundleID] = a.CallerName
+		w.alerts[a.BundleID] = alertTerms{repeat: a.AlertRepeat, missed: a.MissedCallAlert}
 	}
 	var routes []push.Route
 	if len(ac.Apps) > 0 {
@@ -118,10 +120,9 @@ func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.W
 		if stopped && res.Written.IsZero() {
 			return // the device registered or the call is over: nothing was sent
 		}
-		report(bridge.WakeResult{
-			Alert: res.Kind == push.Alert, Accepted: res.Outcome == push.Accepted, Stopped: stopped, Reason: string(res.Reason), Words: res.Text,
-			ID: res.ID, Environment: string(res.Environment), Written: res.Written, At: time.Now(),
-		})
+		out := resultOf(wake.Push.Provider, res)
+		out.Stopped = stopped
+		report(out)
 	})
 }
 
@@ -131,6 +132,8 @@ func (w *waker) request(wake bridge.Wake) push.Request {
 	want := push.ByPolicy
 	if wake.AlertOnly {
 		kind, want = location.Alert, push.OnlyAlert
+	} else if wake.VoIPOnly {
+		want = push.OnlyVoIP
 	} else if p.VoIP.IsZero() {
 		kind = location.Alert
 	}
@@ -164,11 +167,11 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 		return // our own verdict, or none: nobody said anything about the token
 	}
 	kind := location.VoIP
-	if res.Kind == push.Alert {
-		kind = location.Alert
+	if res.Kind != push.VoIP {
+		kind = location.Alert // a background push has the same token
 	}
 	edits := []location.Edit{location.PushReport{AOR: wake.AOR, Key: wake.Device, Kind: kind,
-		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), At: time.Now()}}
+		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), Sent: res.Written, At: time.Now()}}
 	token := wake.Push.Token(kind).Value
 	if res.Outcome == push.Accepted && res.Environment.Known() && token != "" {
 		env := location.Production
