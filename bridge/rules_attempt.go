@@ -17,42 +17,42 @@ func attemptTable() [attemptPhases][eventKinds - callEvents]attemptRule {
 			evAlive - callEvents: never, evFlowGone - callEvents: never,
 			evPushAccepted - callEvents: never, evPushRefused - callEvents: never, evTrying - callEvents: never,
 			evRinging - callEvents: never, evAnswered - callEvents: never, evUnusable - callEvents: never, evFailed - callEvents: never, evDoubt - callEvents: never,
-			evSecondChance - callEvents: never, evGiveUp - callEvents: never, evLose - callEvents: never,
+			evSecondChance - callEvents: never, evVoIPDue - callEvents: never, evRepeat - callEvents: never, evGiveUp - callEvents: never, evLose - callEvents: never,
 		},
 		pushing: {
 			evStart - callEvents: never, evRegistered - callEvents: registered, evSameFlow - callEvents: registered,
 			evAlive - callEvents: showsLife, evFlowGone - callEvents: forgetFlow,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: never,
 			evRinging - callEvents: never, evAnswered - callEvents: never, evUnusable - callEvents: never, evFailed - callEvents: never, evDoubt - callEvents: inviteDoubtful,
-			evSecondChance - callEvents: never, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
+			evSecondChance - callEvents: never, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
 		},
 		pushed: {
 			evStart - callEvents: never, evRegistered - callEvents: registered, evSameFlow - callEvents: registered,
 			evAlive - callEvents: showsLife, evFlowGone - callEvents: forgetFlow,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: never,
 			evRinging - callEvents: never, evAnswered - callEvents: never, evUnusable - callEvents: never, evFailed - callEvents: never, evDoubt - callEvents: inviteDoubtful,
-			evSecondChance - callEvents: secondChance, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
+			evSecondChance - callEvents: secondChance, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
 		},
 		inviting: {
 			evStart - callEvents: never, evRegistered - callEvents: supersede, evSameFlow - callEvents: inviteAgain,
 			evAlive - callEvents: ignore, evFlowGone - callEvents: flowWentAway,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: trying,
 			evRinging - callEvents: rang, evAnswered - callEvents: answered, evUnusable - callEvents: unusable, evFailed - callEvents: inviteFailed, evDoubt - callEvents: pushTheQuiet,
-			evSecondChance - callEvents: secondChance, evGiveUp - callEvents: giveUpQuiet, evLose - callEvents: lose,
+			evSecondChance - callEvents: secondChance, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUpQuiet, evLose - callEvents: lose,
 		},
 		rings: {
 			evStart - callEvents: never, evRegistered - callEvents: supersede, evSameFlow - callEvents: ignore,
 			evAlive - callEvents: ignore, evFlowGone - callEvents: flowWentAway,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: trying,
 			evRinging - callEvents: rang, evAnswered - callEvents: answered, evUnusable - callEvents: unusable, evFailed - callEvents: inviteFailed, evDoubt - callEvents: ignore,
-			evSecondChance - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: lose,
+			evSecondChance - callEvents: ignore, evVoIPDue - callEvents: ignore, evRepeat - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: lose,
 		},
 		flowLost: {
 			evStart - callEvents: never, evRegistered - callEvents: registered, evSameFlow - callEvents: registered,
 			evAlive - callEvents: ignore, evFlowGone - callEvents: forgetFlow,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: trying,
 			evRinging - callEvents: rang, evAnswered - callEvents: lateAnswer, evUnusable - callEvents: lateAnswer, evFailed - callEvents: inviteFailed, evDoubt - callEvents: ignore,
-			evSecondChance - callEvents: secondChance, evGiveUp - callEvents: giveUpLost, evLose - callEvents: lose,
+			evSecondChance - callEvents: secondChance, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUpLost, evLose - callEvents: lose,
 		},
 		won:    decided(),
 		lost:   decided(),
@@ -67,7 +67,7 @@ func decided() [eventKinds - callEvents]attemptRule {
 		evAlive - callEvents: ignore, evFlowGone - callEvents: ignore,
 		evPushAccepted - callEvents: latePush, evPushRefused - callEvents: ignore, evTrying - callEvents: ignore,
 		evRinging - callEvents: ignore, evAnswered - callEvents: lateAnswer, evUnusable - callEvents: lateAnswer, evFailed - callEvents: inviteOver, evDoubt - callEvents: ignore,
-		evSecondChance - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: ignore,
+		evSecondChance - callEvents: ignore, evVoIPDue - callEvents: ignore, evRepeat - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: ignore,
 	}
 }
 
@@ -91,7 +91,7 @@ func start(m *machine, a *attempt, ev event) {
 		a.phase = pushing
 		m.push(a, ev.attempt)
 	default:
-		m.fail(a, unreachable(cmp.Or(a.noPush, "the device is offline and has no push token")), ev.attempt)
+		m.fail(a, unreachable("the device is offline and cannot be woken: "+cmp.Or(a.push.none, "it has no push token")), ev.attempt)
 	}
 }
 

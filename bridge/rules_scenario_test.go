@@ -91,15 +91,22 @@ func refuses(i int, alert bool) event {
 func accepts(i int, alert bool) event { return event{kind: evPushAccepted, attempt: i, alert: alert} }
 func just(kind eventKind) event       { return event{kind: kind} }
 
-func sleeping() attempt  { return attempt{hasVoIP: true, hasPush: true} }
-func live() attempt      { return attempt{hasVoIP: true, hasPush: true, flow: 7, alive: true} }
-func alone() attempt     { return attempt{flow: 7, alive: true} } // no push tokens
-func doubtful() attempt  { return attempt{hasVoIP: true, hasPush: true, flow: 7} }
+func sleeping() attempt { return attempt{hasVoIP: true, hasPush: true} }
+func live() attempt     { return attempt{hasVoIP: true, hasPush: true, flow: 7, alive: true} }
+func alone() attempt    { return attempt{flow: 7, alive: true} } // no push tokens
+func doubtful() attempt { return attempt{hasVoIP: true, hasPush: true, flow: 7} }
+func suspected(after time.Duration) attempt {
+	return attempt{hasVoIP: true, hasPush: true, push: pushTerms{suspect: true, after: after}}
+}
+func repeating(a attempt) attempt {
+	a.push.repeat = 10 * time.Second
+	return a
+}
 func aTrunk() attempt    { return attempt{trunk: true, flow: 9, alive: true} }
 func voipOnly() attempt  { return attempt{hasVoIP: true} }
 func alertOnly() attempt { return attempt{hasPush: true} }
 func occupied() attempt  { return attempt{flow: 7, alive: true, busy: true} }
-func asleep() attempt    { return attempt{noPush: "the device logged out"} }
+func asleep() attempt    { return attempt{push: pushTerms{none: "the device logged out"}} }
 func with(f func(*terms)) terms {
 	t := testTerms()
 	f(&t)

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (in *inspector) push() {
@@ -61,6 +62,11 @@ func (in *inspector) app(app App, path string) {
 			"copy it from Xcode, for example com.example.phone")
 	} else if bundle, isTopic := strings.CutSuffix(app.BundleID, ".voip"); isTopic {
 		in.at(path+".bundle_id", "is the topic of VoIP pushes, not the bundle identifier", "write "+bundle)
+	}
+	const closest = 2 * time.Second
+	if app.AlertRepeat > 0 && app.AlertRepeat < closest {
+		in.at(path+".alert_repeat", FormatDuration(app.AlertRepeat)+" is too often: APNs keeps only the newest of them anyway",
+			"write 2s or more, or 0s for no repetition")
 	}
 	in.appleID(path+".team_id", app.TeamID, "team", "see developer.apple.com, Membership")
 	ids := map[string]holder{}

@@ -19,8 +19,11 @@ type Push struct {
 	// RFC 8599 s5.5 forbids and sleeping iPhones need. Default: true.
 	AfterExpiry bool `mapstructure:"after_expiry"`
 	// SharedToken says what a token means that a second device announces:
-	// same_instance (one phone with several AORs keeps it). Default: same_instance.
-	SharedToken string `mapstructure:"shared_token" oneof:"same_instance" later:"newest|refuse"`
+	// same_instance (one phone with several AORs keeps it, another phone takes it
+	// over), newest (whoever announced it last has it alone) or refuse (as
+	// same_instance, but another user's phone does not get it).
+	// Default: same_instance.
+	SharedToken string `mapstructure:"shared_token" oneof:"same_instance|newest|refuse"`
 	// Apps are the apps that can be woken. Default: none.
 	Apps []App `mapstructure:"apps"`
 	// APNs is Apple's push service, or a simulator of it.
@@ -74,6 +77,12 @@ type App struct {
 	// CallerName puts the caller's name and number into the push.
 	// Default: true.
 	CallerName bool `mapstructure:"caller_name"`
+	// AlertRepeat is how often an alert push is sent again while the device is
+	// being woken; 0s: never, else at least 2s. Default: 0s.
+	AlertRepeat time.Duration `mapstructure:"alert_repeat" range:"0s..1m"`
+	// MissedCallAlert tells the user of a missed call by an alert push, if the
+	// device was woken for it and did not come. Default: true.
+	MissedCallAlert bool `mapstructure:"missed_call_alert"`
 }
 
 // Certificate is a TLS client certificate for APNs with its private key.

@@ -139,6 +139,9 @@ func ours(n Notification) message {
 		m.APS.ContentAvailable = 1
 		m.Type = "refresh"
 	}
+	if n.Missed && n.Kind == Alert {
+		m.Type, m.APS = typeMissed, missedCall(n)
+	}
 	return m
 }
 
