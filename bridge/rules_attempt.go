@@ -56,7 +56,7 @@ func attemptTable() [attemptPhases][eventKinds - callEvents]attemptRule {
 		},
 		won:    decided(),
 		lost:   decided(),
-		failed: decided(),
+		failed: unlessItComes(decided()),
 	}
 }
 
@@ -69,6 +69,12 @@ func decided() [eventKinds - callEvents]attemptRule {
 		evRinging - callEvents: ignore, evAnswered - callEvents: lateAnswer, evUnusable - callEvents: lateAnswer, evFailed - callEvents: inviteOver, evDoubt - callEvents: ignore,
 		evSecondChance - callEvents: ignore, evVoIPDue - callEvents: ignore, evRepeat - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: ignore,
 	}
+}
+
+// unlessItComes is the row of an attempt that failed: the device may come by itself.
+func unlessItComes(row [eventKinds - callEvents]attemptRule) [eventKinds - callEvents]attemptRule {
+	row[evRegistered-callEvents], row[evSameFlow-callEvents] = revive, revive
+	return row
 }
 
 // start reaches for the device: over its flow, by push, or both (DESIGN s5,
@@ -160,9 +166,21 @@ func (m *machine) recover(a *attempt, ev event, o outcome) {
 		m.invite(a, ev.attempt)
 		return
 	}
+	if !a.arrived() && (m.s.wakeOver || m.s.silent && a.pushOut() && !a.accepted()) {
+		m.fail(a, o, ev.attempt) // its time to wake is over
+		return
+	}
 	a.phase, a.outcome = flowLost, o
 	if !a.wasPushed() && a.canPush() && !m.s.wakeOver {
 		m.push(a, ev.attempt)
+	}
+}
+
+// revive takes back a device that could not be reached and comes by itself while
+// others ring: it was told nothing that would make it ignore the call.
+func revive(m *machine, a *attempt, ev event) {
+	if m.s.unanswered() && a.outcome.rank == rankUnreachable && !a.pushOut() && !a.arrived() {
+		registered(m, a, ev)
 	}
 }
 

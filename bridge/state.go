@@ -18,6 +18,7 @@ type state struct {
 	rung     bool  // a 180 or 183 went to the caller
 	early    bool  // the caller has an SDP of a callee
 	wakeOver bool  // push.wake_timeout has passed
+	silent   bool  // noPushAfter has passed: a push that nobody answered by now counts as refused
 	timers   [timers]int
 	terms    terms
 }
