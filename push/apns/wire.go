@@ -185,6 +185,11 @@ func sendOnce(ctx context.Context, l *line, base, bearer string, m letter) answe
 	}}
 	_, err := client.PushWithContext(ctx, m.notification)
 	if x.answer.status == 0 {
+		if x.head.Load() {
+			// The rest may be out although nobody has said so yet: a push that was
+			// stopped is counted rather once too often than never.
+			m.written.CompareAndSwap(0, time.Now().UnixNano())
+		}
 		return noAnswer(ctx, err)
 	}
 	// The answer may be here before the goroutine that wrote the request got to
