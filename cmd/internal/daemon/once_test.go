@@ -130,6 +130,9 @@ func TestCancelWhileThePushWaitsForAPlace(t *testing.T) {
 	p := newPushing(t, nil)
 	phone := p.phone(apnssim.Production)
 	d := p.registers(phone.RegisterVoIP(DevBundle), "")
+	if r := p.wake(wakeOf(d)); !r.Accepted { // until then APNs allows one stream
+		t.Fatalf("%+v", r)
+	}
 	if _, err := p.dev.APNs.AddFault(apnssim.Rule{Action: apnssim.Action{Fault: apnssim.Hang}}); err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +141,9 @@ func TestCancelWhileThePushWaitsForAPlace(t *testing.T) {
 	for range places {
 		p.waker.Wake(before, wakeOf(d), func(bridge.WakeResult) {})
 	}
-	if _, err := p.dev.APNs.WaitRequests(t.Context(), apnssim.Filter{}, places); err != nil {
+	patience, done := context.WithTimeout(t.Context(), 20*time.Second)
+	defer done()
+	if _, err := p.dev.APNs.WaitRequests(patience, apnssim.Filter{}, 1+places); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
