@@ -74,7 +74,7 @@ func (d *Description) Streams() []Stream {
 		s.finishRTCP()
 		if s.IsRTP() {
 			s.Codecs = m.codecs()
-			if s.IsSecure() {
+			if s.IsSecure() && !isDTLS(s.Proto) {
 				s.Crypto = m.cryptos()
 			}
 		}
