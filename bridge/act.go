@@ -150,7 +150,7 @@ func (c *Call) answer(a action) {
 	}
 	c.rec.Answered = time.Now()
 	c.rec.Result, c.rec.Status, c.rec.Reason = Answered, 200, "answered by "+t.name
-	c.b.metrics.reached(metricAnswered, c.started, c.rec.Answered)
+	c.reached(a.attempt, metricAnswered, c.rec.Answered)
 	c.media.connect(t, l.leg, l.session)
 	c.media.answered(t)
 	c.b.cfg.Records.Begin(c.rec)

@@ -18,12 +18,13 @@ import (
 	"wakebridge/sipua/trunk"
 )
 
-// Config is what a Bridge needs. All fields but Registerer and Observe are
+// Config is what a Bridge needs. All fields but Alerts and Registerer are
 // required.
 type Config struct {
 	Endpoint  func() *sipua.Endpoint // the endpoint whose Handler passes INVITEs here
 	Locator   Locator
 	Waker     Waker
+	Alerts    Alerts // nil: none is repeated, and nobody is told of missed calls
 	Fates     Fates
 	Records   Records
 	Directory Directory

@@ -39,7 +39,8 @@ type owner struct {
 	ctx    context.Context // ends with the call
 	cancel context.CancelFunc
 	timers map[timerKey]*time.Timer
-	atEnd  []func() // run when the call is over, last first
+	stages map[string]bool // of wakebridge_wake_seconds that were observed
+	atEnd  []func()        // run when the call is over, last first
 	done   bool
 }
 
@@ -61,7 +62,7 @@ func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
 	req := tx.Request
 	c := &Call{
 		b: b, id: newUUID(), tx: tx, started: time.Now(), origin: origin,
-		own: owner{box: newMailbox(), timers: make(map[timerKey]*time.Timer)},
+		own: owner{box: newMailbox(), timers: make(map[timerKey]*time.Timer), stages: make(map[string]bool)},
 	}
 	c.own.ctx, c.own.cancel = context.WithCancel(context.Background())
 	c.log = b.log.With("call", c.id)
@@ -273,6 +274,7 @@ func (c *Call) report() {
 	for i, t := range c.attempts {
 		if i < len(c.state.attempts) {
 			t.rec.Outcome = c.state.attempts[i].told()
+			t.rec.NotPushed = c.notPushed(i)
 		}
 		c.rec.Attempts = append(c.rec.Attempts, t.rec)
 	}
@@ -284,6 +286,9 @@ func (c *Call) report() {
 		"reason", c.rec.Reason, "duration", c.rec.Ended.Sub(c.rec.Started).Round(time.Millisecond))
 	if err := c.b.cfg.Records.Append(c.rec); err != nil {
 		c.log.Error("record of the call is lost", "error", err)
+	}
+	if missed := c.missed(); len(missed) > 0 {
+		c.b.cfg.Alerts.Missed(missed, c.rec)
 	}
 }
 

@@ -115,7 +115,7 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 	}
 	if t.rec.Rang.IsZero() {
 		t.rec.Rang = time.Now()
-		c.b.metrics.reached(metricRinging, c.started, t.rec.Rang)
+		c.reached(i, metricRinging, t.rec.Rang)
 		c.note("%s rings", t.name)
 	}
 	t.legs[n].early = ev.Body

@@ -23,7 +23,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wakebridge_calls_total",
 			Help: "Calls that are over, by result."}, []string{"result"}),
 		wake: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wakebridge_wake_seconds",
-			Help: "From the caller's INVITE to each stage of waking a device.", Buckets: buckets}, []string{"stage"}),
+			Help: "From the caller's INVITE to each stage of waking, for the first woken device of a call that reached it.", Buckets: buckets}, []string{"stage"}),
 		pdd: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wakebridge_post_dial_delay_seconds",
 			Help: "From the caller's INVITE to the first 180 or 183 that it got.", Buckets: buckets}),
 		invite: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wakebridge_register_to_invite_seconds",
@@ -47,6 +47,15 @@ const (
 	metricAnswered     = "answered"
 )
 
-func (m *metrics) reached(stage string, since, at time.Time) {
-	m.wake.WithLabelValues(stage).Observe(at.Sub(since).Seconds())
+// reached observes a stage of waking once per call: for the first device that was
+// pushed and got so far. What is behind "registered" counts only for a device that
+// registered since: an INVITE over a connection that was there needs no waking.
+func (c *Call) reached(i int, stage string, at time.Time) {
+	a := &c.state.attempts[i]
+	came := a.came || stage == metricPushWritten || stage == metricPushAccepted || stage == metricRegistered
+	if c.own.stages[stage] || !a.wasPushed() || !came {
+		return
+	}
+	c.own.stages[stage] = true
+	c.b.metrics.wake.WithLabelValues(stage).Observe(at.Sub(c.started).Seconds())
 }

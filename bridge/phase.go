@@ -82,6 +82,8 @@ const (
 	evFailed       // final >= 300, or the transport failed
 	evDoubt        // timers ...
 	evSecondChance //
+	evVoIPDue      // a suspected device may get a VoIP push again
+	evRepeat       // the alert push is to be sent again
 	evGiveUp       // the time for waking is over
 	evLose         // the call was decided elsewhere
 	eventKinds
@@ -93,6 +95,6 @@ func (k eventKind) String() string {
 		"routed", "refuse", "cancelled", "caller-gone", "confirmed", "caller-bye", "callee-bye", "hangup",
 		"ring-timeout", "wake-timeout", "no-push", "ring-again", "max-duration", "closed",
 		"start", "registered", "same-flow", "alive", "flow-gone", "push-accepted", "push-refused", "trying", "ringing",
-		"answered", "unusable", "failed", "doubt", "second-chance", "give-up", "lose",
+		"answered", "unusable", "failed", "doubt", "second-chance", "voip-due", "repeat", "give-up", "lose",
 	}[k]
 }

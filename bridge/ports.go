@@ -17,7 +17,9 @@ type Wake struct {
 	Push   location.PushInfo
 	// AlertOnly asks for an alert push, whatever the policy would choose: the
 	// second chance.
-	AlertOnly  bool
+	AlertOnly bool
+	// VoIPOnly asks for a VoIP push or none: the alert push was sent already.
+	VoIPOnly   bool
 	UUID       string // of the (call, device): CallKit's key
 	CallID     string // of the INVITE that the device will get
 	Handle     string // the caller's number or address, "" if it must not be told
@@ -31,15 +33,19 @@ type Wake struct {
 
 // WakeResult is what became of one push.
 type WakeResult struct {
-	Alert       bool // an alert push, else VoIP
-	Accepted    bool // by the push service, which is no proof of delivery
-	Stopped     bool // it was sent, but the device registered, or the call ended, before an answer
+	Alert       bool   // an alert push, else VoIP
+	Accepted    bool   // by the push service, which is no proof of delivery
+	Stopped     bool   // it was sent, but the device registered, or the call ended, before an answer
+	Service     string // its name for people: "APNs"; "" if unknown
 	Reason      string
 	Words       string // for a person: "APNs refused the token: BadDeviceToken (sandbox token?)"
 	ID          string // apns-id
 	Environment string // "production", "sandbox", "" if unknown
 	Written     time.Time
 	At          time.Time
+	Latency     time.Duration // from the order to the outcome
+	Tries       int           // requests made; a hedge counts as one
+	Hedged      bool          // a second request went out because the first was silent
 }
 
 // Waker sends pushes. Wake returns at once; report only posts and is called at
@@ -49,6 +55,24 @@ type WakeResult struct {
 // ctx's end is ErrReached.
 type Waker interface {
 	Wake(ctx context.Context, w Wake, report func(WakeResult))
+}
+
+// Alerts is what users see of calls besides a ringing phone.
+type Alerts interface {
+	// Repeat is how often an alert push is sent again while its device is being
+	// woken; 0: it is not.
+	Repeat(p location.PushInfo) time.Duration
+	// Missed tells users by an alert push of a call that they missed, unless their
+	// device comes and learns it before. r is the call's record as it was appended;
+	// the outcome may be added to it. Missed returns at once.
+	Missed(missed []Missed, r Record)
+}
+
+// Missed is a device that was pushed for a call in vain.
+type Missed struct {
+	Wake
+	Attempt int       // its index in Record.Attempts
+	Due     time.Time // until then it may still come by itself
 }
 
 // Locator knows users' devices: location.Memory.

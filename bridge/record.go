@@ -52,6 +52,7 @@ type AttemptRecord struct {
 	Device     string       `json:"device"`
 	UUID       string       `json:"uuid,omitempty"`
 	Pushes     []PushRecord `json:"pushes,omitempty"`
+	NotPushed  string       `json:"not_pushed,omitempty"` // why there is no push, for a person
 	Registered time.Time    `json:"registered,omitzero"`
 	Invited    time.Time    `json:"invited,omitzero"`
 	Rang       time.Time    `json:"rang,omitzero"`
@@ -61,13 +62,17 @@ type AttemptRecord struct {
 
 // PushRecord is one push and what became of it.
 type PushRecord struct {
-	Kind     string    `json:"kind"` // "voip" or "alert"
-	Accepted bool      `json:"accepted"`
-	Reason   string    `json:"reason,omitempty"`
-	Words    string    `json:"words,omitempty"`
-	ID       string    `json:"id,omitempty"`
-	Written  time.Time `json:"written,omitzero"` // when the request was first on the wire
-	At       time.Time `json:"at"`               // when its outcome was known
+	Kind        string    `json:"kind"` // "voip" or "alert"
+	Accepted    bool      `json:"accepted"`
+	Reason      string    `json:"reason,omitempty"`
+	Words       string    `json:"words,omitempty"` // all of it, for a person
+	ID          string    `json:"id,omitempty"`
+	Environment string    `json:"environment,omitempty"` // "production" or "sandbox"
+	LatencyMS   int64     `json:"latency_ms,omitempty"`
+	Tries       int       `json:"tries,omitempty"`
+	Hedged      bool      `json:"hedged,omitempty"`
+	Written     time.Time `json:"written,omitzero"` // when the request was first on the wire
+	At          time.Time `json:"at"`               // when its outcome was known
 }
 
 // MediaRecord is what the relay counted for one side.

@@ -201,12 +201,15 @@ func wakeTimeout(m *machine, _ event) {
 // noPush ends the waking of devices for which the push service says nothing,
 // unless somebody may answer yet.
 func noPush(m *machine, _ event) {
+	m.s.silent = true
 	for i := range m.s.attempts {
 		if a := &m.s.attempts[i]; a.accepted() || a.standing() {
 			return
 		}
 	}
-	m.giveUp("the push service did not answer in time", func(a *attempt) bool { return a.phase == pushing })
+	m.giveUp("the push service did not answer in time", func(a *attempt) bool {
+		return a.phase == pushing || a.phase == flowLost && a.pushOut() && !a.accepted()
+	})
 }
 
 func (m *machine) giveUp(reason string, which func(*attempt) bool) {

@@ -17,46 +17,46 @@ func attemptTable() [attemptPhases][eventKinds - callEvents]attemptRule {
 			evAlive - callEvents: never, evFlowGone - callEvents: never,
 			evPushAccepted - callEvents: never, evPushRefused - callEvents: never, evTrying - callEvents: never,
 			evRinging - callEvents: never, evAnswered - callEvents: never, evUnusable - callEvents: never, evFailed - callEvents: never, evDoubt - callEvents: never,
-			evSecondChance - callEvents: never, evGiveUp - callEvents: never, evLose - callEvents: never,
+			evSecondChance - callEvents: never, evVoIPDue - callEvents: never, evRepeat - callEvents: never, evGiveUp - callEvents: never, evLose - callEvents: never,
 		},
 		pushing: {
 			evStart - callEvents: never, evRegistered - callEvents: registered, evSameFlow - callEvents: registered,
 			evAlive - callEvents: showsLife, evFlowGone - callEvents: forgetFlow,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: never,
 			evRinging - callEvents: never, evAnswered - callEvents: never, evUnusable - callEvents: never, evFailed - callEvents: never, evDoubt - callEvents: inviteDoubtful,
-			evSecondChance - callEvents: never, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
+			evSecondChance - callEvents: never, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
 		},
 		pushed: {
 			evStart - callEvents: never, evRegistered - callEvents: registered, evSameFlow - callEvents: registered,
 			evAlive - callEvents: showsLife, evFlowGone - callEvents: forgetFlow,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: never,
 			evRinging - callEvents: never, evAnswered - callEvents: never, evUnusable - callEvents: never, evFailed - callEvents: never, evDoubt - callEvents: inviteDoubtful,
-			evSecondChance - callEvents: secondChance, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
+			evSecondChance - callEvents: secondChance, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUp, evLose - callEvents: lose,
 		},
 		inviting: {
 			evStart - callEvents: never, evRegistered - callEvents: supersede, evSameFlow - callEvents: inviteAgain,
 			evAlive - callEvents: ignore, evFlowGone - callEvents: flowWentAway,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: trying,
 			evRinging - callEvents: rang, evAnswered - callEvents: answered, evUnusable - callEvents: unusable, evFailed - callEvents: inviteFailed, evDoubt - callEvents: pushTheQuiet,
-			evSecondChance - callEvents: secondChance, evGiveUp - callEvents: giveUpQuiet, evLose - callEvents: lose,
+			evSecondChance - callEvents: secondChance, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUpQuiet, evLose - callEvents: lose,
 		},
 		rings: {
 			evStart - callEvents: never, evRegistered - callEvents: supersede, evSameFlow - callEvents: ignore,
 			evAlive - callEvents: ignore, evFlowGone - callEvents: flowWentAway,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: trying,
 			evRinging - callEvents: rang, evAnswered - callEvents: answered, evUnusable - callEvents: unusable, evFailed - callEvents: inviteFailed, evDoubt - callEvents: ignore,
-			evSecondChance - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: lose,
+			evSecondChance - callEvents: ignore, evVoIPDue - callEvents: ignore, evRepeat - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: lose,
 		},
 		flowLost: {
 			evStart - callEvents: never, evRegistered - callEvents: registered, evSameFlow - callEvents: registered,
 			evAlive - callEvents: ignore, evFlowGone - callEvents: forgetFlow,
 			evPushAccepted - callEvents: accepted, evPushRefused - callEvents: pushWasRefused, evTrying - callEvents: trying,
 			evRinging - callEvents: rang, evAnswered - callEvents: lateAnswer, evUnusable - callEvents: lateAnswer, evFailed - callEvents: inviteFailed, evDoubt - callEvents: ignore,
-			evSecondChance - callEvents: secondChance, evGiveUp - callEvents: giveUpLost, evLose - callEvents: lose,
+			evSecondChance - callEvents: secondChance, evVoIPDue - callEvents: voipDue, evRepeat - callEvents: repeatAlert, evGiveUp - callEvents: giveUpLost, evLose - callEvents: lose,
 		},
 		won:    decided(),
 		lost:   decided(),
-		failed: decided(),
+		failed: unlessItComes(decided()),
 	}
 }
 
@@ -67,8 +67,14 @@ func decided() [eventKinds - callEvents]attemptRule {
 		evAlive - callEvents: ignore, evFlowGone - callEvents: ignore,
 		evPushAccepted - callEvents: latePush, evPushRefused - callEvents: ignore, evTrying - callEvents: ignore,
 		evRinging - callEvents: ignore, evAnswered - callEvents: lateAnswer, evUnusable - callEvents: lateAnswer, evFailed - callEvents: inviteOver, evDoubt - callEvents: ignore,
-		evSecondChance - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: ignore,
+		evSecondChance - callEvents: ignore, evVoIPDue - callEvents: ignore, evRepeat - callEvents: ignore, evGiveUp - callEvents: ignore, evLose - callEvents: ignore,
 	}
+}
+
+// unlessItComes is the row of an attempt that failed: the device may come by itself.
+func unlessItComes(row [eventKinds - callEvents]attemptRule) [eventKinds - callEvents]attemptRule {
+	row[evRegistered-callEvents], row[evSameFlow-callEvents] = revive, revive
+	return row
 }
 
 // start reaches for the device: over its flow, by push, or both (DESIGN s5,
@@ -91,7 +97,7 @@ func start(m *machine, a *attempt, ev event) {
 		a.phase = pushing
 		m.push(a, ev.attempt)
 	default:
-		m.fail(a, unreachable(cmp.Or(a.noPush, "the device is offline and has no push token")), ev.attempt)
+		m.fail(a, unreachable("the device is offline and cannot be woken: "+cmp.Or(a.push.none, "it has no push token")), ev.attempt)
 	}
 }
 
@@ -160,9 +166,21 @@ func (m *machine) recover(a *attempt, ev event, o outcome) {
 		m.invite(a, ev.attempt)
 		return
 	}
+	if !a.arrived() && (m.s.wakeOver || m.s.silent && a.pushOut() && !a.accepted()) {
+		m.fail(a, o, ev.attempt) // its time to wake is over
+		return
+	}
 	a.phase, a.outcome = flowLost, o
 	if !a.wasPushed() && a.canPush() && !m.s.wakeOver {
 		m.push(a, ev.attempt)
+	}
+}
+
+// revive takes back a device that could not be reached and comes by itself while
+// others ring: it was told nothing that would make it ignore the call.
+func revive(m *machine, a *attempt, ev event) {
+	if m.s.unanswered() && a.outcome.rank == rankUnreachable && !a.pushOut() && !a.arrived() {
+		registered(m, a, ev)
 	}
 }
 

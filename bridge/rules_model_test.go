@@ -32,6 +32,7 @@ type device struct {
 	invites []*invited
 	fates   int
 	reached bool // an INVITE got a response
+	came    bool // it registered after its first push
 	flow    sipua.FlowID
 }
 
@@ -71,7 +72,8 @@ func (w *world) phases(before state, ev event) {
 		w.fail(ev, "the call went from %s to %s", before.phase, w.s.phase)
 	}
 	for i := range before.attempts {
-		if b, a := before.attempts[i].phase, w.s.attempts[i].phase; b.over() && a != b {
+		comes := ev.kind == evRegistered || ev.kind == evSameFlow
+		if b, a := before.attempts[i].phase, w.s.attempts[i].phase; b.over() && a != b && !(b == failed && a == inviting && comes) {
 			w.fail(ev, "attempt %d went from %s to %s", i, b, a)
 		}
 	}
@@ -129,8 +131,15 @@ func (w *world) reach(ev event, d *device, a action) {
 		} else {
 			d.voip++
 		}
-		if d.voip > 1 || d.alert > 1 {
+		terms := w.s.attempts[a.attempt].push
+		if d.voip > 1 || d.alert > 1 && terms.repeat == 0 {
 			w.fail(ev, "%d VoIP and %d alert pushes", d.voip, d.alert)
+		}
+		if terms.suspect && d.voip > 0 && d.alert == 0 {
+			w.fail(ev, "a VoIP push first to a suspected device")
+		}
+		if d.came && d.voip+d.alert > 1 {
+			w.fail(ev, "a push to a device that came")
 		}
 	case actInvite:
 		if a.invite != len(d.invites) || a.flow == 0 || a.flow != d.flow {
@@ -233,6 +242,7 @@ func (w *world) deviceMoves(i int, d *device) []func() {
 		out = append(out, func() { // comes on a new flow; the old one lives on or broke
 			w.flows++
 			d.flow = w.flows
+			d.came = d.came || d.voip+d.alert > 0
 			w.happen(event{kind: evRegistered, attempt: i, flow: d.flow})
 		})
 		if d.flow != 0 && w.s.attempts[i].flow == d.flow {
@@ -324,7 +334,8 @@ func aCall(t *rapid.T) {
 	w := &world{t: t, flows: 10, play: play{r: newRules(), s: newState(terms), now: t0}}
 	var targets []attempt
 	for range rapid.IntRange(1, 3).Draw(t, "devices") {
-		a := rapid.SampledFrom([]attempt{sleeping(), live(), alone(), doubtful(), voipOnly(), alertOnly(), occupied(), asleep(), aTrunk()}).Draw(t, "device")
+		a := rapid.SampledFrom([]attempt{sleeping(), live(), alone(), doubtful(), voipOnly(), alertOnly(), occupied(), asleep(), aTrunk(),
+			suspected(0), suspected(12 * time.Second), suspected(time.Minute), repeating(suspected(0)), repeating(sleeping()), repeating(alertOnly())}).Draw(t, "device")
 		targets = append(targets, a)
 		w.devices = append(w.devices, &device{flow: a.flow})
 	}

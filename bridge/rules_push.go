@@ -1,15 +1,48 @@
 package bridge
 
-// push sends the push that the device was not sent yet: VoIP first.
+// push sends the push that the device was not sent yet: VoIP first, or alert
+// first to a device that VoIP pushes do not wake any more.
 func (m *machine) push(a *attempt, i int) {
-	alert := !a.hasVoIP || a.voip != pushNone
-	if alert {
-		a.alert = pushSent
-	} else {
-		a.voip = pushSent
-	}
 	a.came = false
-	m.do(action{kind: actPush, attempt: i, alert: alert})
+	first := a.push.suspect && a.hasPush && a.alert == pushNone
+	if a.hasVoIP && a.voip == pushNone && !first {
+		m.pushVoIP(a, i)
+		return
+	}
+	a.alert = pushSent
+	m.do(action{kind: actPush, attempt: i, alert: true})
+	m.repeatLater(a, i)
+	if first && a.hasVoIP && a.voip == pushNone && a.push.after < m.s.terms.WakeTimeout {
+		m.attemptTimer(i, timerVoIP, max(a.push.after, 0))
+	}
+}
+
+func (m *machine) pushVoIP(a *attempt, i int) {
+	a.voip = pushSent
+	m.do(action{kind: actPush, attempt: i})
+}
+
+func (m *machine) repeatLater(a *attempt, i int) {
+	if a.push.repeat > 0 {
+		m.attemptTimer(i, timerRepeat, a.push.repeat)
+	}
+}
+
+// voipDue gives a suspected device its VoIP push, once it is due.
+func voipDue(m *machine, a *attempt, ev event) {
+	if !a.awake() && a.hasVoIP && a.voip == pushNone && !m.s.wakeOver {
+		m.pushVoIP(a, ev.attempt)
+	}
+}
+
+// repeatAlert sends the alert push again as long as the device is asleep
+// (apps[].alert_repeat): a notification rings but once.
+func repeatAlert(m *machine, a *attempt, ev event) {
+	if out := a.alert == pushSent || a.alert == pushAccepted; !out || a.awake() || m.s.wakeOver {
+		return
+	}
+	m.do(action{kind: actPush, attempt: ev.attempt, alert: true})
+	m.repeatLater(a, ev.attempt)
 }
 
 // pushed notes what became of a push. The sender's policy may have chosen an alert
@@ -38,13 +71,16 @@ func accepted(m *machine, a *attempt, ev event) {
 	m.tell(stagePushed)
 }
 
-// pushWasRefused tries the alert push; when nothing is left and no INVITE is
+// pushWasRefused tries the other push; when nothing is left and no INVITE is
 // out, the caller hears so at once (RFC 8599 s5.6.2).
 func pushWasRefused(m *machine, a *attempt, ev event) {
 	a.pushed(ev.alert, pushRefused)
+	if ev.alert {
+		a.timers[timerRepeat]++ // a token that was refused once is not tried again
+	}
 	switch {
 	case a.awake():
-	case !ev.alert && a.canPush() && !m.s.wakeOver:
+	case a.canPush() && !m.s.wakeOver:
 		m.push(a, ev.attempt)
 	case a.pushOut(), a.standing():
 	case a.flow != 0 && len(a.invites) == 0:

@@ -91,15 +91,22 @@ func refuses(i int, alert bool) event {
 func accepts(i int, alert bool) event { return event{kind: evPushAccepted, attempt: i, alert: alert} }
 func just(kind eventKind) event       { return event{kind: kind} }
 
-func sleeping() attempt  { return attempt{hasVoIP: true, hasPush: true} }
-func live() attempt      { return attempt{hasVoIP: true, hasPush: true, flow: 7, alive: true} }
-func alone() attempt     { return attempt{flow: 7, alive: true} } // no push tokens
-func doubtful() attempt  { return attempt{hasVoIP: true, hasPush: true, flow: 7} }
+func sleeping() attempt { return attempt{hasVoIP: true, hasPush: true} }
+func live() attempt     { return attempt{hasVoIP: true, hasPush: true, flow: 7, alive: true} }
+func alone() attempt    { return attempt{flow: 7, alive: true} } // no push tokens
+func doubtful() attempt { return attempt{hasVoIP: true, hasPush: true, flow: 7} }
+func suspected(after time.Duration) attempt {
+	return attempt{hasVoIP: true, hasPush: true, push: pushTerms{suspect: true, after: after}}
+}
+func repeating(a attempt) attempt {
+	a.push.repeat = 10 * time.Second
+	return a
+}
 func aTrunk() attempt    { return attempt{trunk: true, flow: 9, alive: true} }
 func voipOnly() attempt  { return attempt{hasVoIP: true} }
 func alertOnly() attempt { return attempt{hasPush: true} }
 func occupied() attempt  { return attempt{flow: 7, alive: true, busy: true} }
-func asleep() attempt    { return attempt{noPush: "the device logged out"} }
+func asleep() attempt    { return attempt{push: pushTerms{none: "the device logged out"}} }
 func with(f func(*terms)) terms {
 	t := testTerms()
 	f(&t)
@@ -241,6 +248,28 @@ func TestReach(t *testing.T) {
 			{0, event{kind: evAlive, flow: 7}, ""},
 			{5 * s, just(nothing), ""},
 			{0, registers(0, 8), "ring registered, invite 0.0"},
+		}},
+		{name: "a silent push service and a flow that is lost: 480 after 10 s", targets: []attempt{live()}, steps: []step{
+			{0, just(evRouted), "invite 0.0"},
+			{3 * s, losesFlow(0, 7), "@1.5s push 0, cancel 0.0"},
+			{8 * s, just(nothing), "@10s fate 0 480 No answer, @10s reject 480 by server"},
+		}},
+		{name: "the flow is lost when the push service was silent for 10 s", targets: []attempt{live()}, steps: []step{
+			{0, just(evRouted), "invite 0.0"},
+			{12 * s, losesFlow(0, 7), "@1.5s push 0, cancel 0.0, fate 0 480 No answer, reject 480 by server"},
+		}},
+		{name: "not reached when the time to wake is over", targets: []attempt{{flow: 7}}, steps: []step{
+			{0, just(evRouted), "invite 0.0"},
+			{32 * s, event{kind: evFailed, noFlow: true, reason: "time-out"}, "reject 480 by server"},
+		}},
+		{name: "a device that could not be woken comes by itself while another rings", targets: []attempt{live(), sleeping()}, steps: []step{
+			{0, just(evRouted), "invite 0.0, push 1"},
+			{s, on(evRinging, 0, 0), "ring ringing"},
+			{s, event{kind: evPushRefused, attempt: 1, reason: "BadDeviceToken"}, "push alert 1"},
+			{0, event{kind: evPushRefused, attempt: 1, alert: true, reason: "BadDeviceToken"}, ""},
+			{s, registers(1, 8), "invite 1.0"},
+			{s, on(evAnswered, 1, 0), `answer 1.0, cancel 0.0 (SIP;cause=200;text="Call completed elsewhere")`},
+			{s, registers(0, 9), ""},
 		}},
 		{name: "doubtful without tokens", targets: []attempt{{flow: 7}}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},

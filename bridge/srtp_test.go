@@ -411,3 +411,63 @@ func sealer(t *testing.T, line string) *pion.Context {
 	}
 	return c
 }
+
+// A re-INVITE that comes to nothing after the phone accepted it brings the phone
+// back; the key that it answers with then is the one that counts.
+func TestRestoredSRTP(t *testing.T) {
+	const (
+		line = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
+		next = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
+		bad  = "a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
+	)
+	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPOptional, AnyTransport: true} }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		says := func(line string) []byte {
+			return []byte(strings.Replace(string(phone.sdp(line)), "RTP/AVP", "RTP/SAVP", 1))
+		}
+		b.must(func() error { return b.Answer(says(line)) })
+		offered := string(b.invite.Body())
+		a.must(func() error { return a.Reinvite(pbx.sdp("a=sendonly")) })
+		if hold := string(last[leg.Offer](b).Body); cryptos(hold) != cryptos(offered) || !strings.Contains(hold, "RTP/SAVP") {
+			t.Errorf("the re-INVITE has other keys:\n%s\nthan the INVITE:\n%s", hold, offered)
+		}
+		b.must(func() error { return b.AnswerOffer(says(bad)) })
+		if got := last[leg.OfferAnswered](a); got.Status != 488 {
+			t.Errorf("the PBX got %d", got.Status)
+		}
+		w.pass(time.Second)
+		if back := string(last[leg.Offer](b).Body); cryptos(back) != cryptos(offered) || strings.Contains(back, "sendonly") {
+			t.Errorf("brought back by\n%s", back)
+		}
+		b.must(func() error { return b.AnswerOffer(says(next)) })
+		w.pass(time.Second)
+		for i, tt := range []struct {
+			line string
+			want int
+		}{{line, 0}, {next, 1}} {
+			sealed, err := sealer(t, tt.line).EncryptRTP(nil, rtpPacket(byte(i)), nil)
+			w.must(err)
+			_, err = phone.rtp.WriteTo(sealed, net.UDPAddrFromAddrPort(phone.target()))
+			w.must(err)
+			w.settle()
+			if n := pbx.heard(); n != tt.want {
+				t.Errorf("key %d: heard %d", i, n)
+			}
+		}
+		a.hangUp()
+	})
+}
+
+// cryptos are the a=crypto lines of an SDP.
+func cryptos(body string) string {
+	var out []string
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, "a=crypto:") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
+}

@@ -18,6 +18,7 @@ type state struct {
 	rung     bool  // a 180 or 183 went to the caller
 	early    bool  // the caller has an SDP of a callee
 	wakeOver bool  // push.wake_timeout has passed
+	silent   bool  // noPushAfter has passed: a push that nobody answered by now counts as refused
 	timers   [timers]int
 	terms    terms
 }
@@ -69,8 +70,8 @@ type attempt struct {
 	alive   bool         // that flow is proven alive
 	hasVoIP bool         // may be woken by a VoIP push
 	hasPush bool         // may be woken by an alert push
-	noPush  string       // why it cannot be woken, for a person; "" if it can
-	busy    bool         // in another call, and calls.waiting is busy
+	push    pushTerms
+	busy    bool // in another call, and calls.waiting is busy
 	voip    pushState
 	alert   pushState
 	came    bool // it registered since it was pushed
@@ -78,6 +79,14 @@ type attempt struct {
 	rangAt  time.Time // first 180
 	outcome outcome
 	timers  [timers]int
+}
+
+// pushTerms are what is special about pushes to one device.
+type pushTerms struct {
+	none    string        // why it cannot be woken, for a person; "" if it can
+	suspect bool          // VoIP pushes do not wake it any more: alert first (location.Device.Suspected)
+	after   time.Duration // then: from the first push of this call to the VoIP push
+	repeat  time.Duration // between two alert pushes of this call, 0: one is enough
 }
 
 // pushState is what became of one push.
@@ -131,12 +140,14 @@ const (
 	timerMax
 	timerDoubt
 	timerSecondChance
+	timerVoIP
+	timerRepeat
 	timers
 )
 
 // event of a timer.
 func (t timer) event() eventKind {
-	return [...]eventKind{evRingTimeout, evWakeTimeout, evNoPush, evRingAgain, evMaxDuration, evDoubt, evSecondChance}[t]
+	return [...]eventKind{evRingTimeout, evWakeTimeout, evNoPush, evRingAgain, evMaxDuration, evDoubt, evSecondChance, evVoIPDue, evRepeat}[t]
 }
 
 // timerOf is the timer whose event k is; false if k is not a timer's.

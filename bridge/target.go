@@ -151,10 +151,13 @@ func (c *Call) reach(t *try, d location.Device) attempt {
 	switch {
 	case d.Wakeable:
 		a.hasVoIP, a.hasPush = !d.Push.VoIP.IsZero(), !d.Push.Alert.IsZero()
+		a.push = c.pushTerms(t, d)
 	case !d.LoggedOut.IsZero():
-		a.noPush = "the device logged out"
+		a.push.none = "it logged out"
 	case d.Push.HasToken():
-		a.noPush = "the device was not seen for too long (push.device_ttl, push.after_expiry)"
+		a.push.none = "it was not seen for too long (push.device_ttl, push.after_expiry)"
+	default:
+		a.push.none = "it has no push token"
 	}
 	if b, ok := d.Flow(); ok {
 		if f := c.b.cfg.Endpoint().Flow(sipua.FlowID(b.Flow)); f != nil && t.bind(b) {
@@ -188,10 +191,8 @@ func (c *Call) registered(i int, ch location.Change) {
 	now := time.Now()
 	if t.rec.Registered.IsZero() {
 		t.rec.Registered = now
-		if c.state.attempts[i].wasPushed() {
-			c.b.metrics.reached(metricRegistered, c.started, now)
-		}
 	}
+	c.reached(i, metricRegistered, now)
 	c.note("%s registered", t.name)
 	flow := sipua.FlowID(b.Flow)
 	if c.state.winner == i {

@@ -128,34 +128,33 @@ func (c *Call) push(a action) {
 		ctx, release := context.WithDeadline(ctx, c.started.Add(c.state.terms.WakeTimeout))
 		t.wakeCtx, t.wake = ctx, func(why error) { stop(why); release() }
 	}
-	kind := "VoIP push"
-	if a.alert {
-		kind = "alert push"
-	}
-	c.note("%s sent to wake %s", kind, t.name)
+	c.note("%s sent to wake %s", pushName(a.alert), t.name)
+	w := c.wake(t)
+	w.AlertOnly, w.VoIPOnly = a.alert, !a.alert && c.state.attempts[i].alert != pushNone
+	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.box.post(func() { c.woken(i, r) }) })
+}
+
+// wake is what a push to the device says of this call.
+func (c *Call) wake(t *try) Wake {
 	from := ""
 	if !c.caller.private {
 		from = c.caller.uri.String()
 	}
-	w := Wake{
-		AOR: t.device.AOR, Device: t.device.Key, Push: t.device.Push, AlertOnly: a.alert,
+	return Wake{
+		AOR: t.device.AOR, Device: t.device.Key, Push: t.device.Push,
 		UUID: t.uuid, CallID: t.callID, Handle: c.caller.handle, HandleType: c.caller.kind, Name: c.caller.name,
 		From: from, To: c.plan.User.String(), Video: c.media.video(), SentAt: time.Now(), ExpiresAt: c.expiresAt(),
 	}
-	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.box.post(func() { c.woken(i, r) }) })
 }
 
 // woken notes what became of a push.
 func (c *Call) woken(i int, r WakeResult) {
 	t := c.attempts[i]
-	kind := location.VoIP.String()
-	if r.Alert {
-		kind = location.Alert.String()
-	}
-	t.rec.Pushes = append(t.rec.Pushes, PushRecord{Kind: kind, Accepted: r.Accepted, Reason: r.Reason, Words: r.Words, ID: r.ID,
-		Written: r.Written, At: r.At})
+	rec := r.Record(pushName(r.Alert))
+	t.rec.Pushes = append(t.rec.Pushes, rec)
+	c.note("%s: %s", t.name, rec.Words)
 	if !r.Written.IsZero() {
-		c.b.metrics.reached(metricPushWritten, c.started, r.Written)
+		c.reached(i, metricPushWritten, r.Written)
 	}
 	if r.Stopped {
 		return // no answer was needed; whether the push arrived, the device's REGISTER tells
@@ -163,10 +162,7 @@ func (c *Call) woken(i int, r WakeResult) {
 	ev := event{kind: evPushRefused, attempt: i, alert: r.Alert, reason: r.Words}
 	if r.Accepted {
 		ev.kind = evPushAccepted
-		c.note("%s push accepted for %s", kind, t.name)
-		c.b.metrics.reached(metricPushAccepted, c.started, r.At)
-	} else {
-		c.note("%s push for %s failed: %s", kind, t.name, r.Words)
+		c.reached(i, metricPushAccepted, r.At)
 	}
 	c.step(ev)
 }
@@ -202,11 +198,11 @@ func (c *Call) invite(a action) {
 	now := time.Now()
 	if t.rec.Invited.IsZero() {
 		t.rec.Invited = now
-		c.b.metrics.reached(metricInvited, c.started, now)
 		if !t.rec.Registered.IsZero() {
 			c.b.metrics.invite.Observe(now.Sub(t.rec.Registered).Seconds())
 		}
 	}
+	c.reached(i, metricInvited, now)
 	c.note("INVITE to %s", t.name)
 	inv := c.invitation(t, flow, offer)
 	inv.Otherwise = func(status int) []byte { return c.media.otherwise(t, l, flow, status) }

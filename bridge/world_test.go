@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/media"
@@ -60,6 +61,9 @@ type options struct {
 	media media.Config
 	route func(bridge.Query) bridge.Plan
 	log   *slog.Logger
+
+	alerts  bridge.Alerts
+	metrics prometheus.Registerer
 }
 
 // inWorld runs a test in a world, and checks afterwards that nothing is left of its
@@ -142,6 +146,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 		Endpoint: func() *sipua.Endpoint { return w.ep }, Locator: w.memory, Waker: w.waker, Fates: w.fates, Records: w.books,
 		Directory: directory{w}, Router: router(o.route), Verifier: verifier{}, Trunks: w.trunks, Media: w.relay,
 		MediaAddr: func(*sipua.Flow) netip.Addr { return serverHost }, Terms: o.terms, Log: o.log,
+		Alerts: o.alerts, Registerer: o.metrics,
 	})
 	return w
 }

@@ -101,7 +101,7 @@ func entryDefault(t reflect.Type) reflect.Value {
 	case reflect.TypeFor[Route]():
 		entry = Route{Status: 403}
 	case reflect.TypeFor[App]():
-		entry = App{Provider: "apns", Environment: "auto", Payload: "wakebridge", CallerName: true}
+		entry = App{Provider: "apns", Environment: "auto", Payload: "wakebridge", CallerName: true, MissedCallAlert: true}
 	case reflect.TypeFor[Key]():
 		entry = Key{Environment: "auto"}
 	default:

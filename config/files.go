@@ -41,6 +41,17 @@ func (in *inspector) read(path, file string) ([]byte, bool) {
 	return data, err == nil
 }
 
+// readPrivate reads a file that nobody but its owner may read.
+func (in *inspector) readPrivate(path, file string) ([]byte, bool) {
+	data, ok := in.read(path, file)
+	if info, err := os.Stat(file); ok && err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		in.at(path, fmt.Sprintf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm()),
+			"chmod 600 "+file)
+		return nil, false
+	}
+	return data, ok
+}
+
 // secretFile is the secret that a file holds: its text without the line end.
 func (in *inspector) secretFile(path, file string) Secret {
 	data, ok := in.read(path, file)
@@ -158,13 +169,8 @@ func (in *inspector) authorities(path, file string) {
 // signingKey reads an APNs key: PKCS #8 in PEM, an ECDSA key on P-256. Whoever
 // has it can push to every user of the app, hence the mode.
 func (in *inspector) signingKey(path, file string) {
-	data, ok := in.read(path, file)
+	data, ok := in.readPrivate(path, file)
 	if !ok {
-		return
-	}
-	if info, err := os.Stat(file); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		in.at(path, fmt.Sprintf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm()),
-			"chmod 600 "+file)
 		return
 	}
 	const cure = "name the AuthKey_....p8 file as Apple gave it"

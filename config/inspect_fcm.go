@@ -15,7 +15,7 @@ import (
 
 // androidApp checks an app of Google's push service.
 func (in *inspector) androidApp(app App, path string) {
-	in.foreign(path, "apns", "bundle_id", "team_id", "environment", "keys")
+	in.foreign(path, "apns", "bundle_id", "team_id", "environment", "keys", "voip_certificate", "alert_certificate")
 	if in.needed(path+".project_id", app.ProjectID, "FCM must be told whose app it is") &&
 		!regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{3,99}$`).MatchString(app.ProjectID) {
 		in.at(path+".project_id", strconv.Quote(app.ProjectID)+" is not a Firebase project ID",

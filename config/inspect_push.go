@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (in *inspector) push() {
@@ -55,15 +56,17 @@ func (in *inspector) push() {
 func (in *inspector) app(app App, path string) {
 	in.needed(path+".bundle_id", app.BundleID, "pushes go to the topic of that app")
 	in.needed(path+".team_id", app.TeamID, "Apple must be told whose app it is")
-	if len(app.Keys) == 0 {
-		in.at(path+".keys", "is missing: nothing would sign for the app", "add a key: keys: [{ file: AuthKey_....p8, id: ... }]")
-	}
 	in.foreign(path, "fcm", "project_id", "service_account_file")
 	if app.BundleID != "" && !regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`).MatchString(app.BundleID) {
 		in.at(path+".bundle_id", strconv.Quote(app.BundleID)+" is not a bundle identifier",
 			"copy it from Xcode, for example com.example.phone")
 	} else if bundle, isTopic := strings.CutSuffix(app.BundleID, ".voip"); isTopic {
 		in.at(path+".bundle_id", "is the topic of VoIP pushes, not the bundle identifier", "write "+bundle)
+	}
+	const closest = 2 * time.Second
+	if app.AlertRepeat > 0 && app.AlertRepeat < closest {
+		in.at(path+".alert_repeat", FormatDuration(app.AlertRepeat)+" is too often: APNs keeps only the newest of them anyway",
+			"write 2s or more, or 0s for no repetition")
 	}
 	in.appleID(path+".team_id", app.TeamID, "team", "see developer.apple.com, Membership")
 	ids := map[string]holder{}
@@ -77,6 +80,11 @@ func (in *inspector) app(app App, path string) {
 		if key.File != "" {
 			in.signingKey(keyPath+".file", key.File)
 		}
+	}
+	in.clientCertificate(path+".voip_certificate", app.VoIPCertificate, app.BundleID, ".voip")
+	in.clientCertificate(path+".alert_certificate", app.AlertCertificate, app.BundleID, "")
+	if len(app.Keys) == 0 && app.VoIPCertificate.File == "" && app.AlertCertificate.File == "" {
+		in.at(in.first(path+".keys", path), "has neither a key nor a certificate: nothing could be sent", "add keys, voip_certificate or alert_certificate")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -107,13 +108,17 @@ func TestDocumentedExamplesAreValid(t *testing.T) {
 	writeFile(t, filepath.Join(folder, "tls/key.pem"), key, 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/AuthKey_KEY1234567.p8"), testSigningKey(t), 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/fcm.json"), testServiceAccount(t), 0o600)
+	for name, topic := range map[string]string{"voip": "com.example.tablet.voip", "alert": "com.example.tablet"} {
+		writeFile(t, filepath.Join(folder, "secrets", name+".p12"), testP12(t, pushCertificate(t, topic, time.Hour), "hunter2"), 0o600)
+		writeFile(t, filepath.Join(folder, "secrets", name+".password"), "hunter2\n", 0o600)
+	}
 	writeFile(t, filepath.Join(folder, "secrets/alice"), "wonderland\n", 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/carol.sha256"), strings.Repeat("a", 64)+"\n", 0o600)
 	writeFile(t, filepath.Join(folder, "secrets/dave.md5"), strings.Repeat("b", 32)+"\n", 0o600)
 
 	cfg := mustLoad(t, path)
 	if len(cfg.Listen) != 3 || len(cfg.Domains) != 1 || len(cfg.Domains[0].Users) != 4 ||
-		len(cfg.Trunks) != 1 || len(cfg.Routes) != 4 || len(cfg.Push.Apps) != 2 {
+		len(cfg.Trunks) != 1 || len(cfg.Routes) != 4 || len(cfg.Push.Apps) != 3 {
 		t.Fatalf("examples are missing: %+v", cfg)
 	}
 	if got := cfg.Domains[0].Users[0].Password.Reveal(); got != "wonderland" {

@@ -8,12 +8,15 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"encoding/pem"
 	"maps"
 	"math/big"
 	"testing"
 	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
 )
 
 // testCertificate is a self-signed certificate and its key, in PEM.
@@ -81,4 +84,56 @@ func pkcs8(t *testing.T, key crypto.PrivateKey) string {
 
 func pemText(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+// material is a certificate with its key.
+type material struct {
+	leaf *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// pem is both in PEM.
+func (m material) pem(t *testing.T) string {
+	t.Helper()
+	return pemText("CERTIFICATE", m.leaf.Raw) + pkcs8(t, m.key)
+}
+
+// pushCertificate is one as Apple makes it, for a topic ("": it names none),
+// good for so long.
+func pushCertificate(t *testing.T, topic string, good time.Duration) material {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "push"},
+		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(good),
+	}
+	if topic != "" {
+		list, err := asn1.Marshal([]asn1.RawValue{
+			{Tag: asn1.TagUTF8String, Bytes: []byte(topic)},
+			{Tag: asn1.TagSequence, IsCompound: true, Bytes: []byte{asn1.TagUTF8String, 3, 'a', 'p', 'p'}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 840, 113635, 100, 6, 3, 6}, Value: list}}
+	}
+	key := newKey(t, elliptic.P256())
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return material{leaf, key}
+}
+
+// testP12 is a .p12 file as today's tools write it (PBES2).
+func testP12(t *testing.T, m material, password string) string {
+	t.Helper()
+	data, err := pkcs12.Modern.Encode(m.key, m.leaf, nil, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }

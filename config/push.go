@@ -19,8 +19,11 @@ type Push struct {
 	// RFC 8599 s5.5 forbids and sleeping iPhones need. Default: true.
 	AfterExpiry bool `mapstructure:"after_expiry"`
 	// SharedToken says what a token means that a second device announces:
-	// same_instance (one phone with several AORs keeps it). Default: same_instance.
-	SharedToken string `mapstructure:"shared_token" oneof:"same_instance" later:"newest|refuse"`
+	// same_instance (one phone with several AORs keeps it, another phone takes it
+	// over), newest (whoever announced it last has it alone) or refuse (as
+	// same_instance, but another user's phone does not get it).
+	// Default: same_instance.
+	SharedToken string `mapstructure:"shared_token" oneof:"same_instance|newest|refuse"`
 	// Apps are the apps that can be woken. Default: none.
 	Apps []App `mapstructure:"apps"`
 	// APNs is Apple's push service, or a simulator of it.
@@ -60,14 +63,36 @@ type App struct {
 	// Environment is auto (learned per device), production or sandbox.
 	// Default: auto.
 	Environment string `mapstructure:"environment" oneof:"auto|production|sandbox"`
-	// Keys are the .p8 keys that sign for the app, at least one.
-	// Default: none, they must be given.
+	// Keys are the .p8 keys that sign for the app. An app needs a key or a
+	// certificate; where a key serves an environment, certificates are not used
+	// there. Default: none.
 	Keys []Key `mapstructure:"keys"`
-	// Payload names the template of the push: wakebridge. Default: wakebridge.
-	Payload string `mapstructure:"payload" oneof:"wakebridge" later:"linphone|flutter_callkit|callkeep"`
+	// VoIPCertificate is the VoIP Services certificate, for VoIP pushes.
+	VoIPCertificate Certificate `mapstructure:"voip_certificate"`
+	// AlertCertificate is the ordinary push certificate, for the other pushes.
+	AlertCertificate Certificate `mapstructure:"alert_certificate"`
+	// Payload names the template of the push: wakebridge, linphone,
+	// flutter_callkit or callkeep. Default: wakebridge.
+	Payload string `mapstructure:"payload" oneof:"wakebridge|linphone|flutter_callkit|callkeep"`
 	// CallerName puts the caller's name and number into the push.
 	// Default: true.
 	CallerName bool `mapstructure:"caller_name"`
+	// AlertRepeat is how often an alert push is sent again while the device is
+	// being woken; 0s: never, else at least 2s. Default: 0s.
+	AlertRepeat time.Duration `mapstructure:"alert_repeat" range:"0s..1m"`
+	// MissedCallAlert tells the user of a missed call by an alert push, if the
+	// device was woken for it and did not come. Default: true.
+	MissedCallAlert bool `mapstructure:"missed_call_alert"`
+}
+
+// Certificate is a TLS client certificate for APNs with its private key.
+type Certificate struct {
+	// File is a .p12 or .pem file with certificate and key, readable by its
+	// owner only; empty: no certificate. Default: "".
+	File string `mapstructure:"file" config:"path"`
+	// PasswordFile holds the password of a .p12 file, readable by its owner
+	// only. Default: "".
+	PasswordFile string `mapstructure:"password_file" config:"path"`
 }
 
 // Key is an APNs authentication key.

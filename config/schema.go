@@ -181,8 +181,6 @@ func pendingKeys() []string {
 		"trunks[].expires", "trunks[].outbound_proxy",
 		"calls.session_timer", "calls.fallback",
 		"calls.fallback_busy", "calls.fallback_declined", "calls.fallback_unreachable",
-		"push.apps[].voip_certificate", "push.apps[].alert_certificate",
-		"push.apps[].alert_repeat", "push.apps[].missed_call_alert",
 		"storage.url", "http.dashboard", "cdr", "capture",
 	}
 }

@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"result"}),
 		hedged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "wakebridge_push_hedged_total",
-			Help: "Pushes sent a second time because the first request was silent.",
+			Help: "Pushes sent a second time because the first request was silent or lost: the phone may get them twice.",
 		}),
 	}
 	if reg == nil {

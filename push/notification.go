@@ -36,4 +36,6 @@ type Notification struct {
 	// CollapseID lets a later push replace this one on the phone's screen, at
 	// most 64 bytes. Never set for VoIP.
 	CollapseID string
+	// Missed makes an alert say that the call is over and was missed.
+	Missed bool
 }

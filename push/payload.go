@@ -17,8 +17,7 @@ const (
 )
 
 // Template lays a notification out as the JSON value that an app reads. It
-// gets cleaned text. Wakebridge is the only one so far; layouts for other apps
-// (Linphone, flutter_callkit_incoming, callkeep) are further functions like it.
+// gets cleaned text. See TemplateNamed.
 type Template func(Notification) any
 
 // Payload writes n by layout t (nil: Wakebridge) as JSON within the limit of
@@ -73,6 +72,13 @@ func fitted(n Notification, limit int, write func(Notification) ([]byte, error))
 	return b, err
 }
 
+// MinimalPayload is Payload with nothing but what identifies the call and says
+// when: for a service that finds the whole one too large. Errors: as Payload.
+func MinimalPayload(n Notification, t Template) ([]byte, error) {
+	n.Name, n.Handle, n.HandleType, n.To, n.From = "", "", "", "", ""
+	return Payload(n, t)
+}
+
 // encode escapes for HTML as well, as apns2 will when it marshals these bytes
 // again: the limit holds for what goes on the wire.
 func encode(v any) ([]byte, error) {
@@ -100,6 +106,9 @@ type message struct {
 	ExpiresAt  int64  `json:"expires_at"` // UNIX ms
 }
 
+// typeCall is the type of a message that says: a call is there.
+const typeCall = "call"
+
 // aps is the dictionary that iOS itself reads: empty for a VoIP push.
 type aps struct {
 	Alert             *alert `json:"alert,omitempty"`
@@ -114,9 +123,12 @@ type alert struct {
 }
 
 // Wakebridge is our own layout, the default Template.
-func Wakebridge(n Notification) any {
+func Wakebridge(n Notification) any { return ours(n) }
+
+// ours is what every layout has; those for other apps add to it.
+func ours(n Notification) message {
 	m := message{
-		V: 1, Type: "call", UUID: n.UUID, CallID: n.CallID,
+		V: 1, Type: typeCall, UUID: n.UUID, CallID: n.CallID,
 		Handle: n.Handle, HandleType: n.HandleType, Name: n.Name, Video: n.Video,
 		To: n.To, From: n.From, SentAt: millis(n.SentAt), ExpiresAt: millis(n.ExpiresAt),
 	}
@@ -127,27 +139,34 @@ func Wakebridge(n Notification) any {
 		m.APS.ContentAvailable = 1
 		m.Type = "refresh"
 	}
+	if n.Missed && n.Kind == Alert {
+		m.Type, m.APS = typeMissed, missedCall(n)
+	}
 	return m
 }
 
 // ringing is the notification of a call as a person sees it.
 func ringing(n Notification) aps {
-	who := n.Name
-	if who == "" {
-		who = n.Handle
-	}
-	if who == "" {
-		who = "Unknown caller"
-	}
 	body := "Incoming call"
 	if n.Video {
 		body = "Incoming video call"
 	}
 	return aps{
-		Alert:             &alert{Title: who, Body: body},
+		Alert:             &alert{Title: caller(n), Body: body},
 		Sound:             "default",
 		InterruptionLevel: "time-sensitive",
 	}
+}
+
+// caller is whom a person sees calling.
+func caller(n Notification) string {
+	switch {
+	case n.Name != "":
+		return n.Name
+	case n.Handle != "":
+		return n.Handle
+	}
+	return "Unknown caller"
 }
 
 // millis is t in UNIX milliseconds, 0 for the zero time.

@@ -31,20 +31,24 @@ func (o Outcome) String() string {
 // not know; the ones below are ours.
 type Reason string
 
-// Our own reasons. Refused: the first five. NoAnswer: the others.
+// Our own reasons. Refused: the first six. NoAnswer: the others.
 const (
-	UnknownApp   Reason = "unknown app"         // no app with that bundle id and team is configured
-	NoToken      Reason = "no token"            // the device has no token of that kind
-	NoCredential Reason = "no credential"       // the app's credentials may not send that kind
-	Malformed    Reason = "malformed token"     // not what the service's tokens look like
-	Unsendable   Reason = "unsendable"          // the notification cannot be written
-	Deadline     Reason = "deadline"            // the time was over
-	Stopped      Reason = "stopped"             // the caller stopped it
-	Unreachable  Reason = "service unreachable" // no connection
-	Lost         Reason = "connection lost"     // the connection went away before the answer
-	Overloaded   Reason = "too many pushes"     // no place in flight
-	Closed       Reason = "shutting down"
-	Broken       Reason = "internal error" // a fault of this program
+	UnknownApp   Reason = "unknown app"     // no app with that bundle id and team is configured
+	NoToken      Reason = "no token"        // the device has no token of that kind
+	NoCredential Reason = "no credential"   // the app's credentials may not send that kind
+	Malformed    Reason = "malformed token" // not what the service's tokens look like
+	Unsendable   Reason = "unsendable"      // the notification cannot be written
+	// BrokenCredential: the service refused the key or certificate, just now or
+	// a moment ago, so that nothing was sent.
+	BrokenCredential Reason = "credential broken"
+
+	Deadline    Reason = "deadline"            // the time was over
+	Stopped     Reason = "stopped"             // the caller stopped it
+	Unreachable Reason = "service unreachable" // no connection
+	Lost        Reason = "connection lost"     // the connection went away before the answer
+	Overloaded  Reason = "too many pushes"     // no place in flight
+	Closed      Reason = "shutting down"
+	Broken      Reason = "internal error" // a fault of this program
 )
 
 // TokenDead says that the service no longer knows a device token. The owner
@@ -81,6 +85,6 @@ type Result struct {
 	Written     time.Time // when the request was first on the wire; zero: never
 	Latency     time.Duration
 	Tries       int  // requests made; a hedge counts as one
-	Hedged      bool // a second request went out because the first was silent
+	Hedged      bool // a second request went out because the first was silent or lost
 	Dead        TokenDead
 }

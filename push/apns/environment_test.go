@@ -124,7 +124,7 @@ func TestKeyOfOneEnvironmentOnly(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		r = w.sendTo(w.voip, push.Production)
-		if r.Outcome != push.Refused || r.Reason != "BadEnvironmentKeyInToken" || !r.Dead.IsZero() || !strings.Contains(r.Text, "key") {
+		if r.Outcome != push.Refused || r.Reason != push.BrokenCredential || r.Tries != 0 || !r.Dead.IsZero() || !strings.Contains(r.Text, "BadEnvironmentKeyInToken") {
 			t.Errorf("%+v", r)
 		}
 		must(t, w.service.Close())

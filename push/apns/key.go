@@ -4,16 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/sideshow/apns2/token"
 
 	"wakebridge/push"
 )
-
-// maxKeyFile bounds a key file, in bytes; a real one has about 260.
-const maxKeyFile = 64 << 10
 
 // Key is a signing key for provider tokens. It prints as its id.
 type Key struct {
@@ -21,6 +16,7 @@ type Key struct {
 	// Environment limits the key; Auto (or empty) means both.
 	Environment push.Environment
 
+	origin  origin
 	private *ecdsa.PrivateKey
 }
 
@@ -39,22 +35,8 @@ func (k Key) serves(env push.Environment) bool {
 // readable by its owner only. Errors: ErrKeyExposed, ErrBadKey, those of
 // reading.
 func LoadKey(path, id string) (Key, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Key{}, fmt.Errorf("APNs key: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	info, err := f.Stat()
-	if err != nil {
-		return Key{}, fmt.Errorf("APNs key: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return Key{}, fmt.Errorf("APNs key %s is not a file: %w", path, ErrBadKey)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return Key{}, fmt.Errorf("APNs key %s has mode %04o: %w", path, mode, ErrKeyExposed)
-	}
-	pem, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	from := originOf(path, "")
+	pem, err := readPrivate(path)
 	if err != nil {
 		return Key{}, fmt.Errorf("APNs key: %w", err)
 	}
@@ -62,6 +44,7 @@ func LoadKey(path, id string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("%s: %w", path, err)
 	}
+	k.origin = from
 	return k, nil
 }
 

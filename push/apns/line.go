@@ -31,13 +31,18 @@ const (
 type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // newTransport makes what dials HTTP/2 connections: TLS 1.2 or better, pings,
-// no time limit on a request but its context's.
-func newTransport(dial DialFunc, roots *x509.CertPool) *http.Transport {
+// no time limit on a request but its context's. client is our certificate, nil
+// where a provider token speaks for us.
+func newTransport(dial DialFunc, roots *x509.CertPool, client func() *tls.Certificate) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	return &http.Transport{
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return dialTLS(ctx, dial, addr, roots)
+			raw, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return handshake(ctx, raw, addr, tlsConfig(roots, client))
 		},
 		Protocols:              &protocols,
 		DisableCompression:     true,
@@ -50,21 +55,23 @@ func newTransport(dial DialFunc, roots *x509.CertPool) *http.Transport {
 	}
 }
 
-func dialTLS(ctx context.Context, dial DialFunc, addr string, roots *x509.CertPool) (net.Conn, error) {
+func tlsConfig(roots *x509.CertPool, client func() *tls.Certificate) *tls.Config {
+	c := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
+	if client != nil {
+		// Whatever authorities the server names: Apple knows its own.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return client(), nil }
+	}
+	return c
+}
+
+// handshake makes raw a TLS connection to addr that speaks HTTP/2.
+func handshake(ctx context.Context, raw net.Conn, addr string, c *tls.Config) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, raw.Close())
 	}
-	raw, err := dial(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	conn := tls.Client(raw, &tls.Config{
-		RootCAs:    roots,
-		ServerName: host,
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2"},
-	})
+	c.ServerName = host
+	conn := tls.Client(raw, c)
 	err = conn.HandshakeContext(ctx)
 	if err == nil && conn.ConnectionState().NegotiatedProtocol != "h2" {
 		err = errNotHTTP2
@@ -103,9 +110,10 @@ type dialer struct {
 
 // dialing is a dial that any number of requests wait for.
 type dialing struct {
-	done chan struct{} // closed when conn or err is set
-	conn *http.ClientConn
-	err  error
+	done  chan struct{} // closed when conn or err is set
+	conn  *http.ClientConn
+	err   error
+	stale bool // the credential was replaced meanwhile; under the line's mu
 }
 
 func newLine(d dialer, log *slog.Logger) *line {
@@ -135,6 +143,22 @@ func (l *line) warm() {
 	if l.open && (l.conn == nil || !usable(l.conn)) {
 		l.dialLocked()
 	}
+}
+
+// renew replaces the connection, for another credential. Requests under way on
+// the old one end there.
+func (l *line) renew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.open {
+		return
+	}
+	if l.dialing != nil {
+		l.dialing.stale = true
+		return
+	}
+	l.failures = 0
+	l.dialLocked()
 }
 
 // busy says that another request would have to wait for a stream: Apple allows
@@ -225,12 +249,18 @@ func (l *line) dialLocked() *dialing {
 func (l *line) dialEnded(conn *http.ClientConn, err error) (*http.ClientConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	stale := l.dialing.stale
 	l.dialing = nil
-	if !l.open {
-		if err == nil {
-			l.running.Go(func() { l.hangUp(conn) })
-		}
+	if err == nil && (stale || !l.open) {
+		l.running.Go(func() { l.hangUp(conn) })
+	}
+	switch {
+	case !l.open:
 		return nil, errClosed
+	case stale:
+		l.failures = 0
+		l.dialLocked()
+		return nil, fmt.Errorf("%w: %w", errUnreachable, errReplaced)
 	}
 	l.dialer.counted(err == nil)
 	if err != nil {

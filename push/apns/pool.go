@@ -13,14 +13,38 @@ import (
 // on the second line too.
 const hedgeAfter = 1500 * time.Millisecond
 
-// pool is two lines to one environment with one team's key: Apple wants one
-// team on a connection.
+// pool is two lines to one environment with one team's key, or with one
+// certificate: Apple wants one team on a connection.
 type pool struct {
 	env   push.Environment
-	base  string // URL without path
-	token *providerToken
+	base  string         // URL without path
+	token *providerToken // nil: cert speaks for us
+	cert  *identity      // nil: token does
+	gate  gate
+	alarm func(letter, answer)
 	lines [2]*line
 	first atomic.Int32 // the line that answered last
+}
+
+// bearer is the provider token to send, empty with a certificate.
+func (p *pool) bearer() (string, error) {
+	if p.token == nil {
+		return "", nil
+	}
+	return p.token.current()
+}
+
+// usable says that the credential has not expired.
+func (p *pool) usable() bool {
+	return p.cert == nil || time.Now().Before(p.cert.current().NotAfter())
+}
+
+// replaced starts anew with another credential.
+func (p *pool) replaced() {
+	p.gate.reset()
+	for _, l := range p.lines {
+		l.renew()
+	}
 }
 
 // warm gets both lines a connection.
@@ -46,11 +70,16 @@ func (p *pool) pick() int {
 	return i
 }
 
+// tally is what an attempt cost.
+type tally struct {
+	hedged bool // a second request was made
+	maybe  int  // requests that were lost and may have been accepted all the same
+}
+
 // attempt is one try: a request on line i and, with hedge, the same one on the
 // other line if nothing came back in hedgeAfter. The first yes or final no
-// counts; the other request is cancelled. hedged says that a second one was
-// made.
-func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m letter) (a answer, hedged bool) {
+// counts; the other request is cancelled.
+func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m letter) (a answer, cost tally) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -76,17 +105,20 @@ func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m 
 	for {
 		select {
 		case <-silence:
-			silence, hedged = nil, true
+			silence, cost.hedged = nil, true
 			shoot(1 - i)
 			under++
 		case s := <-shots:
 			under--
+			if s.maybe {
+				cost.maybe++
+			}
 			if s.status != 0 {
 				p.first.Store(int32(s.line)) //nolint:gosec // 0 or 1
 			}
 			a = better(a, s.answer)
 			if under == 0 || settled(s.answer) {
-				return a, hedged
+				return a, cost
 			}
 		}
 	}

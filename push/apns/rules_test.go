@@ -17,56 +17,62 @@ import (
 // quietly be judged by its status.
 func TestEveryReasonHasItsAction(t *testing.T) {
 	t.Parallel()
-	want := map[push.Reason]action{
-		apns2.ReasonBadDeviceToken:              otherEnvironment,
-		"BadEnvironmentKeyInToken":              otherEnvironment,
-		apns2.ReasonUnregistered:                tokenDead,
-		apns2.ReasonExpiredToken:                tokenDead,
-		apns2.ReasonExpiredProviderToken:        renewToken,
-		apns2.ReasonIdleTimeout:                 tryAgainNow,
-		apns2.ReasonShutdown:                    tryAgainNow,
-		apns2.ReasonInternalServerError:         tryAgain,
-		apns2.ReasonServiceUnavailable:          tryAgain,
-		apns2.ReasonBadCollapseID:               giveUp,
-		apns2.ReasonBadExpirationDate:           giveUp,
-		apns2.ReasonBadMessageID:                giveUp,
-		apns2.ReasonBadPriority:                 giveUp,
-		apns2.ReasonBadTopic:                    giveUp,
-		apns2.ReasonDeviceTokenNotForTopic:      giveUp,
-		apns2.ReasonDuplicateHeaders:            giveUp,
-		apns2.ReasonInvalidPushType:             giveUp,
-		apns2.ReasonMissingDeviceToken:          giveUp,
-		apns2.ReasonMissingTopic:                giveUp,
-		apns2.ReasonPayloadEmpty:                giveUp,
-		apns2.ReasonTopicDisallowed:             giveUp,
-		apns2.ReasonBadCertificate:              giveUp,
-		apns2.ReasonBadCertificateEnvironment:   giveUp,
-		apns2.ReasonForbidden:                   giveUp,
-		apns2.ReasonInvalidProviderToken:        giveUp,
-		apns2.ReasonMissingProviderToken:        giveUp,
-		apns2.ReasonBadPath:                     giveUp,
-		apns2.ReasonMethodNotAllowed:            giveUp,
-		apns2.ReasonPayloadTooLarge:             giveUp,
-		apns2.ReasonTooManyProviderTokenUpdates: giveUp,
-		apns2.ReasonTooManyRequests:             giveUp,
-		push.Unreachable:                        tryAgain,
-		push.Lost:                               tryAgainNow,
+	type row struct {
+		do    action
+		blame blame
 	}
-	for reason, do := range want {
-		if got, ok := rules[reason]; !ok || got.do != do {
-			t.Errorf("%s: action %d (in the table: %v), want %d", reason, got.do, ok, do)
+	want := map[push.Reason]row{
+		apns2.ReasonBadDeviceToken:              {otherEnvironment, nobody},
+		"BadEnvironmentKeyInToken":              {otherEnvironment, credential},
+		apns2.ReasonBadCertificateEnvironment:   {otherEnvironment, credential},
+		push.BrokenCredential:                   {otherEnvironment, credential},
+		apns2.ReasonUnregistered:                {tokenDead, nobody},
+		apns2.ReasonExpiredToken:                {tokenDead, nobody},
+		apns2.ReasonExpiredProviderToken:        {renewToken, nobody},
+		apns2.ReasonTooManyProviderTokenUpdates: {keepToken, nobody},
+		apns2.ReasonPayloadTooLarge:             {shrink, ours},
+		apns2.ReasonIdleTimeout:                 {tryAgainNow, nobody},
+		apns2.ReasonShutdown:                    {tryAgainNow, nobody},
+		apns2.ReasonInternalServerError:         {tryAgain, nobody},
+		apns2.ReasonServiceUnavailable:          {tryAgain, nobody},
+		apns2.ReasonTooManyRequests:             {giveUp, nobody},
+		apns2.ReasonBadCollapseID:               {giveUp, ours},
+		apns2.ReasonBadExpirationDate:           {giveUp, ours},
+		apns2.ReasonBadMessageID:                {giveUp, ours},
+		apns2.ReasonBadPriority:                 {giveUp, ours},
+		apns2.ReasonBadTopic:                    {giveUp, ours},
+		apns2.ReasonDeviceTokenNotForTopic:      {giveUp, ours},
+		apns2.ReasonDuplicateHeaders:            {giveUp, ours},
+		apns2.ReasonInvalidPushType:             {giveUp, ours},
+		apns2.ReasonMissingDeviceToken:          {giveUp, ours},
+		apns2.ReasonMissingTopic:                {giveUp, ours},
+		apns2.ReasonPayloadEmpty:                {giveUp, ours},
+		apns2.ReasonBadPath:                     {giveUp, ours},
+		apns2.ReasonMethodNotAllowed:            {giveUp, ours},
+		apns2.ReasonTopicDisallowed:             {giveUp, topic},
+		apns2.ReasonBadCertificate:              {giveUp, credential},
+		apns2.ReasonForbidden:                   {giveUp, credential},
+		apns2.ReasonInvalidProviderToken:        {giveUp, credential},
+		apns2.ReasonMissingProviderToken:        {giveUp, credential},
+		push.Unreachable:                        {tryAgain, nobody},
+		push.Lost:                               {tryAgainNow, nobody},
+	}
+	for reason, r := range want {
+		if got, ok := rules[reason]; !ok || got.do != r.do || got.blame != r.blame {
+			t.Errorf("%s: action %d, blame %d (in the table: %v), want %+v", reason, got.do, got.blame, ok, r)
 		}
 	}
 	if len(rules) != len(want) {
 		t.Errorf("%d reasons in the table, %d known here", len(rules), len(want))
 	}
-	for _, ours := range []push.Reason{push.Deadline, push.Stopped, push.Closed} {
-		if got := ruleFor(0, ours); got.do != giveUp {
-			t.Errorf("%s: action %d", ours, got.do)
+	for _, own := range []push.Reason{push.Deadline, push.Stopped, push.Closed} {
+		if got := ruleFor(0, own); got.do != giveUp || got.blame != nobody {
+			t.Errorf("%s: action %d", own, got.do)
 		}
 	}
-	for status, do := range map[int]action{400: giveUp, 403: giveUp, 404: giveUp, 410: tokenDead, 429: giveUp, 500: tryAgain, 502: giveUp, 503: tryAgain} {
-		if got := ruleFor(status, "NewIn2030"); got.do != do || got.what == "" {
+	for status, r := range map[int]row{400: {giveUp, ours}, 403: {giveUp, ours}, 404: {giveUp, ours}, 410: {tokenDead, nobody},
+		413: {shrink, ours}, 429: {giveUp, nobody}, 500: {tryAgain, nobody}, 502: {giveUp, nobody}, 503: {tryAgain, nobody}} {
+		if got := ruleFor(status, "NewIn2030"); got.do != r.do || got.blame != r.blame || got.what == "" {
 			t.Errorf("unknown reason with %d: %+v", status, got)
 		}
 	}
@@ -74,10 +80,10 @@ func TestEveryReasonHasItsAction(t *testing.T) {
 
 func TestEffort(t *testing.T) {
 	t.Parallel()
-	yes, no := func() bool { return true }, func() bool { return false }
+	yes, no := func(action) bool { return true }, func(action) bool { return false }
 	type step struct {
 		do    action
-		renew func() bool
+		mend  func(action) bool
 		again bool
 		pause bool
 	}
@@ -91,13 +97,15 @@ func TestEffort(t *testing.T) {
 		{"three tries", []step{{tryAgain, yes, true, true}, {tryAgain, yes, true, true}, {tryAgain, yes, false, false}}},
 		{"only the first at once", []step{{tryAgainNow, yes, true, false}, {tryAgainNow, yes, true, true}, {tryAgainNow, yes, false, false}}},
 		{"renewed once", []step{{renewToken, yes, true, false}, {renewToken, yes, false, false}}},
+		{"each thing mended once", []step{{shrink, yes, true, false}, {keepToken, yes, true, false}, {renewToken, yes, true, false}, {shrink, yes, false, false}}},
+		{"cannot be mended", []step{{shrink, no, false, false}}},
 		{"renewal refused", []step{{renewToken, no, false, false}}},
 		{"a renewal is no try", []step{{tryAgain, yes, true, true}, {renewToken, yes, true, false}, {tryAgain, yes, true, true}, {tryAgain, yes, false, false}}},
 	}
 	for _, tt := range tests {
 		var e effort
 		for i, s := range tt.steps {
-			again, pause := e.after(s.do, s.renew)
+			again, pause := e.after(s.do, s.mend)
 			if again != s.again || (pause > 0) != s.pause || pause > 300*time.Millisecond || s.pause && pause < 100*time.Millisecond {
 				t.Errorf("%s, step %d: again %v, pause %v", tt.name, i+1, again, pause)
 			}

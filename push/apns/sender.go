@@ -13,16 +13,39 @@ import (
 // renewals of the provider token apart.
 const maxTries = 3
 
+// maxMaybe bounds the requests of one push that APNs may have accepted: the
+// phone gets a push at most twice, the second time only by a hedge or after a
+// connection was lost in the middle, which counts as one.
+const maxMaybe = 2
+
 // sender sends one app's pushes. It is the push.Sender of a route.
 type sender struct {
 	app   App
-	pools map[push.Environment]*pool // those that a key serves
+	voip  map[push.Environment]*pool // what may send VoIP pushes
+	plain map[push.Environment]*pool // what may send the others
 }
 
-// Can is push.Sender: a .p8 key may send everything.
+// Can is push.Sender: a .p8 key may send everything, a certificate what it was
+// made for, until it expires.
 func (s *sender) Can() push.Capability {
-	has := len(s.pools) > 0
-	return push.Capability{VoIP: has, Alert: has}
+	return push.Capability{VoIP: anyUsable(s.voip), Alert: anyUsable(s.plain)}
+}
+
+func anyUsable(pools map[push.Environment]*pool) bool {
+	for _, p := range pools {
+		if p.usable() {
+			return true
+		}
+	}
+	return false
+}
+
+// pools are those for a kind of push.
+func (s *sender) pools(k push.Kind) map[push.Environment]*pool {
+	if k == push.VoIP {
+		return s.voip
+	}
+	return s.plain
 }
 
 // Send is push.Sender. A device whose environment is not known is tried in
@@ -31,20 +54,21 @@ func (s *sender) Send(ctx context.Context, t push.Target, n push.Notification) p
 	if !wellFormed(t.Token) {
 		return push.Result{Outcome: push.Refused, Reason: push.Malformed, Text: "the device token is not 2 to 200 hexadecimal characters"}
 	}
-	m, err := newLetter(s.app.BundleID, t.Token, n)
+	m, err := newLetter(s.app, t.Token, n)
 	if err != nil {
 		return push.Result{Outcome: push.Refused, Reason: push.Unsendable, Text: "the notification cannot be written: " + err.Error()}
 	}
-	envs := s.environments(t.Environment)
+	pools := s.pools(n.Kind)
+	envs := s.environments(t.Environment, pools)
 	if len(envs) == 0 {
 		return push.Result{Outcome: push.Refused, Reason: push.NoCredential, Environment: t.Environment,
-			Text: fmt.Sprintf("no key of %q serves the %s environment", s.app.BundleID, t.Environment)}
+			Text: fmt.Sprintf("no key or certificate of %q may send %s pushes in the %s environment", s.app.BundleID, n.Kind, environmentWord(t.Environment))}
 	}
 	sent := time.Now()
-	first := s.sendTo(ctx, envs[0], m)
+	first := pools[envs[0]].send(ctx, m)
 	last := first
 	if len(envs) > 1 && first.next == otherEnvironment {
-		last = s.sendTo(ctx, envs[1], m)
+		last = pools[envs[1]].send(ctx, m)
 		last.Tries += first.Tries
 		last.Hedged = last.Hedged || first.Hedged
 	}
@@ -76,8 +100,8 @@ func wellFormed(t push.DeviceToken) bool {
 }
 
 // environments lists where a token may be sent, in order. The operator's word
-// counts most, then what is known of the device; keys limit it.
-func (s *sender) environments(device push.Environment) []push.Environment {
+// counts most, then what is known of the device; the credentials limit it.
+func (s *sender) environments(device push.Environment, pools map[push.Environment]*pool) []push.Environment {
 	order := []push.Environment{push.Production, push.Sandbox}
 	switch {
 	case s.app.Environment.Known():
@@ -87,17 +111,26 @@ func (s *sender) environments(device push.Environment) []push.Environment {
 	}
 	var served []push.Environment
 	for _, e := range order {
-		if s.pools[e] != nil {
+		if pools[e] != nil && pools[e].usable() {
 			served = append(served, e)
 		}
 	}
 	return served
 }
 
+// environmentWord is an environment in a sentence.
+func environmentWord(e push.Environment) push.Environment {
+	if e == "" {
+		return push.Auto
+	}
+	return e
+}
+
 // outcome is a result and what it asks for next.
 type outcome struct {
 	push.Result
 	next  action
+	blame blame
 	since time.Time
 }
 
@@ -122,54 +155,91 @@ func verdict(first, last outcome, envs int) outcome {
 
 const badDeviceToken push.Reason = "BadDeviceToken"
 
-// sendTo brings m to one environment: sendOnce by attempts, judged by the
-// rules, again as long as effort allows.
-func (s *sender) sendTo(ctx context.Context, env push.Environment, m letter) outcome {
-	p := s.pools[env]
+// send brings m to the pool's environment, unless its credential is known to be
+// broken.
+func (p *pool) send(ctx context.Context, m letter) (out outcome) {
+	out.Environment = p.env
+	through, why := p.gate.enter(m.notification.Topic)
+	if why != nil {
+		out.Outcome, out.Reason, out.Text, out.next = push.Refused, push.BrokenCredential, why.words, why.next
+		return out
+	}
+	defer func() { p.gate.leave(through, out) }()
 	p.warm()
-	out := outcome{Result: push.Result{Environment: env}}
+	p.try(ctx, m, &out)
+	return out
+}
+
+// try makes attempts, judged by the rules, as long as effort allows and the
+// phone cannot get the push a third time.
+func (p *pool) try(ctx context.Context, m letter, out *outcome) {
 	var e effort
+	maybe := 0
 	for i := p.pick(); ; i = 1 - i {
-		bearer, err := p.token.current()
+		bearer, err := p.bearer()
 		if err != nil {
 			out.Outcome, out.Reason, out.Text = push.Refused, push.NoCredential, err.Error()
-			return out
+			return
 		}
-		a, hedged := p.attempt(ctx, i, !out.Hedged, bearer, m)
+		a, cost := p.attempt(ctx, i, !out.Hedged && maybe == 0, bearer, m)
 		out.Tries++
-		if hedged {
+		if cost.hedged {
 			out.Tries++
 			out.Hedged = true
 		}
-		out.take(a, env)
-		again, pause := e.after(out.next, func() bool {
-			renewed, err := p.token.renew(bearer)
-			return renewed && err == nil
+		maybe += cost.maybe
+		out.take(a, p.env)
+		if out.blame == ours {
+			p.alarm(m, a)
+		}
+		again, pause := e.after(out.next, func(do action) (mended bool) {
+			m, mended = p.mend(do, bearer, m)
+			return mended
 		})
-		if !again {
-			return out
+		if !again || maybe >= maxMaybe {
+			return
 		}
 		if !wait(ctx, pause) {
 			if errors.Is(ctx.Err(), context.Canceled) {
-				out.take(answer{reason: push.Stopped}, env)
+				out.take(answer{reason: push.Stopped}, p.env)
 			}
-			return out // at the deadline the last answer says the most
+			return // at the deadline the last answer says the most
 		}
+		out.Hedged = out.Hedged || maybe > 0
 	}
+}
+
+// mend puts right what an answer complained of, if it can.
+func (p *pool) mend(do action, bearer string, m letter) (letter, bool) {
+	switch {
+	case do == shrink:
+		return m.smaller()
+	case p.token == nil:
+		return m, false
+	case do == renewToken:
+		renewed, err := p.token.renew(bearer)
+		return m, renewed && err == nil
+	case do == keepToken:
+		return m, p.token.keep(bearer)
+	}
+	return m, false
 }
 
 // take puts an answer into the result.
 func (o *outcome) take(a answer, env push.Environment) {
 	o.Status, o.Reason, o.Text, o.since = a.status, a.reason, a.detail, a.since
+	r := ruleFor(a.status, a.reason)
+	o.next, o.blame = r.do, r.blame
 	switch {
 	case a.accepted():
-		o.Outcome, o.Reason, o.next = push.Accepted, "", giveUp
+		o.Outcome, o.Reason, o.next, o.blame = push.Accepted, "", giveUp, nobody
 		o.Text = "APNs accepted the push"
+	case a.reason == push.BrokenCredential:
+		o.Outcome = push.Refused
 	case a.status == 0:
-		o.Outcome, o.next = push.NoAnswer, ruleFor(0, a.reason).do
+		o.Outcome = push.NoAnswer
 	default:
-		r := ruleFor(a.status, a.reason)
-		o.Outcome, o.next = push.Refused, r.do
+		o.Outcome = push.Refused
 		if o.Reason == "" {
 			o.Reason = push.Reason(fmt.Sprintf("HTTP %d", a.status))
 		}
@@ -195,21 +265,21 @@ func (r rule) words(reason push.Reason, env push.Environment) string {
 
 // effort is how hard one push was tried so far.
 type effort struct {
-	tries   int
-	renewed bool
+	tries  int
+	mended [actions]bool
 }
 
 // after says whether to try again after an answer that asks for do, and how
-// long to wait first. renew gets a new provider token.
-func (e *effort) after(do action, renew func() bool) (again bool, pause time.Duration) {
+// long to wait first. mend does what the answer asks for, each thing once.
+func (e *effort) after(do action, mend func(action) bool) (again bool, pause time.Duration) {
 	e.tries++
 	switch do {
-	case renewToken:
-		if e.renewed || !renew() {
+	case renewToken, keepToken, shrink:
+		if e.mended[do] || !mend(do) {
 			return false, 0
 		}
-		e.renewed = true
-		e.tries-- // that one was not the push's fault
+		e.mended[do] = true
+		e.tries-- // that one says nothing about the next
 		return true, 0
 	case tryAgain, tryAgainNow:
 		if e.tries >= maxTries {

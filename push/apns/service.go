@@ -1,6 +1,7 @@
 package apns
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,9 +30,12 @@ type Config struct {
 	Sandbox    string         // Default: SandboxURL.
 	RootCAs    *x509.CertPool // whom to trust. Default: the system's.
 	Apps       []App
-	Dial       DialFunc              // Default: net.Dialer.
-	Log        *slog.Logger          // Default: none.
-	Metrics    prometheus.Registerer // Default: none.
+	Dial       DialFunc     // Default: net.Dialer.
+	Log        *slog.Logger // Default: none.
+	// Poll is how often the files of keys and certificates are looked at, and
+	// how soon an expiry is told of. Default: 30 s.
+	Poll    time.Duration
+	Metrics prometheus.Registerer // Default: none.
 }
 
 // App is an app and its credentials.
@@ -39,21 +45,31 @@ type App struct {
 	// Environment fixes that of all its devices; Auto (or empty) leaves it to
 	// each device.
 	Environment push.Environment
+	// Payload lays the notification out. Default: push.Wakebridge.
+	Payload push.Template
 	// Keys: the first that serves an environment is used there, one that names
-	// the environment before one that serves both.
+	// the environment before one that serves both. Where a key serves an
+	// environment, the certificates are not used there.
 	Keys []Key
+	// VoIP is for VoIP pushes, Alert for the others: Apple gave out two. One
+	// certificate may be both; the zero value is none.
+	VoIP, Alert Certificate
 }
 
 // Service holds the connections and provider tokens of all apps. Apps of one
 // team with one key share them.
 type Service struct {
-	routes []push.Route
-	pools  map[credential]*pool
+	routes  []push.Route
+	pools   map[identifier]*pool
+	keeping sync.WaitGroup // the keeper
+	stop    context.CancelFunc
 }
 
-// credential is what one connection stands for.
-type credential struct {
+// identifier is what one connection stands for: a team's key or a certificate,
+// in one environment.
+type identifier struct {
 	team, keyID string
+	cert        string
 	env         push.Environment
 }
 
@@ -68,6 +84,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	if c.Poll <= 0 {
+		c.Poll = pollEvery
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -95,16 +114,20 @@ func New(c Config) (*Service, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadConfig, err)
 	}
-	s := &Service{pools: make(map[credential]*pool)}
-	b := builder{config: c, addrs: addrs, metrics: m, service: s, tokens: make(map[credential]*providerToken)}
-	b.transport = newTransport(c.Dial, c.RootCAs)
+	s := &Service{pools: make(map[identifier]*pool)}
+	b := newBuilder(c, addrs, m, s)
 	for _, app := range c.Apps {
 		sender := b.sender(app)
 		s.routes = append(s.routes, push.Route{App: push.App{BundleID: app.BundleID, TeamID: app.TeamID}, Sender: sender})
-		if envs := sender.environments(push.Auto); len(envs) > 0 {
-			sender.pools[envs[0]].warm()
+		for _, pools := range []map[push.Environment]*pool{sender.voip, sender.plain} {
+			if envs := sender.environments(push.Auto, pools); len(envs) > 0 {
+				pools[envs[0]].warm()
+			}
 		}
 	}
+	life, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.keeping.Go(func() { b.keeper.run(life) }) // Close waits
 	return s, nil
 }
 
@@ -114,6 +137,8 @@ func (s *Service) Routes() []push.Route { return s.routes }
 // Close ends all connections and waits. Pushes under way get no answer. It may
 // be called again.
 func (s *Service) Close() error {
+	s.stop()
+	s.keeping.Wait()
 	for _, p := range s.pools {
 		p.close()
 	}
@@ -137,10 +162,7 @@ func (a App) faults(keys map[string]Key) []error {
 	if a.TeamID == "" {
 		fault("team_id is missing")
 	}
-	if len(a.Keys) == 0 {
-		fault("no key")
-	}
-	usable := false
+	usable := a.VoIP.usableIn(a.Environment) || a.Alert.usableIn(a.Environment)
 	for _, k := range a.Keys {
 		if k.private == nil || k.ID == "" {
 			fault("%s was not loaded", k)
@@ -152,10 +174,23 @@ func (a App) faults(keys map[string]Key) []error {
 		keys[k.ID] = k
 		usable = usable || !a.Environment.Known() || k.serves(a.Environment)
 	}
-	if len(a.Keys) > 0 && !usable {
-		fault("no key serves the %s environment", a.Environment)
+	for topic, cert := range map[string]Certificate{a.BundleID + ".voip": a.VoIP, a.BundleID: a.Alert} {
+		if !cert.IsZero() && !cert.Covers(topic) {
+			fault("%s is not for the topic %s", cert, topic)
+		}
+	}
+	switch {
+	case len(a.Keys) == 0 && a.VoIP.IsZero() && a.Alert.IsZero():
+		fault("no key and no certificate")
+	case !usable:
+		fault("no key serves the %s environment, nor a certificate", a.Environment)
 	}
 	return faults
+}
+
+// usableIn says that there is one and that it serves env, where that is known.
+func (c Certificate) usableIn(env push.Environment) bool {
+	return !c.IsZero() && (!env.Known() || c.serves(env))
 }
 
 // address checks a base URL, puts it into its plain form and gives host:port.

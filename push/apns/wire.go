@@ -10,10 +10,12 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/sideshow/apns2"
+	"golang.org/x/net/http2"
 
 	"wakebridge/push"
 )
@@ -25,8 +27,9 @@ const maxAnswer = 4 << 10
 // same one.
 type letter struct {
 	notification *apns2.Notification
-	expiration   string        // apns-expiration, UNIX seconds; "0" too
-	written      *atomic.Int64 // when its first request was on the wire, UNIX ns
+	expiration   string                 // apns-expiration, UNIX seconds; "0" too
+	least        func() ([]byte, error) // the smallest payload; nil: this is it
+	written      *atomic.Int64          // when its first request was on the wire, UNIX ns
 }
 
 // wroteAt is when the first request was on the wire; zero: not known to be.
@@ -37,8 +40,23 @@ func (m letter) wroteAt() time.Time {
 	return time.Time{}
 }
 
-func newLetter(bundleID string, t push.DeviceToken, n push.Notification) (letter, error) {
-	body, err := push.Payload(n, nil)
+// smaller is the same push with the least payload, or false if it has it.
+func (m letter) smaller() (letter, bool) {
+	if m.least == nil {
+		return m, false
+	}
+	body, err := m.least()
+	if err != nil {
+		return m, false
+	}
+	n := *m.notification
+	n.Payload = body
+	m.notification, m.least = &n, nil
+	return m, true
+}
+
+func newLetter(app App, t push.DeviceToken, n push.Notification) (letter, error) {
+	body, err := push.Payload(n, app.Payload)
 	if err != nil {
 		return letter{}, err
 	}
@@ -46,7 +64,7 @@ func newLetter(bundleID string, t push.DeviceToken, n push.Notification) (letter
 		ApnsID:      n.ID,
 		CollapseID:  n.CollapseID,
 		DeviceToken: t.Secret(),
-		Topic:       bundleID,
+		Topic:       app.BundleID,
 		Priority:    apns2.PriorityHigh,
 		Payload:     body,
 		PushType:    apns2.EPushType(n.Kind),
@@ -61,7 +79,10 @@ func newLetter(bundleID string, t push.DeviceToken, n push.Notification) (letter
 	if !n.Expiration.IsZero() {
 		until = max(0, n.Expiration.Unix())
 	}
-	return letter{notification: a, expiration: strconv.FormatInt(until, 10), written: new(atomic.Int64)}, nil
+	return letter{
+		notification: a, expiration: strconv.FormatInt(until, 10), written: new(atomic.Int64),
+		least: func() ([]byte, error) { return push.MinimalPayload(n, app.Payload) },
+	}, nil
 }
 
 // answer is what came back of one request. Without a status nothing did, and
@@ -71,6 +92,7 @@ type answer struct {
 	reason push.Reason
 	since  time.Time // of a 410
 	detail string    // in words, where status is 0
+	maybe  bool      // status 0, and yet it may have been accepted
 }
 
 func (a answer) accepted() bool { return a.status == http.StatusOK }
@@ -78,7 +100,7 @@ func (a answer) accepted() bool { return a.status == http.StatusOK }
 // exchange travels with one request's context: what the request needs beyond
 // apns2, and what apns2 would lose of the answer.
 type exchange struct {
-	bearer     string
+	bearer     string // empty: the connection's certificate speaks for us
 	expiration string
 	answer     answer // written by wire.RoundTrip
 
@@ -106,7 +128,9 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errors.New("request without exchange")
 	}
 	req = req.Clone(req.Context())
-	req.Header.Set("authorization", "bearer "+x.bearer)
+	if x.bearer != "" {
+		req.Header.Set("authorization", "bearer "+x.bearer)
+	}
 	req.Header.Set("apns-expiration", x.expiration)
 	res, err := w.line.RoundTrip(req)
 	if err != nil {
@@ -161,6 +185,11 @@ func sendOnce(ctx context.Context, l *line, base, bearer string, m letter) answe
 	}}
 	_, err := client.PushWithContext(ctx, m.notification)
 	if x.answer.status == 0 {
+		if x.head.Load() {
+			// The rest may be out although nobody has said so yet: a push that was
+			// stopped is counted rather once too often than never.
+			m.written.CompareAndSwap(0, time.Now().UnixNano())
+		}
 		return noAnswer(ctx, err)
 	}
 	// The answer may be here before the goroutine that wrote the request got to
@@ -180,10 +209,45 @@ func noAnswer(ctx context.Context, err error) answer {
 		err = u.Err
 	}
 	switch {
-	case errors.Is(err, errClosed):
+	case errors.Is(err, errClosed), strings.Contains(err.Error(), "force closed"): // by us, with the line
 		return answer{reason: push.Closed}
+	case refusedCertificate(err):
+		return answer{reason: push.BrokenCredential, detail: "APNs refused the certificate in the TLS handshake: " + err.Error()}
 	case errors.Is(err, errUnreachable):
 		return answer{reason: push.Unreachable, detail: "APNs cannot be reached: " + err.Error()}
 	}
-	return answer{reason: push.Lost, detail: "the connection to APNs was lost: " + err.Error()}
+	return answer{reason: push.Lost, detail: "the connection to APNs was lost: " + err.Error(), maybe: wroteHead(ctx) && !unprocessed(err)}
+}
+
+// unprocessed says that a request that was written was not dealt with: the
+// server said so (RFC 9113 s8.7), or the path was dead, for no ping came back
+// after it either. net/http has no names for these errors.
+func unprocessed(err error) bool {
+	var reset http2.StreamError
+	if errors.As(err, &reset) {
+		return reset.Code == http2.ErrCodeRefusedStream
+	}
+	text := err.Error()
+	for _, known := range []string{"graceful shutdown GOAWAY", "client connection lost", "client conn not usable"} {
+		if strings.Contains(text, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// refusedCertificate says that the server did not like our certificate (RFC
+// 8446 s6.2). With TLS 1.3 that comes after the handshake, in place of an
+// answer.
+func refusedCertificate(err error) bool {
+	text := err.Error()
+	if !strings.Contains(text, "remote error: tls: ") {
+		return false
+	}
+	for _, alert := range []string{"certificate", "access denied"} {
+		if strings.Contains(text, alert) {
+			return true
+		}
+	}
+	return false
 }

@@ -16,7 +16,7 @@ type notification struct {
 // of the app's code for it.
 func (d *Device) notify(p Push) {
 	n := notification{payload: p.Payload}
-	call, err := readPush(p.Payload)
+	call, err := readAlert(p.Payload)
 	if err != nil {
 		d.violate(RulePayload, uuid.Nil, err.Error())
 	} else {

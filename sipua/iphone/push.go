@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -95,13 +96,19 @@ func first(all ...text) string {
 	return ""
 }
 
-// readPush reads a payload. Errors wrap ErrPayload.
-func readPush(b []byte) (callPush, error) {
+// readPush reads the payload of a call. Errors wrap ErrPayload.
+func readPush(b []byte) (callPush, error) { return readTyped(b, "call") }
+
+// readAlert reads the payload of a notification: of a call, of one that was missed,
+// or of an operator's test. Errors wrap ErrPayload.
+func readAlert(b []byte) (callPush, error) { return readTyped(b, "call", "missed", "test") }
+
+func readTyped(b []byte, types ...text) (callPush, error) {
 	var p payload
 	if err := json.Unmarshal(b, &p); err != nil {
 		return callPush{}, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
-	if p.Type != nil && *p.Type != "call" {
+	if p.Type != nil && !slices.Contains(types, *p.Type) {
 		return callPush{}, fmt.Errorf("type %q: %w", *p.Type, ErrPayload)
 	}
 	c := callPush{callID: first(p.CallID, p.APS.CallID), name: first(p.Name, p.Display, p.NameCaller, p.CallerName), handle: first(p.Handle, p.FromURI)}

@@ -71,6 +71,8 @@ func (a *applying) one(edit Edit) {
 		a.setEnvironment(e)
 	case PushReport:
 		a.pushReport(e)
+	case Refreshed:
+		a.refreshed(e)
 	case MarkLoggedOut:
 		if d := a.device(Ref{e.AOR, e.Key}); d != nil {
 			a.logOut(d, a.orNow(e.At))
@@ -108,6 +110,7 @@ func (a *applying) change(d *Device, by func(*Device)) {
 func (a *applying) remove(d *Device) {
 	a.unindex(d)
 	a.due.set(d.Ref(), time.Time{})
+	a.refresh.set(d.Ref(), time.Time{})
 	e := a.entry(d.AOR)
 	delete(e.devices, d.Key)
 	a.dirty.devices[d.Ref()] = struct{}{}
@@ -141,13 +144,14 @@ func (a *applying) upsert(u Upsert) {
 	if u.Announced == Tokens {
 		push = a.share(Holder{d.Ref(), cmp.Or(b.Instance, d.Instance)}, push)
 	}
+	suspected := d.Suspected()
 	a.change(d, func(d *Device) {
 		d.Instance = cmp.Or(b.Instance, d.Instance)
 		b.Path = slices.Clone(b.Path)
 		d.Bindings = place(d.Bindings, b)
 		d.LastSeen = b.Registered
 		d.LoggedOut, d.LogoutDue = time.Time{}, time.Time{}
-		d.Health.Unanswered = 0
+		d.Health.Unanswered, d.Health.Refreshes = 0, 0
 		switch {
 		case u.Announced == Tokens:
 			d.Push = d.Push.announce(push, FromSIP, b.Registered)
@@ -157,6 +161,9 @@ func (a *applying) upsert(u Upsert) {
 		}
 		d.Push.FateHeader = u.Push.FateHeader
 	})
+	if suspected {
+		a.note(Recovered, d.Ref(), Ref{}, "")
+	}
 	a.out.Refs = append(a.out.Refs, d.Ref())
 	a.emit(Registered, d, b.Flow)
 	a.makeRoom(d, u.MaxContacts)
@@ -173,6 +180,9 @@ func (a *applying) announce(n Announce) {
 	at := a.orNow(n.At)
 	a.change(d, func(d *Device) {
 		d.Instance = cmp.Or(n.Instance, d.Instance)
+		if push.VoIP.Value != d.Push.VoIP.Value {
+			d.Health.Unanswered = 0 // of a token that is no more
+		}
 		push.FateHeader = d.Push.FateHeader
 		d.Push = d.Push.announce(push, FromHTTP, at)
 		d.LastSeen = at

@@ -7,7 +7,7 @@ import (
 )
 
 // Edit is one write to Memory: Upsert, Announce, RemoveBinding, RemoveToken,
-// SetEnvironment, PushReport, MarkLoggedOut, FlowGone, Expire, PutFate.
+// SetEnvironment, PushReport, Refreshed, MarkLoggedOut, FlowGone, Expire, PutFate.
 type Edit interface{ edit() }
 
 // Announcement says what a REGISTER said about push.
@@ -82,8 +82,17 @@ type PushReport struct {
 	Key      string
 	Kind     TokenKind
 	Accepted bool
-	Reason   string // the provider's, when it refused
+	Reason   string    // the provider's, when it refused
+	Sent     time.Time // when it left; zero: unknown
 	At       time.Time
+}
+
+// Refreshed counts a background push that asks the device to register again,
+// whatever becomes of it.
+type Refreshed struct {
+	AOR sipua.AOR
+	Key string
+	At  time.Time
 }
 
 // MarkLoggedOut makes a device unwakeable at once until it registers again:
@@ -117,6 +126,7 @@ func (RemoveBinding) edit()  {}
 func (RemoveToken) edit()    {}
 func (SetEnvironment) edit() {}
 func (PushReport) edit()     {}
+func (Refreshed) edit()      {}
 func (MarkLoggedOut) edit()  {}
 func (FlowGone) edit()       {}
 func (Expire) edit()         {}
@@ -157,11 +167,13 @@ const (
 	TokenTaken   NoteKind = 1 + iota // By registered with a token that Device had used; Device lost it
 	TokenRefused                     // Device asked for a token that By uses, and did not get it
 	Evicted                          // Device (or one of its Contacts) made room in its AOR for By
+	Suspected                        // VoIP pushes do not wake Device any more (see Device.Suspected); told once
+	Recovered                        // Device was Suspected and registered
 )
 
 // String is the kind in lower case, words joined by a hyphen.
 func (k NoteKind) String() string {
-	return name(k, "none", "token-taken", "token-refused", "evicted")
+	return name(k, "none", "token-taken", "token-refused", "evicted", "suspected", "recovered")
 }
 
 // Note reports something unusual that an Apply did.

@@ -120,24 +120,6 @@ func (a *applying) setEnvironment(s SetEnvironment) {
 	}
 }
 
-func (a *applying) pushReport(r PushReport) {
-	d := a.device(Ref{r.AOR, r.Key})
-	if d == nil {
-		return
-	}
-	a.change(d, func(d *Device) {
-		h := &d.Health
-		if !r.Accepted {
-			h.Refused, h.LastRefused, h.LastReason = h.Refused+1, a.orNow(r.At), r.Reason
-			return
-		}
-		h.Accepted, h.LastAccepted = h.Accepted+1, a.orNow(r.At)
-		if r.Kind == VoIP {
-			h.Unanswered++
-		}
-	})
-}
-
 func (a *applying) expire(e Expire) {
 	a.now = a.orNow(e.Now)
 	for {

@@ -76,7 +76,10 @@ type Health struct {
 	Accepted     uint64    // pushes accepted, of either kind, since the device is known
 	Refused      uint64    // pushes refused for this device's sake
 	LastRefused  time.Time
-	LastReason   string // the provider's reason of the last refusal, e.g. "BadDeviceToken"
+	LastReason   string    // the provider's reason of the last refusal, e.g. "BadDeviceToken"
+	LastVoIP     time.Time // of the newest accepted VoIP push
+	Refreshes    int       // background pushes since the last REGISTER that asked for one
+	LastRefresh  time.Time // of the newest of them, also before the last REGISTER
 }
 
 // Ref names a device.

@@ -26,6 +26,7 @@ type Memory struct {
 	fates   map[Ref]map[string]*Fate // by uuid
 	seq     uint64
 	due     agenda
+	refresh agenda // when devices are to be asked to register again
 	dirty   dirty
 
 	flushing chan struct{} // holds one element: the right to write to store
@@ -77,6 +78,7 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 		byToken:  index[string]{},
 		fates:    map[Ref]map[string]*Fate{},
 		due:      agenda{at: map[any]*item{}},
+		refresh:  agenda{at: map[any]*item{}},
 		dirty:    dirty{devices: map[Ref]struct{}{}, fates: map[FateRef]struct{}{}},
 		flushing: make(chan struct{}, 1),
 	}
@@ -126,7 +128,8 @@ func revive(d Device, grace time.Duration, now time.Time) Device {
 		b.Registered, b.Expires = past(b.Registered), onClock(b.Expires, now)
 	}
 	d.LastSeen = past(d.LastSeen)
-	for _, t := range []*time.Time{&d.Push.VoIP.Updated, &d.Push.Alert.Updated, &d.Health.LastAccepted, &d.Health.LastRefused, &d.LoggedOut} {
+	for _, t := range []*time.Time{&d.Push.VoIP.Updated, &d.Push.Alert.Updated, &d.Health.LastAccepted, &d.Health.LastRefused,
+		&d.Health.LastVoIP, &d.Health.LastRefresh, &d.LoggedOut} {
 		*t = past(*t)
 	}
 	for _, t := range []*time.Time{&d.LogoutDue, &d.TokensDue} {
@@ -184,6 +187,7 @@ func (m *Memory) AORs() []sipua.AOR {
 // Stats counts what Memory holds.
 type Stats struct {
 	AORs, Devices, Wakeable, Bindings, Awake, Fates int // Awake: devices with a flow
+	Suspected                                       int // see Device.Suspected
 	Uncommitted                                     int // devices and fates the journal does not have yet
 }
 
@@ -202,6 +206,9 @@ func (m *Memory) Stats() Stats {
 			s.Bindings += len(d.Bindings)
 			if m.rules.Wakeable(*d, now) {
 				s.Wakeable++
+			}
+			if d.Suspected() {
+				s.Suspected++
 			}
 			if _, awake := d.Flow(); awake {
 				s.Awake++
@@ -328,6 +335,7 @@ func (m *Memory) reindex(d *Device) {
 		}
 	}
 	m.due.set(ref, m.rules.due(*d))
+	m.refresh.set(ref, m.rules.RefreshAt(*d))
 }
 
 // unindex takes d out of the indices; the agenda is set by the reindex that

@@ -123,7 +123,7 @@ func TestHealth(t *testing.T) {
 		apply(m, push)
 		apply(m, location.PushReport{AOR: alice, Key: phone, Kind: location.VoIP, Reason: "TooManyRequests"})
 		apply(m, location.PushReport{AOR: bob, Key: phone})
-		want := location.Health{Unanswered: 2, Accepted: 3, Refused: 1, LastReason: "TooManyRequests", LastAccepted: time.Now(), LastRefused: time.Now()}
+		want := location.Health{Unanswered: 2, Accepted: 3, Refused: 1, LastReason: "TooManyRequests", LastAccepted: time.Now(), LastRefused: time.Now(), LastVoIP: time.Now()}
 		if got := only(t, m, alice).Health; !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v", got)
 		}

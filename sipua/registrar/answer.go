@@ -22,6 +22,7 @@ func (r *Registrar) headers(a answer) []sip.Header {
 		out = append(out, sip.NewHeader("Contact", withExpires(c.value, c.expires)))
 	}
 	now := time.Now()
+	services := a.reg.services
 	var fates []location.Fate
 	for _, d := range r.cfg.Memory.Devices(a.reg.aor) {
 		mine := false
@@ -34,12 +35,15 @@ func (r *Registrar) headers(a answer) []sip.Header {
 				out = append(out, sip.NewHeader("Contact", withExpires(other, left)))
 			}
 		}
+		if mine && a.reg.announced && !d.Push.HasToken() {
+			services = nil // another phone keeps the token (push.shared_token): this one must not rely on being woken
+		}
 		if mine {
 			fates = append(fates, r.tell(d)...)
 		}
 	}
 	seen := make(map[string]bool)
-	for _, fc := range a.reg.services {
+	for _, fc := range services {
 		if !seen[fc.PNS] {
 			seen[fc.PNS] = true
 			out = append(out, sip.NewHeader(header.NameFeatureCaps, fc.String()))

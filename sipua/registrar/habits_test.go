@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wakebridge/sipua"
@@ -381,6 +382,70 @@ func TestTokenTakenIsReported(t *testing.T) {
 		o2 := o.mem.Devices(alice)
 		if len(o2) == 1 && o2[0].Wakeable {
 			t.Error("alice's phone still has bob's token")
+		}
+	})
+}
+
+// push.shared_token: what the phone that registers, and the one that had the token,
+// are after it.
+func TestSharedTokenRules(t *testing.T) {
+	tests := []struct {
+		rule           location.SharedToken
+		instance       string // of bob's phone; alice's is phone1
+		alice, bob     bool   // may be woken
+		note, services string
+	}{
+		{location.SameInstance, phone1, true, true, "", `[*;+sip.pns="apns"]`},
+		{location.SameInstance, phone2, false, true, "token-taken", `[*;+sip.pns="apns"]`},
+		{location.Newest, phone1, false, true, "token-taken", `[*;+sip.pns="apns"]`},
+		{location.Newest, phone2, false, true, "token-taken", `[*;+sip.pns="apns"]`},
+		{location.Refuse, phone1, true, true, "", `[*;+sip.pns="apns"]`},
+		{location.Refuse, phone2, true, false, "token-refused", "[]"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule.String()+" "+tt.instance[len(tt.instance)-1:], func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				o := newOfficeOf(t, location.Rules{AfterExpiry: true, SharedToken: tt.rule})
+				p, q := o.phone("alice", aliceHost, sipua.TCP), o.phone("bob", bobHost, sipua.TCP)
+				p.must(200, p.contact(push(token1), instance(phone1)))
+				res := q.must(200, q.contact(push(token1), instance(tt.instance)))
+				if got := fmt.Sprint(values(res, "Feature-Caps")); got != tt.services {
+					t.Errorf("bob is told %s, want %s", got, tt.services)
+				}
+				for user, want := range map[string]bool{"alice": tt.alice, "bob": tt.bob} {
+					if d := o.mem.Devices(sipua.NewAOR(user, "example.com")); len(d) != 1 || d[0].Wakeable != want {
+						t.Errorf("%s: %+v", user, d)
+					}
+				}
+				s := o.logged.String()
+				if strings.Contains(s, "note=") != (tt.note != "") || !strings.Contains(s, tt.note) || strings.Contains(s, token1) {
+					t.Errorf("log:\n%s", s)
+				}
+				// The answer to alice's next REGISTER is as true.
+				res = p.must(200, p.contact(push(token1), instance(phone1)))
+				if len(values(res, "Feature-Caps")) != 1 {
+					t.Errorf("alice, who takes it back: %v", values(res, "Feature-Caps"))
+				}
+			})
+		})
+	}
+}
+
+// A phone that does not come is told of once, and its return too.
+func TestSuspicionIsLogged(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		p := o.phone("alice", aliceHost, sipua.TCP)
+		both := ";pn-provider=apns;pn-prid=" + token1 + ":remote&" + token2 + ":voip;pn-param=ABCDE12345.com.example.phone.remote&voip"
+		p.must(200, p.contact(both, instance(phone1)))
+		for range 4 {
+			o.reg.Edit(location.PushReport{AOR: alice, Key: phone1, Kind: location.VoIP, Accepted: true})
+			synctest.Wait()
+		}
+		p.must(200, p.contact(both, instance(phone1)))
+		s := o.logged.String()
+		if strings.Count(s, "note=suspected") != 1 || strings.Count(s, "note=recovered") != 1 || !strings.Contains(s, "CallKit") || strings.Contains(s, token2) {
+			t.Errorf("log:\n%s", s)
 		}
 	})
 }

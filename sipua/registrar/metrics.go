@@ -38,6 +38,7 @@ func newMetrics(reg prometheus.Registerer, mem *location.Memory) *metrics {
 	}
 	gauge("awake", func(s location.Stats) int { return s.Awake })
 	gauge("wakeable", func(s location.Stats) int { return s.Wakeable })
+	gauge("suspected", func(s location.Stats) int { return s.Suspected })
 	gauge("known", func(s location.Stats) int { return s.Devices })
 	return m
 }

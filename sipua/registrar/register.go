@@ -17,12 +17,13 @@ import (
 
 // registration is a REGISTER as the loop understood it.
 type registration struct {
-	aor      sipua.AOR
-	path     header.Path
-	edits    []location.Edit
-	contacts []bound
-	services []header.FeatureCaps // what the answer's Feature-Caps say
-	outbound bool                 // a reg-id was bound for a UA that knows RFC 5626
+	aor       sipua.AOR
+	path      header.Path
+	edits     []location.Edit
+	contacts  []bound
+	services  []header.FeatureCaps // what the answer's Feature-Caps say
+	announced bool                 // a Contact has a push token
+	outbound  bool                 // a reg-id was bound for a UA that knows RFC 5626
 }
 
 // bound is one Contact of the request that asks for a binding.
@@ -248,7 +249,7 @@ func (in *intake) bind(c *sip.ContactHeader, push header.Push, b location.Bindin
 	up.Push.FateHeader = header.ReadsFate(*c)
 	switch {
 	case push.HasToken():
-		up.Announced = location.Tokens
+		up.Announced, in.reg.announced = location.Tokens, true
 		up.Push = pushInfo(push, up.Push.FateHeader)
 	case push.Query != header.QueryNone:
 		up.Announced = location.Query

@@ -83,11 +83,16 @@ type office struct {
 
 func newOffice(t *testing.T, change ...func(*registrar.Config)) *office {
 	t.Helper()
+	return newOfficeOf(t, location.Rules{AfterExpiry: true}, change...)
+}
+
+func newOfficeOf(t *testing.T, rules location.Rules, change ...func(*registrar.Config)) *office {
+	t.Helper()
 	o := &office{t: t, net: memnet.New(memnet.Options{Seed: 1}), store: &locationtest.Store{}, passwords: &passwords{},
 		logged: &strings.Builder{}, callings: map[location.Ref]bool{}}
 	log := slog.New(slog.NewTextHandler(&locked{w: o.logged}, nil))
 	var err error
-	if o.mem, err = location.NewMemory(t.Context(), o.store, location.Rules{AfterExpiry: true}); err != nil {
+	if o.mem, err = location.NewMemory(t.Context(), o.store, rules); err != nil {
 		t.Fatal(err)
 	}
 	verifier, err := digest.NewVerifier(digest.Options{Realm: "example.com", Credentials: o.passwords})

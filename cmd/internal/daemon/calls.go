@@ -33,8 +33,9 @@ func (d *Daemon) openCalls(context.Context) error {
 		return err
 	}
 	d.waker.edit = func(e ...location.Edit) { d.registrar.Edit(e...) }
+	d.alerts = newAlerts(d.waker, d.memory, d.amend, d.log)
 	d.bridge = bridge.New(bridge.Config{
-		Endpoint: func() *sipua.Endpoint { return d.endpoint }, Locator: d.memory, Waker: d.waker, Fates: fates{d}, Records: records{d},
+		Endpoint: func() *sipua.Endpoint { return d.endpoint }, Locator: d.memory, Waker: d.waker, Alerts: d.alerts, Fates: fates{d}, Records: records{d},
 		Directory: u, Router: table, Verifier: auth, Trunks: d.trunks, Media: d.media, MediaAddr: d.addresses().mediaAddr,
 		Terms: terms(d.cfg, d.node()), Log: d.log, Registerer: d.registry,
 	})
@@ -45,6 +46,9 @@ func (d *Daemon) openCalls(context.Context) error {
 	})
 	d.onClose(func(context.Context) { d.registrar.Close() })
 	d.onClose(func(context.Context) { d.logErr("push", d.waker.close()) })
+	d.refresher = newRefresher(d.waker, d.memory, d.alive)
+	d.onClose(func(context.Context) { d.refresher.close() })
+	d.onClose(func(context.Context) { d.alerts.close() })
 	d.onClose(d.lastWords)
 	d.trunks.Start(d.endpoint)
 	d.onClose(func(context.Context) { d.trunks.Close() })

@@ -63,6 +63,8 @@ type parts struct {
 	endpoint  *sipua.Endpoint
 	media     *media.Relay
 	waker     *waker
+	alerts    *alerts
+	refresher *refresher
 	bridge    *bridge.Bridge
 	registrar *registrar.Registrar
 }

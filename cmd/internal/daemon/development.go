@@ -99,7 +99,7 @@ func (d *Development) config(keyFile, caFile string) *config.Config {
 	cfg.Trunks = []config.Trunk{{Name: "pbx", Kind: "peer", Match: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")},
 		Contact: "sip:127.0.0.2:5060", MaxCalls: 100, ForceRPort: true}}
 	cfg.Routes = []config.Route{{Name: "out", From: "users", Match: `^\+?[0-9]{3,15}$`, To: "trunk", Trunk: "pbx"}}
-	cfg.Push.Apps = []config.App{{BundleID: DevBundle, TeamID: DevTeam, Environment: "auto", Payload: "wakebridge", CallerName: true,
+	cfg.Push.Apps = []config.App{{BundleID: DevBundle, TeamID: DevTeam, Environment: "auto", Payload: "wakebridge", CallerName: true, MissedCallAlert: true,
 		Keys: []config.Key{{File: keyFile, ID: DevKey, Environment: "auto"}}}}
 	cfg.Push.APNs = config.APNs{Production: d.APNs.URL(apnssim.Production), Sandbox: d.APNs.URL(apnssim.Sandbox), CAFile: caFile}
 	return cfg

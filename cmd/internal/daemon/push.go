@@ -27,8 +27,9 @@ type waker struct {
 	mux        *push.Mux
 	service    *apns.Service
 	android    *fcm.Service
-	projects   []string          // of FCM's apps
-	names      map[push.App]bool // apps whose pushes may name the caller, without a team
+	projects   []string              // of FCM's apps
+	names      map[push.App]bool     // apps whose pushes may name the caller, without a team
+	alerts     map[string]alertTerms // by bundle
 	edit       func(...location.Edit)
 }
 
@@ -36,7 +37,7 @@ type waker struct {
 // they do by themselves); without any app, it serves none.
 func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial apns.DialFunc) (*waker, error) {
 	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Dial: dial, Log: log, Metrics: reg}
-	w := &waker{names: make(map[push.App]bool)}
+	w := &waker{names: make(map[push.App]bool), alerts: make(map[string]alertTerms)}
 	if cfg.APNs.CAFile != "" {
 		pool, err := loadCAs("push.apns.ca_file", cfg.APNs.CAFile)
 		if err != nil {
@@ -48,17 +49,13 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial
 		if a.Provider == string(push.FCM) {
 			continue
 		}
-		app := apns.App{BundleID: a.BundleID, TeamID: a.TeamID, Environment: push.Environment(a.Environment)}
-		for _, k := range a.Keys {
-			key, err := apns.LoadKey(k.File, k.ID)
-			if err != nil {
-				return nil, fmt.Errorf("push.apps[%s].keys[%s]: %w", a.BundleID, k.ID, err)
-			}
-			key.Environment = push.Environment(k.Environment)
-			app.Keys = append(app.Keys, key)
+		app, err := apnsApp(a)
+		if err != nil {
+			return nil, fmt.Errorf("push.apps[%s].%w", a.BundleID, err)
 		}
 		ac.Apps = append(ac.Apps, app)
 		w.names[push.App{BundleID: a.BundleID}] = a.CallerName
+		w.alerts[a.BundleID] = alertTerms{repeat: a.AlertRepeat, missed: a.MissedCallAlert}
 	}
 	var routes []push.Route
 	if len(ac.Apps) > 0 {
@@ -85,6 +82,36 @@ func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial
 	}
 	w.dispatcher = push.NewDispatcher(delivery)
 	return w, nil
+}
+
+// apnsApp loads an app's keys and certificates. An error begins with the key of
+// the configuration.
+func apnsApp(a config.App) (app apns.App, err error) {
+	app = apns.App{BundleID: a.BundleID, TeamID: a.TeamID, Environment: push.Environment(a.Environment)}
+	template, ok := push.TemplateNamed(a.Payload)
+	if !ok {
+		return app, fmt.Errorf("payload: no template %q", a.Payload)
+	}
+	app.Payload = template
+	for _, k := range a.Keys {
+		key, err := apns.LoadKey(k.File, k.ID)
+		if err != nil {
+			return app, fmt.Errorf("keys[%s]: %w", k.ID, err)
+		}
+		key.Environment = push.Environment(k.Environment)
+		app.Keys = append(app.Keys, key)
+	}
+	if c := a.VoIPCertificate; c.File != "" {
+		if app.VoIP, err = apns.LoadCertificate(c.File, c.PasswordFile); err != nil {
+			return app, fmt.Errorf("voip_certificate: %w", err)
+		}
+	}
+	if c := a.AlertCertificate; c.File != "" {
+		if app.Alert, err = apns.LoadCertificate(c.File, c.PasswordFile); err != nil {
+			return app, fmt.Errorf("alert_certificate: %w", err)
+		}
+	}
+	return app, nil
 }
 
 func loadCAs(key, file string) (*x509.CertPool, error) {
@@ -134,10 +161,9 @@ func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.W
 		if stopped && res.Written.IsZero() {
 			return // the device registered or the call is over: nothing was sent
 		}
-		report(bridge.WakeResult{
-			Alert: res.Kind == push.Alert, Accepted: res.Outcome == push.Accepted, Stopped: stopped, Reason: string(res.Reason), Words: res.Text,
-			ID: res.ID, Environment: string(res.Environment), Written: res.Written, At: time.Now(),
-		})
+		out := resultOf(wake.Push.Provider, res)
+		out.Stopped = stopped
+		report(out)
 	})
 }
 
@@ -147,6 +173,8 @@ func (w *waker) request(wake bridge.Wake) push.Request {
 	want := push.ByPolicy
 	if wake.AlertOnly {
 		kind, want = location.Alert, push.OnlyAlert
+	} else if wake.VoIPOnly {
+		want = push.OnlyVoIP
 	} else if p.VoIP.IsZero() {
 		kind = location.Alert
 	}
@@ -181,11 +209,11 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 		return // our own verdict, or none: nobody said anything about the token
 	}
 	kind := location.VoIP
-	if res.Kind == push.Alert {
-		kind = location.Alert
+	if res.Kind != push.VoIP {
+		kind = location.Alert // a background push has the same token
 	}
 	edits := []location.Edit{location.PushReport{AOR: wake.AOR, Key: wake.Device, Kind: kind,
-		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), At: time.Now()}}
+		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), Sent: res.Written, At: time.Now()}}
 	token := wake.Push.Token(kind).Value
 	if res.Outcome == push.Accepted && res.Environment.Known() && token != "" {
 		env := location.Production

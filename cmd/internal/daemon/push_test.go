@@ -433,6 +433,9 @@ func TestPushErrorsNameTheirKey(t *testing.T) {
 			"push.apps[" + DevBundle + "].keys[" + DevKey + "]"},
 		{"no CA file", func(c *config.Push) { c.APNs.CAFile = filepath.Join(dir, "none.pem") }, "push.apns.ca_file"},
 		{"no CA in it", func(c *config.Push) { c.APNs.CAFile = file("ca.pem", "nothing") }, "push.apns.ca_file"},
+		{"no VoIP certificate file", func(c *config.Push) { c.Apps[0].VoIPCertificate.File = filepath.Join(dir, "none.p12") }, "push.apps[" + DevBundle + "].voip_certificate"},
+		{"no certificate in it", func(c *config.Push) { c.Apps[0].AlertCertificate.File = file("bad.p12", secret) }, "push.apps[" + DevBundle + "].alert_certificate"},
+		{"no such template", func(c *config.Push) { c.Apps[0].Payload = "acme" }, "push.apps[" + DevBundle + "].payload"},
 		{"an address that is none", func(c *config.Push) { c.APNs.Sandbox = "http://127.0.0.1" }, "push.apps: "},
 		{"one app twice", func(c *config.Push) { c.Apps = append(c.Apps, c.Apps[0]) }, "push.apps: "},
 	}

@@ -52,16 +52,19 @@ func TestLinphoneIsWoken(t *testing.T) {
 type linphoneVariant struct {
 	transport sipua.Transport
 	host      string // by which it knows the server
+	double    bool   // announces two tokens in one parameter and gets its own payload, as its iOS app does
 	// encryption is its setting of that name, "" for none; mandatory: nothing else.
 	encryption string
 	mandatory  bool
-	double     bool // announces two tokens in one parameter, as its iOS app does
 }
 
 func (v linphoneVariant) run(t *testing.T, anna, alice string) {
 	ca, cert, key := certificate(t)
 	s := start(t, func(c *config.Config) {
 		c.Listen = append(c.Listen, config.Listener{Transport: "tls", Bind: netip.MustParseAddrPort(serverHost + ":0"), CertFile: cert, KeyFile: key})
+		if v.double {
+			c.Push.Apps[0].Payload = "linphone"
+		}
 	})
 	iphone := s.apns.NewDevice("iphone")
 	if err := iphone.UseEnvironment(apnssim.Production); err != nil {
@@ -77,7 +80,7 @@ func (v linphoneVariant) run(t *testing.T, anna, alice string) {
 	}, alice)
 	l.wake(t)
 	l.logged(t, "to [LinphoneRegistrationOk]")
-	scene := linphoneScene{server: s, phone: l, iphone: iphone, caller: readWAV(t, anna), callee: readWAV(t, alice)}
+	scene := linphoneScene{server: s, phone: l, iphone: iphone, own: v.double, caller: readWAV(t, anna), callee: readWAV(t, alice)}
 	for n := range 2 {
 		scene.wokenCall(t, n)
 	}
@@ -117,6 +120,7 @@ type linphoneScene struct {
 	phone          *linphone
 	iphone         *apnssim.Device // where the pushes for the phone come to
 	caller, callee []int16         // what they say
+	own            bool            // the payload is Linphone's own
 }
 
 // wokenCall puts the phone to sleep, calls it, and lets both sides speak. n counts
@@ -152,7 +156,7 @@ func (sc *linphoneScene) wokenCall(t *testing.T, n int) {
 	checkHeard(t, "the PBX", pbx.sound.receiver.Samples(), sc.callee, sc.caller)
 	checkHeard(t, "the phone", l.heard(t), sc.caller, sc.callee)
 	checkRegistered(t, log)
-	checkInvite(t, log, push)
+	checkInvite(t, log, push, sc.own)
 	checkWoken(t, sc.server.record(t, n), push)
 }
 
@@ -180,19 +184,26 @@ func checkRegistered(t *testing.T, log string) {
 }
 
 // checkInvite checks that the phone got one INVITE, and that it is the call that
-// the push told of.
-func checkInvite(t *testing.T, log string, push apnssim.Delivery) {
+// the push told of; own: in a payload of Linphone's.
+func checkInvite(t *testing.T, log string, push apnssim.Delivery, own bool) {
 	t.Helper()
 	var told struct {
 		UUID   string `json:"uuid"`
 		CallID string `json:"call_id"`
 		Handle string `json:"handle"`
+		APS    struct {
+			CallID string `json:"call-id"`
+			Key    string `json:"loc-key"`
+		}
 	}
 	if err := json.Unmarshal(push.Payload, &told); err != nil {
 		t.Fatal(err)
 	}
 	if push.PushType != "voip" || push.Topic != daemon.DevBundle+".voip" || told.Handle != "100" || told.UUID == "" || told.CallID == "" {
 		t.Errorf("push %s to %s: %s", push.PushType, push.Topic, push.Payload)
+	}
+	if own && (told.APS.CallID != told.CallID || told.APS.Key != "IC_MSG") { // what Linphone's iOS app looks for
+		t.Errorf("no payload of Linphone's: %s", push.Payload)
 	}
 	invites := regexp.MustCompile(`(?s)\nINVITE sip:.*?\r?\n\r?\n`).FindAllString(log, -1)
 	if len(invites) != 1 {

@@ -90,6 +90,9 @@ type healthDoc struct {
 	Refused      uint64 `json:"refused,omitempty"`
 	LastRefused  int64  `json:"last_refused,omitempty"`
 	LastReason   text   `json:"last_reason,omitempty"`
+	LastVoIP     int64  `json:"last_voip,omitempty"`
+	Refreshes    int    `json:"refreshes,omitempty"`
+	LastRefresh  int64  `json:"last_refresh,omitempty"`
 }
 
 func encode(d location.Device) ([]byte, error) {
@@ -104,6 +107,7 @@ func encode(d location.Device) ([]byte, error) {
 		Health: healthDoc{
 			Unanswered: d.Health.Unanswered, LastAccepted: millis(d.Health.LastAccepted), Accepted: d.Health.Accepted,
 			Refused: d.Health.Refused, LastRefused: millis(d.Health.LastRefused), LastReason: text(d.Health.LastReason),
+			LastVoIP: millis(d.Health.LastVoIP), Refreshes: d.Health.Refreshes, LastRefresh: millis(d.Health.LastRefresh),
 		},
 	}
 	for _, b := range d.Bindings {
@@ -134,6 +138,7 @@ func decode(data []byte, d *location.Device) error {
 	d.Health = location.Health{
 		Unanswered: h.Unanswered, LastAccepted: fromMillis(h.LastAccepted), Accepted: h.Accepted,
 		Refused: h.Refused, LastRefused: fromMillis(h.LastRefused), LastReason: string(h.LastReason),
+		LastVoIP: fromMillis(h.LastVoIP), Refreshes: h.Refreshes, LastRefresh: fromMillis(h.LastRefresh),
 	}
 	for _, b := range doc.Bindings {
 		d.Bindings = append(d.Bindings, location.Binding{

@@ -1,0 +1,143 @@
+package bridge
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"wakebridge/sipua/location"
+)
+
+// pushName is a kind of push for people.
+func pushName(alert bool) string {
+	if alert {
+		return "alert push"
+	}
+	return "VoIP push"
+}
+
+// Record is the entry of a push in its call's record; what names the push for
+// people: "VoIP push".
+func (r WakeResult) Record(what string) PushRecord {
+	kind := location.VoIP
+	if r.Alert {
+		kind = location.Alert
+	}
+	return PushRecord{
+		Kind: kind.String(), Accepted: r.Accepted, Reason: r.Reason, Words: r.tell(what), ID: r.ID, Environment: r.Environment,
+		LatencyMS: r.Latency.Milliseconds(), Tries: r.Tries, Hedged: r.Hedged, Written: r.Written, At: r.At,
+	}
+}
+
+// tell says what became of a push: "VoIP push accepted by APNs (production) after
+// 42 ms, second try by hedge".
+func (r WakeResult) tell(what string) string {
+	service := cmp.Or(r.Service, "the push service")
+	if r.Environment != "" {
+		service += " (" + r.Environment + ")"
+	}
+	switch {
+	case r.Accepted:
+		what += " accepted by " + service
+	case r.Stopped:
+		what += " sent to " + service + ", but its answer was not needed any more"
+	default:
+		what += " failed: " + cmp.Or(r.Words, r.Reason, "nobody says why")
+	}
+	if r.Latency > 0 {
+		what += " after " + short(r.Latency)
+	}
+	switch {
+	case r.Hedged && r.Tries <= 2:
+		what += ", second try by hedge"
+	case r.Hedged:
+		what += fmt.Sprintf(", %d tries, one of them by hedge", r.Tries)
+	case r.Tries > 1:
+		what += fmt.Sprintf(", %d tries", r.Tries)
+	}
+	return what
+}
+
+// short is a duration as precise as people want it.
+func short(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", max(d.Milliseconds(), 1))
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// pushTerms are those of a device that may be woken.
+func (c *Call) pushTerms(t *try, d location.Device) pushTerms {
+	var p pushTerms
+	if c.b.cfg.Alerts != nil {
+		p.repeat = c.b.cfg.Alerts.Repeat(d.Push)
+	}
+	if !d.Suspected() {
+		return p
+	}
+	p.suspect, p.after = true, max(d.VoIPDue().Sub(c.started), 0)
+	when := "a VoIP push follows"
+	switch {
+	case p.after >= c.state.terms.WakeTimeout:
+		when = "no VoIP push in this call"
+	case p.after > 0:
+		when += " after " + short(p.after)
+	}
+	c.note("%s did not come after its last %d VoIP pushes, which were accepted: alert push first, %s", t.name, d.Health.Unanswered, when)
+	return p
+}
+
+// notPushed says why a device was sent no push at all, "" if it was sent one.
+func (c *Call) notPushed(i int) string {
+	t, a := c.attempts[i], &c.state.attempts[i]
+	switch {
+	case t.trunk != nil || len(t.rec.Pushes) > 0:
+		return ""
+	case a.wasPushed() && c.permit.refused != "":
+		return c.permit.refused
+	case a.wasPushed():
+		return "its push was stopped before it left: the device came, or the call was over"
+	case a.push.none != "":
+		return a.push.none
+	case a.busy:
+		return "it is in another call (calls.waiting)"
+	}
+	return "no push was needed: its connection was alive"
+}
+
+// missed are the devices whose users do not know yet that there was this call.
+func (c *Call) missed() []Missed {
+	if c.b.cfg.Alerts == nil {
+		return nil
+	}
+	switch c.rec.Result {
+	case Cancelled, NoAnswer, Unreachable, Failed:
+	case Answered, Declined, Busy, Rejected:
+		return nil // on another phone of theirs, or before anybody was called
+	}
+	if !c.rec.Answered.IsZero() {
+		return nil
+	}
+	var out []Missed
+	for i, t := range c.attempts {
+		due, sent := t.comesUntil()
+		unaware := t.fate != nil && !t.fate.Told && (t.fate.Cause == 480 || t.fate.Cause == 487)
+		if sent && unaware && !t.device.Push.Alert.IsZero() {
+			w := c.wake(t)
+			w.AlertOnly = true
+			out = append(out, Missed{Wake: w, Attempt: i, Due: due})
+		}
+	}
+	return out
+}
+
+// comesUntil is when a pushed device that did not come yet is not expected any
+// more; false if no push left.
+func (t *try) comesUntil() (time.Time, bool) {
+	for _, p := range t.rec.Pushes {
+		if p.Accepted || !p.Written.IsZero() {
+			return p.At.Add(secondChanceAfter), true
+		}
+	}
+	return time.Time{}, false
+}

@@ -1,0 +1,131 @@
+package config
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
+)
+
+// clientCertificate checks a certificate for APNs: readable, with its key, not
+// expired, and for the topic that it is to be used for (bundle and suffix).
+func (in *inspector) clientCertificate(path string, c Certificate, bundle, suffix string) {
+	if c.File == "" {
+		in.unwanted(path+".password_file", c.PasswordFile, "has no effect without a file")
+		return
+	}
+	data, ok := in.readPrivate(path+".file", c.File)
+	password, known := in.certificatePassword(path, c.PasswordFile)
+	if !ok || !known {
+		return
+	}
+	var leaf *x509.Certificate
+	if block, _ := pem.Decode(data); block != nil {
+		leaf = in.pemCertificate(path, c, data)
+	} else {
+		leaf = in.p12Certificate(path, c, data, password)
+	}
+	if leaf == nil {
+		return
+	}
+	if time.Now().After(leaf.NotAfter) {
+		in.at(path+".file", fmt.Sprintf("%s expired on %s", c.File, leaf.NotAfter.Format(time.DateOnly)),
+			"make a new certificate at developer.apple.com, Certificates")
+		return
+	}
+	if topics := pushTopics(leaf); len(topics) > 0 && bundle != "" && !slices.Contains(topics, bundle+suffix) {
+		in.at(path+".file", fmt.Sprintf("%s is for %s, not for %s", c.File, strings.Join(topics, ", "), bundle+suffix),
+			"check bundle_id, and that the VoIP Services certificate is at voip_certificate, the ordinary one at alert_certificate")
+	}
+}
+
+// certificatePassword reads the password of a certificate. It may be empty.
+func (in *inspector) certificatePassword(path, file string) (password string, ok bool) {
+	if file == "" {
+		return "", true
+	}
+	data, ok := in.readPrivate(path+".password_file", file)
+	return strings.TrimRight(string(data), "\r\n"), ok
+}
+
+// pemCertificate is the certificate of a PEM file with its key.
+func (in *inspector) pemCertificate(path string, c Certificate, data []byte) *x509.Certificate {
+	if bytes.Contains(data, []byte("ENCRYPTED")) {
+		in.at(path+".file", c.File+" has an encrypted key", "name the .p12 file, or decrypt the key by openssl pkey")
+		return nil
+	}
+	if c.PasswordFile != "" {
+		in.at(path+".password_file", "is for .p12 files; "+c.File+" is PEM", "remove the key")
+		return nil
+	}
+	pair, err := tls.X509KeyPair(data, data)
+	if err != nil {
+		in.at(path+".file", c.File+" holds no certificate with its key: "+strings.TrimPrefix(err.Error(), "tls: "),
+			"put certificate and private key into one PEM file, or name the .p12 file")
+		return nil
+	}
+	return pair.Leaf
+}
+
+// p12Certificate is the certificate of a .p12 file with its key.
+func (in *inspector) p12Certificate(path string, c Certificate, data []byte, password string) *x509.Certificate {
+	key, leaf, others, err := pkcs12.DecodeChain(data, password)
+	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
+		if c.PasswordFile == "" {
+			in.at(path+".password_file", "is missing: "+c.File+" has a password", "write it into a file and name that here")
+		} else {
+			in.at(path+".password_file", "holds a wrong password for "+c.File, "write the password given at the export into it")
+		}
+		return nil
+	}
+	if err != nil {
+		in.at(path+".file", c.File+" is no .p12 or .pem file with a certificate and its key", "export the certificate together with its key")
+		return nil
+	}
+	signer, isSigner := key.(crypto.Signer)
+	for _, cert := range append([]*x509.Certificate{leaf}, others...) {
+		if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); ok && isSigner && public.Equal(signer.Public()) {
+			return cert
+		}
+	}
+	in.at(path+".file", "the key in "+c.File+" is not that of the certificate", "export the certificate together with its key")
+	return nil
+}
+
+// pushTopics are the topics that a certificate for APNs names: in Apple's
+// extension (names, each followed by what it is), else in its subject. None: it
+// does not say.
+func pushTopics(leaf *x509.Certificate) []string {
+	const topicList, userID = "1.2.840.113635.100.6.3.6", "0.9.2342.19200300.100.1.1"
+	for _, e := range leaf.Extensions {
+		var list []asn1.RawValue
+		if e.Id.String() != topicList {
+			continue
+		}
+		if _, err := asn1.Unmarshal(e.Value, &list); err != nil {
+			return nil
+		}
+		var topics []string
+		for _, v := range list {
+			if v.Class == asn1.ClassUniversal && v.Tag == asn1.TagUTF8String {
+				topics = append(topics, string(v.Bytes))
+			}
+		}
+		return topics
+	}
+	for _, name := range leaf.Subject.Names {
+		if topic, ok := name.Value.(string); ok && name.Type.String() == userID {
+			return []string{topic}
+		}
+	}
+	return nil
+}

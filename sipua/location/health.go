@@ -1,0 +1,66 @@
+package location
+
+import "time"
+
+// How a device is treated that pushes do not bring here. iOS stops delivering
+// VoIP pushes to an app that failed to report calls, and a phone that was not
+// unlocked since it started cannot register: more of the same would not help.
+const (
+	suspectAfter = 2                // accepted VoIP pushes without a REGISTER
+	firstBackOff = 30 * time.Second // between two VoIP pushes to a suspected device, doubled
+	lastBackOff  = 10 * time.Minute // up to this
+)
+
+// Suspected says that VoIP pushes do not seem to wake d any more: the provider
+// accepted at least two of them since its last REGISTER. Then alert pushes go
+// first, and VoIP pushes wait for VoIPDue. A device without an alert token is
+// never suspected: VoIP pushes are all there is.
+func (d Device) Suspected() bool {
+	return d.Health.Unanswered >= suspectAfter && !d.Push.VoIP.IsZero() && !d.Push.Alert.IsZero()
+}
+
+// VoIPDue is when a suspected device may get its next VoIP push: 30 s after the
+// last one, twice as long after each further one that brought no REGISTER, and
+// at most 10 min. The zero time for a device that is not suspected: at once.
+func (d Device) VoIPDue() time.Time {
+	if !d.Suspected() {
+		return time.Time{}
+	}
+	wait := firstBackOff
+	for range d.Health.Unanswered - suspectAfter {
+		if wait *= 2; wait >= lastBackOff {
+			wait = lastBackOff
+			break
+		}
+	}
+	return d.Health.LastVoIP.Add(wait)
+}
+
+// pushReport counts a push in the device's health. A VoIP push that left before
+// the device's newest REGISTER is not unanswered, even if the provider's word
+// came later than the device.
+func (a *applying) pushReport(r PushReport) {
+	d := a.device(Ref{r.AOR, r.Key})
+	if d == nil {
+		return
+	}
+	before := d.Suspected()
+	a.change(d, func(d *Device) {
+		h, at := &d.Health, a.orNow(r.At)
+		if !r.Accepted {
+			h.Refused, h.LastRefused, h.LastReason = h.Refused+1, at, r.Reason
+			return
+		}
+		h.Accepted, h.LastAccepted = h.Accepted+1, at
+		if r.Kind != VoIP {
+			return
+		}
+		h.LastVoIP = at
+		if r.Sent.IsZero() || len(d.Bindings) == 0 || !d.Bindings[0].Registered.After(r.Sent) {
+			h.Unanswered++
+		}
+	})
+	if !before && d.Suspected() {
+		a.note(Suspected, d.Ref(), Ref{}, "")
+	}
+}
