@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 
 	"wakebridge/bridge/media"
@@ -34,9 +35,6 @@ func (e *srtpError) Error() string { return e.text }
 // SIPStatus is the status of the response.
 func (*srtpError) SIPStatus() int { return 488 }
 
-// SIPPhrase is the reason phrase of the response.
-func (e *srtpError) SIPPhrase() string { return e.phrase }
-
 var (
 	errPlain error = &srtpError{"SRTP Required", "the peer offers plain RTP, but media.srtp requires SRTP"}
 	errOff   error = &srtpError{"SRTP Not Allowed", "the peer offers SRTP only, but media.srtp is off for it"}
@@ -46,8 +44,8 @@ var (
 
 // phraseOf is the reason phrase that an error asks for, "" for the standard one.
 func phraseOf(err error) string {
-	if e, ok := err.(interface{ SIPPhrase() string }); ok { //nolint:errorlint // ours are never wrapped
-		return e.SIPPhrase()
+	if e := (*srtpError)(nil); errors.As(err, &e) {
+		return e.phrase
 	}
 	return ""
 }
