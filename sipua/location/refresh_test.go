@@ -62,7 +62,7 @@ func TestRefreshesComeDueOnce(t *testing.T) {
 		if h := only(t, m, alice).Health; h.Refreshes != 0 || h.LastRefresh.IsZero() {
 			t.Errorf("health %+v", h)
 		}
-		if at, ok := m.NextRefresh(); !ok || at.Sub(time.Now()) < 6*day {
+		if at, ok := m.NextRefresh(); !ok || time.Until(at) < 6*day {
 			t.Errorf("next %s %t", at, ok)
 		}
 		apply(m, location.MarkLoggedOut{AOR: alice, Key: phone})

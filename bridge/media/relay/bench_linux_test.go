@@ -150,7 +150,7 @@ func BenchmarkRelay(b *testing.B) {
 						c.run(b, streams, suite)
 					}
 				}
-				for range b.N { //nolint:revive // measured above, in real time
+				for range b.N {
 				}
 				report(b, all)
 			})
@@ -213,8 +213,8 @@ func (c *contestant) run(b *testing.B, streams int, suites [2]srtp.Suite) {
 		b.Fatal(err)
 	}
 	defer func() {
-		cmd.Process.Kill() //nolint:errcheck // it may be dead already
-		cmd.Wait()         //nolint:errcheck // it was killed
+		cmd.Process.Kill() // it may be dead already
+		cmd.Wait()         // with its death as the error
 	}()
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
 		b.Fatalf("%s: %q, %v", c.name, line, err)
@@ -275,7 +275,7 @@ func maybeRelay() {
 		return
 	}
 	if err := runRelay(kind); err != nil {
-		io.WriteString(os.Stderr, err.Error()+"\n") //nolint:errcheck // the end
+		io.WriteString(os.Stderr, err.Error()+"\n")
 		os.Exit(1)
 	}
 }

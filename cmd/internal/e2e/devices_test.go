@@ -175,8 +175,9 @@ func TestPushTestWakes(t *testing.T) {
 	}()
 	out, err := api.Client{Server: "http://" + s.HTTPAddr().String()}.TestPush(ctx, api.PushRequest{User: "alice", VoIP: true, Wait: "10s"})
 	if err != nil || !out.OK {
-		t.Errorf("%+v %v", out, err)
+		t.Fatalf("%+v %v", out, err)
 	}
+	s.promise.Tests(out.Reports[0].UUID)
 	res, ok := <-woken
 	if !ok {
 		t.Fatal("it was not woken")

@@ -68,6 +68,7 @@ type Observer struct {
 	announced map[string][]time.Time // REGISTERs that were answered 200, by the device token that they announced
 	pending   map[string][]string    // tokens of REGISTERs without an answer, by transaction
 	told      map[string]bool        // UUIDs whose end we told, by CANCEL or in the answer to a REGISTER
+	tests     map[string]bool        // UUIDs of pushes that an operator's test sent
 	records   []bridge.Record
 }
 
@@ -97,7 +98,14 @@ type answer struct {
 
 // New makes an Observer.
 func New(limits Limits) *Observer {
-	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string), told: make(map[string]bool)}
+	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string), told: make(map[string]bool), tests: make(map[string]bool)}
+}
+
+// Tests notes the UUID of a push that an operator's test sends: it belongs to no call.
+func (o *Observer) Tests(uuid string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tests[uuidOf(uuid)] = true
 }
 
 // Saw takes a message of the server. It is made for sipua.Config.Tap, and keeps
