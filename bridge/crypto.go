@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/media/srtp"
@@ -283,7 +284,13 @@ func (m *callMedia) invitationTo(t *try, l *tried, f *sipua.Flow) ([]byte, error
 // otherwise is what is offered once more to a peer that refused SRTP; nil if there
 // is nothing else to offer.
 func (m *callMedia) otherwise(t *try, l *tried, f *sipua.Flow, status int) []byte {
-	if !l.orPlain || status != 488 && status != 415 && status != 606 || t.side == nil {
+	if status != 488 && status != 415 && status != 606 || t.side == nil {
+		return nil
+	}
+	if !l.orPlain {
+		if slices.ContainsFunc(l.offered.Streams(), sdp.Stream.IsSecure) {
+			m.c.note("%s refuses SRTP (%d), and media.srtp requires it", t.name, status)
+		}
 		return nil
 	}
 	l.orPlain = false

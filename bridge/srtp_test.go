@@ -275,7 +275,7 @@ func TestSRTPPolicy(t *testing.T) {
 		"required of a callee over TCP": {bridge.SRTPRequired, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPAnswered, sipua.TCP},
 			488, "SRTP Keys Need TLS", 0, "keys_over"},
 		"required of a callee that refuses": {bridge.SRTPRequired, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS},
-			488, "", 1, "accepts none of the offered media"},
+			488, "", 1, "refuses SRTP (488), and media.srtp requires it"},
 		"optional over TCP is plain": {bridge.SRTPOptional, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TCP}, 200, "", 1, ""},
 		"keys over any":              {bridge.SRTPRequired, true, side{softphone.SRTPOnly, sipua.TCP}, side{softphone.SRTPOnly, sipua.TCP}, 200, "", 1, ""},
 		"off is plain":               {bridge.SRTPOff, false, side{softphone.SRTPAnswered, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS}, 200, "", 1, ""},
@@ -313,7 +313,7 @@ func TestSRTPPolicy(t *testing.T) {
 				caller.Close()
 				callee.Close()
 				r := w.record()
-				if all := fmt.Sprint(r.Reason, r.Attempts); !strings.Contains(all, tt.reason) || r.Status != tt.status {
+				if all := fmt.Sprint(r.Reason, r.Attempts, r.Steps); !strings.Contains(all, tt.reason) || r.Status != tt.status {
 					t.Errorf("record: %d %s", r.Status, all)
 				}
 			})
