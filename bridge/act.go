@@ -126,7 +126,7 @@ func (c *Call) wakeStatus(s stage) []sip.Header {
 // cannot be, the caller hears that it rings.
 func (c *Call) early(a action) {
 	t := c.attempts[a.attempt]
-	session, err := c.media.agree(t.legs[a.invite].early)
+	session, err := c.media.agree(t, t.legs[a.invite], t.legs[a.invite].early)
 	if err != nil {
 		c.note("%s: early media cannot be relayed: %v", t.name, err)
 		c.ring(a)

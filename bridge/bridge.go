@@ -53,6 +53,7 @@ type Terms struct {
 	MergeWindow    time.Duration
 	WaitingBusy    bool // a device in a call gets no second one
 	Codecs         []string
+	SRTP           SRTP
 	WakesPerUser   Rate
 	WakesPerCaller Rate
 }

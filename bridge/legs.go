@@ -138,7 +138,7 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 		c.step(event{kind: evAnswered, attempt: i, invite: n})
 		return
 	}
-	session, err := c.media.agree(ev.Body)
+	session, err := c.media.agree(t, t.legs[n], ev.Body)
 	if err != nil {
 		c.note("%s: its answer cannot be used: %v", t.name, err)
 		c.step(event{kind: evUnusable, attempt: i, invite: n, status: sipua.Status(err), reason: err.Error()})

@@ -17,6 +17,7 @@ type callMedia struct {
 	offer  *sdp.Description // the caller's newest
 	a      *media.Side
 	origin map[*media.Side]sdp.Origin    // o= of what we send, by side
+	keys   map[*media.Side]*keyring      // of SRTP, by side
 	sent   []byte                        // SDP that the caller has, before the 2xx
 	asked  *exchange                     // a re-INVITE under way
 	agreed map[*leg.Leg]*sdp.Description // what each leg said last that holds
@@ -26,11 +27,12 @@ type callMedia struct {
 // session is what an attempt's answer would make of the call.
 type session struct {
 	answer *sdp.Description
-	body   []byte // for the caller
+	body   []byte          // for the caller
+	a, b   []*media.Secure // what each side's streams are protected with
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
-	return &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), agreed: make(map[*leg.Leg]*sdp.Description)}
+	return &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring), agreed: make(map[*leg.Leg]*sdp.Description)}
 }
 
 // video says that the caller offers it.
@@ -50,24 +52,25 @@ func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 	if err != nil {
 		return nil, noPorts(err)
 	}
-	m.origin[side] = sdp.NewOrigin(addr)
+	m.origin[side], m.keys[side] = sdp.NewOrigin(addr), newKeyring()
 	return side, nil
 }
 
-// describe makes the description that a leg gets: d with our address and ports.
-func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow) ([]byte, error) {
-	out, err := d.Relay(sdp.Relay{Addr: m.c.b.cfg.MediaAddr(f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true})
+// describe makes the description that a leg gets: d with our address and ports, and
+// our keys for the streams that have some.
+func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, keys [][]sdp.Crypto) (*sdp.Description, error) {
+	out, err := d.Relay(sdp.Relay{Addr: m.c.b.cfg.MediaAddr(f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true, Crypto: keys})
 	if err != nil {
 		return nil, err
 	}
 	signed, origin := m.origin[side].Sign(out)
 	m.origin[side] = origin
-	return signed.Bytes(), nil
+	return signed, nil
 }
 
 // offerFor is what an attempt's INVITE offers: the caller's offer, with the
-// attempt's own ports. Once the caller has an SDP, only what that has.
-func (m *callMedia) offerFor(t *try, f *sipua.Flow) ([]byte, error) {
+// attempt's own ports and keys. Once the caller has an SDP, only what that has.
+func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]byte, error) {
 	if t.side == nil {
 		side, err := m.newSide(f)
 		if err != nil {
@@ -85,16 +88,30 @@ func (m *callMedia) offerFor(t *try, f *sipua.Flow) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return m.describe(offer, t.side, f)
+	var keys [][]sdp.Crypto
+	var err error
+	if secure {
+		if keys, err = m.keys[t.side].offer(offer); err != nil {
+			return nil, err
+		}
+	}
+	if l.offered, err = m.describe(offer, t.side, f, keys); err != nil {
+		return nil, err
+	}
+	return l.offered.Bytes(), nil
 }
 
 // agree makes the caller's SDP of an attempt's answer, and changes nothing yet.
-func (m *callMedia) agree(body []byte) (*session, error) {
+func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	answer, err := sdp.Parse(body)
 	if err != nil {
 		return nil, &statusError{err, 488} // the caller's request was not at fault
 	}
-	if err := sdp.Answers(m.offer, answer); err != nil {
+	if err := sdp.Answers(m.offer.As(l.offered), answer); err != nil {
+		return nil, err
+	}
+	s := &session{answer: answer}
+	if s.b, err = m.keys[t.side].answered(answer); err != nil {
 		return nil, err
 	}
 	if m.a == nil {
@@ -102,30 +119,48 @@ func (m *callMedia) agree(body []byte) (*session, error) {
 			return nil, err
 		}
 	}
-	out, err := m.describe(answer, m.a, m.c.a.Flow())
+	lines, keys, err := m.keys[m.a].answer(m.offer)
 	if err != nil {
 		return nil, err
 	}
-	if m.sent != nil {
-		out = m.sent // the 200 repeats what the 183 said
+	out, err := m.describe(answer, m.a, m.c.a.Flow(), lines)
+	if err != nil {
+		return nil, err
 	}
-	return &session{answer, out}, nil
+	s.a, s.body = keys, out.Bytes()
+	if m.sent != nil {
+		s.body = m.sent // the 200 repeats what the 183 said
+	}
+	return s, nil
 }
 
 // connect joins the sides by an attempt's answer, which came on b.
 func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
-	m.hold(m.a, m.c.a.Leg, m.offer, s.answer)
-	m.hold(t.side, b, s.answer, m.offer)
+	m.hold(m.a, m.c.a.Leg, said{m.offer, s.answer, s.a})
+	m.hold(t.side, b, said{s.answer, m.offer, s.b})
 	media.Join(m.a, t.side)
+}
+
+// isApp says that a leg is a user's app, not a trunk.
+func (m *callMedia) isApp(l *leg.Leg) bool {
+	return l == m.c.a.Leg && m.c.origin.Trunk == "" || l != m.c.a.Leg && m.c.plan.Trunk == ""
+}
+
+// said is what one leg said, what the other one did, and the keys that the streams
+// of the first have by that.
+type said struct {
+	theirs, other *sdp.Description
+	keys          []*media.Secure
 }
 
 // hold keeps what a leg said as valid, and tells its side where its peer is
 // (theirs) and what was agreed (both).
-func (m *callMedia) hold(side *media.Side, l *leg.Leg, theirs, other *sdp.Description) {
-	m.agreed[l] = theirs
-	app := l == m.c.a.Leg && m.c.origin.Trunk == "" || l != m.c.a.Leg && m.c.plan.Trunk == ""
-	others := other.Streams()
-	for i, s := range theirs.Streams() {
+func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
+	m.agreed[l] = what.theirs
+	app, others := m.isApp(l), what.other.Streams()
+	inUse := make([]*media.Secure, len(what.keys))
+	defer func() { m.keys[side].use(inUse) }()
+	for i, s := range what.theirs.Streams() {
 		if i >= len(side.Ports()) {
 			return
 		}
@@ -140,6 +175,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, theirs, other *sdp.Descri
 		if s.IsRTP() {
 			r.PayloadTypes = agreed(s, others, i)
 			r.ClockRates = clocks(s)
+			inUse[i], r.Secure = what.keys[i], what.keys[i]
 		}
 		r.Hold = !s.Sends() || i < len(others) && !others[i].Receives()
 		side.SetRemote(i, r)
@@ -194,7 +230,7 @@ func (m *callMedia) close() []MediaRecord {
 	var out []MediaRecord
 	if m.a != nil {
 		m.a.Close()
-		out = append(out, MediaRecord{Leg: legA, Streams: m.a.Stats()})
+		out = append(out, MediaRecord{Leg: legA, Crypto: m.keys[m.a].suite(), Streams: m.a.Stats()})
 	}
 	for i, t := range m.c.attempts {
 		if t.side == nil {
@@ -202,7 +238,7 @@ func (m *callMedia) close() []MediaRecord {
 		}
 		t.side.Close()
 		if i == m.c.state.winner {
-			out = append(out, MediaRecord{Leg: legB, Streams: t.side.Stats()})
+			out = append(out, MediaRecord{Leg: legB, Crypto: m.keys[t.side].suite(), Streams: t.side.Stats()})
 		}
 		t.side = nil
 	}

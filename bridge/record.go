@@ -77,7 +77,8 @@ type PushRecord struct {
 
 // MediaRecord is what the relay counted for one side.
 type MediaRecord struct {
-	Leg     string              `json:"leg"` // "A" or "B"
+	Leg     string              `json:"leg"`              // "A" or "B"
+	Crypto  string              `json:"crypto,omitempty"` // the suite of SRTP; "": plain RTP
 	Streams []media.StreamStats `json:"streams"`
 }
 

@@ -13,6 +13,7 @@ import (
 type exchange struct {
 	from, to *leg.Leg
 	offer    *sdp.Description
+	sent     *sdp.Description // what to was offered
 	// void: from does not wait for the answer, because it took its offer back, or
 	// because this one only brings to back to where from is.
 	void bool
@@ -42,6 +43,10 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 		m.c.note("re-INVITE refused: %s", why)
 		m.c.late("reject offer", from.RejectOffer(status, ""))
 	}
+	fail := func(err error) {
+		m.c.note("re-INVITE refused: %v", err)
+		m.c.late("reject offer", from.RejectOffer(sipua.Status(err), phraseOf(err)))
+	}
 	switch {
 	case !ok:
 		refuse(491, "the call is not answered")
@@ -55,26 +60,39 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 	}
 	offer, err := sdp.Parse(body)
 	if err == nil {
+		offer, err = m.c.b.cfg.Terms.SRTP.admit(offer, m.isApp(from), from.Flow())
+	}
+	if err == nil {
 		n := len(offer.Streams())
 		if err = errors.Join(own.Grow(n), its.Grow(n)); err != nil {
 			err = noPorts(err)
 		}
 	}
 	if err != nil {
-		refuse(sipua.Status(err), err.Error())
+		fail(err)
 		return
 	}
-	out, err := m.describe(offer, its, other.Flow())
+	out, err := m.reoffer(offer, its, other.Flow())
 	if err != nil {
-		refuse(sipua.Status(err), err.Error())
+		fail(err)
 		return
 	}
-	if err := other.Reinvite(out); err != nil {
+	if err := other.Reinvite(out.Bytes()); err != nil {
 		refuse(491, err.Error())
 		return
 	}
 	m.c.note("re-INVITE passed on")
-	m.asked = &exchange{from: from, to: other, offer: offer}
+	m.asked = &exchange{from: from, to: other, offer: offer, sent: out}
+}
+
+// reoffer makes the offer of a re-INVITE: what d says, with the protection that the
+// leg has.
+func (m *callMedia) reoffer(d *sdp.Description, side *media.Side, f *sipua.Flow) (*sdp.Description, error) {
+	keys, err := m.offerSRTP(d, side, f)
+	if err != nil {
+		return nil, err
+	}
+	return m.describe(d, side, f, keys)
 }
 
 // answeredOffer brings the answer to a re-INVITE back.
@@ -94,6 +112,8 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 	if x.void {
 		if x.offer != m.agreed[x.from] { // taken back, but to has accepted it
 			m.restore(x)
+		} else if err := m.restored(x, ev.Body); err != nil {
+			m.c.note("the session was restored, but not the media: %v", err)
 		}
 		return
 	}
@@ -110,21 +130,49 @@ func (m *callMedia) passAnswer(x *exchange, body []byte) error {
 	if !ok {
 		return errOver
 	}
+	answer, theirKeys, err := m.readAnswer(x, its, body)
+	if err != nil {
+		return err
+	}
+	lines, ownKeys, err := m.keys[own].answer(x.offer)
+	if err != nil {
+		return err
+	}
+	out, err := m.describe(answer, own, x.from.Flow(), lines)
+	if err != nil {
+		return err
+	}
+	m.hold(own, x.from, said{x.offer, answer, ownKeys})
+	m.hold(its, x.to, said{answer, x.offer, theirKeys})
+	m.c.late("answer offer", x.from.AnswerOffer(out.Bytes()))
+	return nil
+}
+
+// readAnswer checks the answer to a re-INVITE against what was offered.
+func (m *callMedia) readAnswer(x *exchange, its *media.Side, body []byte) (*sdp.Description, []*media.Secure, error) {
 	answer, err := sdp.Parse(body)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := sdp.Answers(x.offer, answer); err != nil {
-		return err
+	if err := sdp.Answers(x.offer.As(x.sent), answer); err != nil {
+		return nil, nil, err
 	}
-	out, err := m.describe(answer, own, x.from.Flow())
-	if err != nil {
-		return err
+	keys, err := m.keys[its].answered(answer)
+	return answer, keys, err
+}
+
+// restored takes over what a leg answered when it was brought back: it may have a
+// new key or address.
+func (m *callMedia) restored(x *exchange, body []byte) error {
+	_, _, its, ok := m.sides(x.from)
+	if !ok {
+		return errOver
 	}
-	m.hold(own, x.from, x.offer, answer)
-	m.hold(its, x.to, answer, x.offer)
-	m.c.late("answer offer", x.from.AnswerOffer(out))
-	return nil
+	answer, keys, err := m.readAnswer(x, its, body)
+	if err == nil {
+		m.hold(its, x.to, said{answer, x.offer, keys})
+	}
+	return err
 }
 
 // restore offers a leg the session as it was, after it accepted an offer that came
@@ -135,16 +183,16 @@ func (m *callMedia) restore(x *exchange) {
 		return
 	}
 	before := m.agreed[x.from]
-	out, err := m.describe(before, its, x.to.Flow())
+	out, err := m.reoffer(before, its, x.to.Flow())
 	if err == nil {
-		err = x.to.Reinvite(out)
+		err = x.to.Reinvite(out.Bytes())
 	}
 	if err != nil {
 		m.c.note("the session cannot be restored: %v", err)
 		return
 	}
 	m.c.note("session restored")
-	m.asked = &exchange{from: x.from, to: x.to, offer: before, void: true}
+	m.asked = &exchange{from: x.from, to: x.to, offer: before, sent: out, void: true}
 }
 
 // offerRefusal is the status for a leg whose offer the other leg refused. What

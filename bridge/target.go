@@ -25,8 +25,11 @@ func (c *Call) route() {
 	c.plan = c.b.cfg.Router.Route(Query{Origin: c.origin, Called: c.tx.Request.Recipient})
 	c.note("%s", c.plan.Reason)
 	offer, err := sdp.Parse(c.tx.Request.Body())
+	if err == nil {
+		offer, err = c.b.cfg.Terms.SRTP.admit(offer, c.origin.Trunk == "", c.tx.Flow())
+	}
 	if err != nil {
-		c.refuse(sipua.Status(err), "", "the offer cannot be relayed: "+err.Error())
+		c.refuse(sipua.Status(err), phraseOf(err), "the offer cannot be relayed: "+err.Error())
 		return
 	}
 	c.media = newCallMedia(c, offer)

@@ -8,6 +8,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/leg"
@@ -40,9 +41,11 @@ type tried struct {
 	leg     *leg.Leg
 	flow    sipua.FlowID
 	over    bool
-	leave   func()   // the device is no longer in this call
-	early   []byte   // SDP of its newest 1xx
-	session *session // what its 2xx agreed
+	leave   func()           // the device is no longer in this call
+	offered *sdp.Description // what its INVITE offers
+	orPlain bool             // plain RTP may be offered if SRTP is refused
+	early   []byte           // SDP of its newest 1xx
+	session *session         // what its 2xx agreed
 }
 
 func newTrunkTry(t *trunk.Trunk, f *sipua.Flow, number string) *try {
@@ -183,10 +186,10 @@ func (c *Call) invite(a action) {
 		fail(event{noFlow: true, reason: "its connection is gone"})
 		return
 	}
-	offer, err := c.media.offerFor(t, flow)
+	offer, err := c.media.invitationTo(t, l, flow)
 	if err != nil {
 		c.note("%s: no INVITE can be made: %v", t.name, err)
-		fail(event{own: true, status: sipua.Status(err), reason: err.Error()})
+		fail(event{own: true, status: sipua.Status(err), phrase: phraseOf(err), reason: err.Error()})
 		return
 	}
 	if t.trunk == nil {
@@ -201,10 +204,12 @@ func (c *Call) invite(a action) {
 	}
 	c.reached(i, metricInvited, now)
 	c.note("INVITE to %s", t.name)
+	inv := c.invitation(t, flow, offer)
+	inv.Otherwise = func(status int) []byte { return c.media.otherwise(t, l, flow, status) }
 	l.leg = leg.NewUAC(leg.Config{
 		Endpoint: c.b.cfg.Endpoint(), Post: c.own.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.calleeEvent(i, n, ev) },
 		Log: c.log.With("leg", legB, "attempt", i), ContactUser: c.caller.uri.User,
-	}, c.invitation(t, flow, offer))
+	}, inv)
 }
 
 // invitation is the INVITE of a B leg. Only what is known to be meant for the

@@ -102,11 +102,26 @@ type Media struct {
 	// Allow is the codec order and filter; when empty, everything passes as
 	// offered. Default: empty.
 	Allow []string `mapstructure:"allow" oneof:"opus|g722|alaw|ulaw|g729|g723|gsm|ilbc|speex|amr|amr-wb|evs|l16|cn|telephone-event|h263|h264|h265|vp8|vp9|av1"`
+	// SRTP says who speaks SRTP.
+	SRTP SRTP `mapstructure:"srtp"`
 	// Workers is how many workers relay the packets; 0 is one per core.
 	// Default: 0.
 	Workers int `mapstructure:"workers" range:"0..256"`
 	// Timeout says when a call without media ends.
 	Timeout MediaTimeout `mapstructure:"timeout"`
+}
+
+// SRTP says who speaks SRTP, by keys in SDP (RFC 4568). off: plain RTP only.
+// optional: SRTP is offered first, and answered where it is offered. required:
+// nothing else.
+type SRTP struct {
+	// Apps is for users' apps. Default: optional.
+	Apps string `mapstructure:"apps" oneof:"off|optional|required"`
+	// Trunks is for trunks. Default: off.
+	Trunks string `mapstructure:"trunks" oneof:"off|optional|required"`
+	// KeysOver is tls, or any: then keys also go over UDP and TCP, where others can
+	// read them. Default: tls.
+	KeysOver string `mapstructure:"keys_over" oneof:"tls|any"`
 }
 
 // MediaTimeout says when a call without media ends.

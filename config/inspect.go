@@ -150,6 +150,24 @@ func (in *inspector) media() {
 			fmt.Sprintf("the range %d..%d is too small for one call", m.RTPStart, m.RTPEnd),
 			"choose rtp_end well above rtp_start, four ports per call")
 	}
+	in.srtp()
+}
+
+// srtp reports who must speak SRTP but can never be told a key.
+func (in *inspector) srtp() {
+	s := in.cfg.Media.SRTP
+	if s.KeysOver != "tls" {
+		return
+	}
+	tls := slices.ContainsFunc(in.cfg.Listen, func(l Listener) bool { return l.Transport == "tls" })
+	if s.Apps == "required" && !tls {
+		in.at("media.srtp.apps", "is required, but apps cannot be told keys: there is no tls listener",
+			"add one to listen, or set media.srtp.keys_over: any")
+	}
+	if s.Trunks == "required" && !tls {
+		in.at("media.srtp.trunks", "is required, but trunks cannot be told keys: there is no tls listener",
+			"add one to listen, or set media.srtp.keys_over: any")
+	}
 }
 
 // unique reports values that a list has twice.

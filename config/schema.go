@@ -175,7 +175,7 @@ func patternOf(path string) string {
 // pendingKeys are the keys of the design that this version does not have yet.
 func pendingKeys() []string {
 	return []string{
-		"media.dtmf", "media.srtp", "media.ringback",
+		"media.dtmf", "media.ringback",
 		"domains[].users[].extension",
 		"trunks[].registrar", "trunks[].username", "trunks[].password", "trunks[].password_file",
 		"trunks[].expires", "trunks[].outbound_proxy",

@@ -34,6 +34,9 @@ import (
 // Remote is what signalling knows of one stream's far end.
 type Remote = relay.Remote
 
+// Secure are the keys of one stream in both directions.
+type Secure = relay.Secure
+
 // StreamStats is what one stream received and sent.
 type StreamStats = relay.Stats
 

@@ -18,9 +18,9 @@ var (
 	// ErrMalformed: not a session description, or one whose m= or c= lines cannot
 	// be read. Status 400.
 	ErrMalformed error = &statusError{"malformed session description", 400}
-	// ErrSRTP: every audio stream wants SRTP, which this leg does not speak. Status
-	// 488.
-	ErrSRTP error = &statusError{"media is offered with SRTP only", 488}
+	// ErrSRTP: every audio stream wants SRTP by DTLS, or by keys that cannot be used.
+	// Status 488.
+	ErrSRTP error = &statusError{"media is offered only with SRTP of a kind that is not spoken here", 488}
 	// ErrNoCodec: nothing is left of the streams once codecs are filtered. Status
 	// 488.
 	ErrNoCodec error = &statusError{"no codec in common", 488}

@@ -3,6 +3,7 @@ package sdp
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 const (
 	theirAddr = "10.66.66.66"
 	secret    = "SECRETSECRET"
+	ourSecret = "a key of ours"
 )
 
 var pathLines = []string{
@@ -67,7 +69,7 @@ func drawDescription(t *rapid.T) string {
 	for i := range rapid.IntRange(1, 4).Draw(t, "streams") {
 		kind := rapid.SampledFrom([]string{"audio", "audio", "video"}).Draw(t, "kind")
 		port := rapid.SampledFrom([]int{4000 + 2*i, 4000 + 2*i, 0}).Draw(t, "port")
-		proto := rapid.SampledFrom([]string{"RTP/AVP", "RTP/AVP", "RTP/AVPF", "RTP/SAVP"}).Draw(t, "proto")
+		proto := rapid.SampledFrom([]string{"RTP/AVP", "RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"}).Draw(t, "proto")
 		var formats, lines []string
 		for _, c := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"0", "8", "9 G722/8000", "96 opus/48000/2", "97 speex/16000", "101 telephone-event/8000"}), 1, 6, rapid.ID).Draw(t, "codecs") {
 			f, _, named := strings.Cut(c, " ")
@@ -100,6 +102,13 @@ func drawRelay(t *rapid.T) Relay {
 	r := Relay{Addr: rapid.SampledFrom([]netip.Addr{relay4, relay6}).Draw(t, "our address"), Mux: rapid.Bool().Draw(t, "mux")}
 	for i := range 4 {
 		r.Ports = append(r.Ports, rapid.SampledFrom([]uint16{uint16(20000 + 2*i), 0}).Draw(t, "our port"))
+	}
+	for i := range 4 {
+		var keys []Crypto
+		if rapid.Bool().Draw(t, "secure") {
+			keys = []Crypto{{Tag: 1 + i, Suite: "AEAD_AES_128_GCM", Secret: []byte(ourSecret)}, {Tag: 9, Suite: "AES_CM_128_HMAC_SHA1_80", Secret: []byte(ourSecret), MKI: []byte{1, 2}}}
+		}
+		r.Crypto = append(r.Crypto, keys)
 	}
 	if rapid.Bool().Draw(t, "filter") {
 		r.Allow = []string{"alaw", "opus", "telephone-event"}
@@ -134,7 +143,7 @@ func TestRelayProperties(t *testing.T) {
 			return
 		}
 		printed := string(out.Bytes())
-		for _, leak := range []string{theirAddr, secret, "2001:db8::66", "a=ice-", "a=candidate", "a=crypto", "a=group", "a=mid", "alice"} {
+		for _, leak := range []string{theirAddr, secret, "2001:db8::66", "a=ice-", "a=candidate", "a=group", "a=mid", "alice"} {
 			if strings.Contains(printed, leak) {
 				t.Fatalf("%s crossed:\n%s", leak, printed)
 			}
@@ -149,7 +158,7 @@ func TestRelayProperties(t *testing.T) {
 		if len(again.media) != len(in.media) {
 			t.Fatalf("%d m-lines of %d", len(again.media), len(in.media))
 		}
-		twice, err := again.Relay(Relay{Addr: r.Addr, Ports: r.Ports, Mux: r.Mux, Allow: r.Allow})
+		twice, err := again.Relay(r)
 		if err != nil || string(twice.Bytes()) != printed {
 			t.Fatalf("relayed twice it changes, %v:\n%s\n%s", err, printed, twice.Bytes())
 		}
@@ -163,13 +172,21 @@ func TestRelayProperties(t *testing.T) {
 // checkStream holds one relayed stream against the original.
 func checkStream(t *rapid.T, was, is Stream, from, to media, r Relay, port uint16) {
 	if !is.Active() {
-		if was.Active() && port != 0 && !was.IsSecure() && len(r.Allow) == 0 {
+		if was.Active() && port != 0 && (!was.IsSecure() || len(was.Crypto) > 0) && len(r.Allow) == 0 {
 			t.Fatalf("%s was refused without need", from.line())
 		}
 		return
 	}
-	if !was.Active() || is.Port != port || was.IsSecure() || is.Proto != was.Proto || is.Media != was.Media {
+	keys := r.Crypto[slices.Index(r.Ports, port)]
+	proto := map[bool]string{false: "RTP/AVP", true: "RTP/SAVP"}[len(keys) > 0]
+	if strings.HasSuffix(was.Proto, "F") {
+		proto += "F"
+	}
+	if !was.Active() || is.Port != port || was.IsSecure() && len(was.Crypto) == 0 || is.Proto != proto || is.Media != was.Media {
 		t.Fatalf("%s became %s", from.line(), to.line())
+	}
+	if !reflect.DeepEqual(is.Crypto, keys) {
+		t.Fatalf("keys %v became %v:\n%s", keys, is.Crypto, strings.Join(to.lines, "\n"))
 	}
 	if is.unspecified() != was.unspecified() || !is.unspecified() && is.Addr != r.Addr || is.Direction != was.Direction {
 		t.Fatalf("%v %v became %v %v", was.Addr, was.Direction, is.Addr, is.Direction)
@@ -198,7 +215,7 @@ func checkStream(t *rapid.T, was, is Stream, from, to media, r Relay, port uint1
 // checkRefusal: an error is right only if no audio (or nothing) could pass.
 func checkRefusal(t *rapid.T, in *Description, r Relay, err error) {
 	passes := func(s Stream, port uint16) bool {
-		if !s.Active() || port == 0 || s.IsSecure() {
+		if !s.Active() || port == 0 || s.IsSecure() && len(s.Crypto) == 0 {
 			return false
 		}
 		if s.Media != "audio" || len(r.Allow) == 0 {
@@ -256,7 +273,7 @@ func TestRestrictProperties(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Answers(offer, told); err != nil {
+		if err := Answers(offer.As(told), told); err != nil {
 			t.Fatal(err)
 		}
 		for i, s := range got.Streams() {
@@ -272,6 +289,7 @@ func FuzzParse(f *testing.F) {
 	for _, name := range []string{"pbx-audio", "phone-ice-crypto-avp", "t38", "odd", "browser"} {
 		f.Add(load(f, name))
 	}
+	f.Add("v=0\nm=audio 9 RTP/SAVP 0\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20|1:4 KDR=0 WSH=64\nc=IN IP4 10.0.0.1\n")
 	f.Add("v=0\nm=audio 1/9 RTP/AVP 0 0 0\nc=IN IP4 224.2.1.1/127/3\na=rtpmap:0\na=rtcp:\na=fmtp\na=:\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		d, err := Parse([]byte(text))
@@ -287,11 +305,13 @@ func FuzzParse(f *testing.F) {
 		for _, s := range d.Streams() {
 			s.PayloadTypes()
 			s.Target()
+			checkCryptos(t, s)
 		}
 		if err := Answers(d, d); err != nil {
 			t.Errorf("does not answer itself: %v", err)
 		}
-		out, err := d.Relay(Relay{Addr: relay4, Ports: []uint16{1, 2, 3, 4, 5, 6, 7, 65535}, Allow: []string{"ulaw"}})
+		out, err := d.Relay(Relay{Addr: relay4, Ports: []uint16{1, 2, 3, 4, 5, 6, 7, 65535}, Allow: []string{"ulaw"},
+			Crypto: [][]Crypto{{{Tag: 1, Suite: "AEAD_AES_128_GCM", Secret: []byte(ourSecret)}}}})
 		if err != nil {
 			return
 		}

@@ -22,6 +22,9 @@ type Relay struct {
 	Allow []string
 	// Mux keeps a=rtcp-mux. Else it is dropped and RTCP goes to the port after.
 	Mux bool
+	// Crypto are our keys by m-line: a stream with some becomes RTP/SAVP, one with
+	// none RTP/AVP, whatever its author offered (AVPF stays AVPF).
+	Crypto [][]Crypto
 }
 
 // errNoAddr is a fault of the caller, not of the description.
@@ -33,9 +36,9 @@ var errNoAddr = errors.New("sdp: relay without an address")
 // negotiation). A stream held by the address 0.0.0.0 stays held that way. The o=
 // line is empty until Origin.Sign.
 //
-// Streams that a relay of plain RTP cannot carry (SRTP, TCP, DTLS) are refused. If
-// that or Allow leaves no audio where there was some (or no stream at all), the
-// error is ErrSRTP or ErrNoCodec.
+// Streams that the relay cannot carry (TCP, DTLS, SRTP without a usable a=crypto
+// line) are refused. If that or Allow leaves no audio where there was some (or no
+// stream at all), the error is ErrSRTP or ErrNoCodec.
 func (d *Description) Relay(r Relay) (*Description, error) {
 	if !r.Addr.IsValid() {
 		return nil, errNoAddr
@@ -48,7 +51,11 @@ func (d *Description) Relay(r Relay) (*Description, error) {
 		if i < len(r.Ports) {
 			port = r.Ports[i]
 		}
-		kept, err := r.stream(m.clone(), port)
+		var keys []Crypto
+		if i < len(r.Crypto) {
+			keys = r.Crypto[i]
+		}
+		kept, err := r.stream(m.clone(), port, keys)
 		if err != nil {
 			lost.note(m, err)
 			kept = refused(m)
@@ -100,11 +107,11 @@ func refused(m media) media {
 }
 
 // stream edits one m-line. An error refuses the stream.
-func (r Relay) stream(m media, port uint16) (media, error) {
+func (r Relay) stream(m media, port uint16, keys []Crypto) (media, error) {
 	if m.port == 0 || port == 0 {
 		return refused(m), nil
 	}
-	if isSecure(m.proto) {
+	if isDTLS(m.proto) || isSecure(m.proto) && len(m.cryptos()) == 0 {
 		return m, fmt.Errorf("%s: %w", m.proto, ErrSRTP)
 	}
 	if !isUDP(m.proto) {
@@ -115,8 +122,14 @@ func (r Relay) stream(m media, port uint16) (media, error) {
 			return m, ErrNoCodec
 		}
 	}
-	m.port = port
-	wantsKeys := slices.ContainsFunc(m.lines, func(l string) bool {
+	m.port, m.proto = port, profile(m.proto, len(keys) > 0)
+	m.lines = insert(r.lines(m, keys), "i", r.connections(m.lines))
+	return m, nil
+}
+
+// lines are those below an m-line, but for c=. Our keys come last.
+func (r Relay) lines(m media, keys []Crypto) []string {
+	keyed := len(keys) > 0 || slices.ContainsFunc(m.lines, func(l string) bool {
 		return attribute(l) == "crypto" || attribute(l) == "fingerprint"
 	})
 	mux := r.Mux && slices.ContainsFunc(m.lines, func(l string) bool { return attribute(l) == "rtcp-mux" })
@@ -125,18 +138,22 @@ func (r Relay) stream(m media, port uint16) (media, error) {
 		name := attribute(line)
 		switch {
 		case line[0] == 'c', line[0] == 'k', isOfThePath(name):
-		case strings.HasPrefix(name, "ssrc") && wantsKeys:
+		case strings.HasPrefix(name, "ssrc") && keyed:
 		case strings.HasPrefix(name, "rtcp-mux") && !r.Mux:
 		case name == "rtcp":
-			if rtcp := rtcpPort(port, mux); rtcp != 0 {
+			if rtcp := rtcpPort(m.port, mux); rtcp != 0 {
 				lines = append(lines, "a=rtcp:"+strconv.Itoa(int(rtcp)))
 			}
 		default:
 			lines = append(lines, line)
 		}
 	}
-	m.lines = insert(lines, "i", r.connections(m.lines))
-	return m, nil
+	if isSecure(m.proto) {
+		for _, k := range keys {
+			lines = append(lines, k.line())
+		}
+	}
+	return lines
 }
 
 func rtcpPort(port uint16, mux bool) uint16 {

@@ -57,6 +57,8 @@ type Stream struct {
 	Direction Direction
 	// Codecs are in the order of Formats, for RTP only.
 	Codecs []Codec
+	// Crypto are the keys of a secure RTP stream that can be used, in order.
+	Crypto []Crypto
 }
 
 // Streams are the m-lines in order.
@@ -72,6 +74,9 @@ func (d *Description) Streams() []Stream {
 		s.finishRTCP()
 		if s.IsRTP() {
 			s.Codecs = m.codecs()
+			if s.IsSecure() && !isDTLS(s.Proto) {
+				s.Crypto = m.cryptos()
+			}
 		}
 		streams = append(streams, s)
 	}

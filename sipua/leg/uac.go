@@ -23,6 +23,10 @@ type Invite struct {
 	Body       []byte // the offer; empty asks the callee for one
 	// ContentType of Body. Default: application/sdp.
 	ContentType string
+	// Otherwise is asked, on the owner's goroutine, when the INVITE was refused with
+	// a status from 300: what it returns is offered in a second INVITE, with the next
+	// CSeq, and the refusal is not told. nil: it is final. It may be asked again.
+	Otherwise func(status int) []byte
 }
 
 // NewUAC makes a leg and sends its INVITE. That it could not be sent is told as
@@ -30,7 +34,7 @@ type Invite struct {
 func NewUAC(cfg Config, inv Invite) *Leg {
 	l := newLeg(cfg)
 	l.phase = calling
-	l.calls = &invitation{initial: true}
+	l.calls = &invitation{initial: true, otherwise: inv.Otherwise}
 	if inv.CallID == "" {
 		inv.CallID = sipua.NewTag()
 	}
@@ -76,6 +80,7 @@ type invitation struct {
 	// heard: the transaction had a 1xx, so that it may be cancelled; everHeard: one
 	// before a challenge counts too.
 	heard, everHeard bool
+	otherwise        func(status int) []byte
 	cancel           *cancellation
 	timeout          *time.Timer
 	// acks are the ACKs by To tag: a 2xx that comes again gets the same one.
@@ -177,7 +182,11 @@ func (l *Leg) refused(res *sip.Response) {
 		return
 	}
 	if v.cancel == nil {
-		if again := l.authorized(v.req, res, &v.attempt); again != nil {
+		again := l.authorized(v.req, res, &v.attempt)
+		if again == nil {
+			again = l.reoffered(v, res.StatusCode)
+		}
+		if again != nil {
 			v.req = again
 			if err := l.start(v); err != nil {
 				l.failed(nil, err, l.tellLast)
@@ -186,6 +195,25 @@ func (l *Leg) refused(res *sip.Response) {
 		}
 	}
 	l.failed(res, nil, l.tellLast)
+}
+
+// reoffered makes the INVITE with what else its owner offers, nil if that is
+// nothing.
+func (l *Leg) reoffered(v *invitation, status int) *sip.Request {
+	if v.otherwise == nil {
+		return nil
+	}
+	body := v.otherwise(status)
+	if len(body) == 0 {
+		return nil
+	}
+	next := v.req.Clone()
+	next.RemoveHeader("Via")
+	l.d.localSeq++
+	next.ReplaceHeader(&sip.CSeqHeader{SeqNo: l.d.localSeq, MethodName: sip.INVITE})
+	next.RemoveHeader("Content-Length")
+	next.SetBody(body)
+	return next
 }
 
 // failed ends a leg that never was a dialog.

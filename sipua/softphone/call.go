@@ -122,6 +122,21 @@ func (c *Call) Hangup(reasons ...string) error {
 // it waits for the answer. Errors: ErrRefused, those of the leg, ctx's.
 func (c *Call) Hold(ctx context.Context) error { return c.reinvite(ctx, true) }
 
+// Rekey changes our SRTP keys by re-INVITE. Errors as Hold.
+func (c *Call) Rekey(ctx context.Context) error {
+	err := c.do("re-key", func() error {
+		if c.media == nil {
+			return leg.ErrState
+		}
+		c.media.crypto.rekey()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.Resume(ctx)
+}
+
 // Resume takes Hold back.
 func (c *Call) Resume(ctx context.Context) error { return c.reinvite(ctx, false) }
 

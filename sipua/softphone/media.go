@@ -3,7 +3,6 @@ package softphone
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -16,7 +15,7 @@ import (
 // sides agreed on. It belongs to the loop; sender and receiver are goroutines.
 type media struct {
 	phone    *Phone
-	conn     net.PacketConn
+	crypto   *crypto
 	local    netip.AddrPort // as the SDP shows it
 	session  session
 	sender   *audio.Sender
@@ -57,11 +56,11 @@ func (c *Call) openMedia(f *sipua.Flow) error {
 	if local.Addr().IsUnspecified() && f != nil {
 		local = netip.AddrPortFrom(f.Local().Addr(), local.Port())
 	}
-	m := &media{phone: p, conn: conn, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
+	m := &media{phone: p, crypto: newCrypto(p.cfg.Audio, conn), local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
 		session: newSession(), stance: stance{ours: sendrecv}}
 	m.ctx, m.cancel = context.WithCancel(p.ctx)
-	m.receiver = audio.NewReceiver(conn, 0)
-	m.sender = audio.NewSender(conn, p.cfg.Audio.Codecs[0], &mutable{source: p.cfg.Audio.Source(), muted: &m.muted})
+	m.receiver = audio.NewReceiver(m.crypto.conn, 0)
+	m.sender = audio.NewSender(m.crypto.conn, p.cfg.Audio.Codecs[0], &mutable{source: p.cfg.Audio.Source(), muted: &m.muted})
 	p.wg.Add(1)
 	go func() { // awaited by Phone.Close
 		defer p.wg.Done()
@@ -144,6 +143,10 @@ type Audio struct {
 	// Sent, Received and Lost are RTP packets; Lost are the gaps in what was
 	// received.
 	Sent, Received, Lost uint64
+	// Refused are packets that were not authentic SRTP, Suite is the crypto suite in
+	// use, "" for plain RTP.
+	Refused uint64
+	Suite   string
 	// Level is that of what was received, in dBFS.
 	Level float64
 	// Codec is what was received.
@@ -167,6 +170,7 @@ func (c *Call) Audio() Audio {
 	sent, got := m.sender.Sent(), m.receiver.Received()
 	a := Audio{Sent: sent.Packets, Received: got.Packets, Lost: got.Lost, Codec: audio.Codec(got.PayloadType), FirstSent: sent.First,
 		FirstReceived: got.First, LastReceived: got.Last, Samples: m.receiver.Samples()}
+	a.Suite, a.Refused = m.crypto.conn.state()
 	a.Level = audio.Level(a.Samples)
 	return a
 }

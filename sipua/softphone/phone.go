@@ -67,6 +67,10 @@ type AudioConfig struct {
 	// Manual: after the answer the phone sends nothing until Call.StartAudio, as
 	// under CallKit, which says when.
 	Manual bool
+	// Security says whether it speaks SRTP, with Suites by preference. Defaults:
+	// SRTPAnswered, all.
+	Security Security
+	Suites   []string
 }
 
 // Tone makes a Source that sends a tone of hz at -12 dBFS.

@@ -57,6 +57,7 @@ type remote struct {
 	addr      netip.AddrPort
 	codec     audio.Codec
 	events    string // payload type of telephone-event; "": it takes none
+	key       master
 	direction direction
 }
 
@@ -106,7 +107,11 @@ func (m *media) offer(d direction) ([]byte, error) {
 	for _, c := range m.phone.cfg.Audio.Codecs {
 		formats = append(formats, strconv.Itoa(int(c)))
 	}
-	out.MediaDescriptions = []*sdp.MediaDescription{m.stream(formats, ourEvents, d)}
+	md := m.stream(formats, ourEvents, d)
+	if err := m.crypto.offer(md); err != nil {
+		return nil, err
+	}
+	out.MediaDescriptions = []*sdp.MediaDescription{md}
 	body, err := m.session.sign(out)
 	if err != nil {
 		return nil, err
@@ -178,8 +183,15 @@ func (m *media) accept(offer []byte) ([]byte, error) {
 		want = sendonly
 	}
 	ours := want.both(peer.direction.opposite())
-	out.MediaDescriptions[found] = m.stream([]string{strconv.Itoa(int(peer.codec))}, peer.events, ours)
+	md := m.stream([]string{strconv.Itoa(int(peer.codec))}, peer.events, ours)
+	if err := m.crypto.answer(md, peer.key); err != nil {
+		return nil, err
+	}
+	out.MediaDescriptions[found] = md
 	body, err := m.session.sign(out)
+	if err == nil {
+		err = m.crypto.agree(peer.key)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +217,12 @@ func (m *media) settle(answer []byte) error {
 	if peer.direction != peer.direction.both(m.ours.opposite()) {
 		return fmt.Errorf("%s in answer to %s: %w", peer.direction, m.ours, ErrMedia)
 	}
+	if err := m.crypto.offered(peer.key); err != nil {
+		return err
+	}
+	if err := m.crypto.agree(peer.key); err != nil {
+		return err
+	}
 	m.remote = peer
 	m.route()
 	return nil
@@ -214,7 +232,7 @@ var errStream = errors.New("not a stream of ours")
 
 // read takes the peer's end from an audio stream.
 func (m *media) read(d *sdp.SessionDescription, md *sdp.MediaDescription) (remote, error) {
-	if md.MediaName.Media != "audio" || md.MediaName.Port.Value == 0 || strings.Join(md.MediaName.Protos, "/") != "RTP/AVP" {
+	if md.MediaName.Media != "audio" || md.MediaName.Port.Value == 0 {
 		return remote{}, fmt.Errorf("m=%s: %w: %w", md.MediaName.String(), ErrMedia, errStream)
 	}
 	c := md.ConnectionInformation
@@ -232,7 +250,11 @@ func (m *media) read(d *sdp.SessionDescription, md *sdp.MediaDescription) (remot
 	if err != nil {
 		return remote{}, err
 	}
-	return remote{addr: netip.AddrPortFrom(addr, uint16(md.MediaName.Port.Value)), codec: codec, events: telephoneEvent(md), direction: directionOf(d, md)}, nil //nolint:gosec // pion/sdp bounds ports
+	key, err := m.crypto.read(md)
+	if err != nil {
+		return remote{}, err
+	}
+	return remote{key: key, addr: netip.AddrPortFrom(addr, uint16(md.MediaName.Port.Value)), codec: codec, events: telephoneEvent(md), direction: directionOf(d, md)}, nil //nolint:gosec // pion/sdp bounds ports
 }
 
 // pick takes the peer's first codec that is one of ours (RFC 3264 s6.1).

@@ -85,8 +85,14 @@ func terms(cfg *config.Config, node string) bridge.Terms {
 	return bridge.Terms{
 		Node: node, RingTimeout: c.RingTimeout, WakeTimeout: p.WakeTimeout, Ringing: ringing[p.Ringing], DeclineOne: c.Decline == "one",
 		DeclineWindow: c.DeclineWindow, MaxDuration: c.MaxDuration, MergeWindow: c.MergeWindow, WaitingBusy: c.Waiting == "busy",
-		Codecs: cfg.Media.Allow, WakesPerUser: perPeriod(cfg.Limits.WakesPerUser), WakesPerCaller: perPeriod(cfg.Limits.WakesPerCaller),
+		Codecs: cfg.Media.Allow, SRTP: secureMedia(cfg.Media.SRTP), WakesPerUser: perPeriod(cfg.Limits.WakesPerUser), WakesPerCaller: perPeriod(cfg.Limits.WakesPerCaller),
 	}
+}
+
+// secureMedia is section media.srtp.
+func secureMedia(c config.SRTP) bridge.SRTP {
+	policy := map[string]bridge.SRTPPolicy{"off": bridge.SRTPOff, "optional": bridge.SRTPOptional, "required": bridge.SRTPRequired}
+	return bridge.SRTP{Apps: policy[c.Apps], Trunks: policy[c.Trunks], AnyTransport: c.KeysOver == "any"}
 }
 
 func perPeriod(r config.Rate) bridge.Rate {

@@ -18,6 +18,7 @@ func TestTerms(t *testing.T) {
 	want := bridge.Terms{
 		Node: "n1", RingTimeout: 50 * time.Second, WakeTimeout: 30 * time.Second, Ringing: bridge.RingOnPush, DeclineWindow: 28 * time.Second,
 		MaxDuration: 4 * time.Hour, MergeWindow: 2 * time.Second, Codecs: []string{},
+		SRTP:         bridge.SRTP{Apps: bridge.SRTPOptional},
 		WakesPerUser: bridge.Rate{Count: 20, Per: time.Minute}, WakesPerCaller: bridge.Rate{Count: 6, Per: time.Minute},
 	}
 	if !reflect.DeepEqual(base, want) {
@@ -38,6 +39,9 @@ func TestTerms(t *testing.T) {
 		{"push.ringing trying", func(c *config.Config) { c.Push.Ringing = "trying" }, func(b *bridge.Terms) { b.Ringing = bridge.RingTrying }},
 		{"push.ringing at_once", func(c *config.Config) { c.Push.Ringing = "at_once" }, func(b *bridge.Terms) { b.Ringing = bridge.RingAtOnce }},
 		{"media.allow", func(c *config.Config) { c.Media.Allow = []string{"alaw"} }, func(b *bridge.Terms) { b.Codecs = []string{"alaw"} }},
+		{"media.srtp.apps", func(c *config.Config) { c.Media.SRTP.Apps = "required" }, func(b *bridge.Terms) { b.SRTP.Apps = bridge.SRTPRequired }},
+		{"media.srtp.trunks", func(c *config.Config) { c.Media.SRTP.Trunks = "optional" }, func(b *bridge.Terms) { b.SRTP.Trunks = bridge.SRTPOptional }},
+		{"media.srtp.keys_over", func(c *config.Config) { c.Media.SRTP.KeysOver = "any" }, func(b *bridge.Terms) { b.SRTP.AnyTransport = true }},
 		{"limits.wakes_per_user", func(c *config.Config) { c.Limits.WakesPerUser = config.Rate{} }, func(b *bridge.Terms) { b.WakesPerUser = bridge.Rate{} }},
 		{"limits.wakes_per_caller", func(c *config.Config) { c.Limits.WakesPerCaller = config.Rate{Count: 1, Per: time.Hour} },
 			func(b *bridge.Terms) { b.WakesPerCaller = bridge.Rate{Count: 1, Per: time.Hour} }},

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -36,6 +37,8 @@ func TestLinphoneIsWoken(t *testing.T) {
 	for name, v := range map[string]linphoneVariant{
 		"TCP":          {transport: sipua.TCP, host: serverHost},
 		"TLS":          {transport: sipua.TLS, host: "localhost"},
+		"SRTP":         {transport: sipua.TLS, host: "localhost", encryption: "srtp"},
+		"SRTP only":    {transport: sipua.TLS, host: "localhost", encryption: "srtp", mandatory: true},
 		"double token": {transport: sipua.TCP, host: serverHost, double: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,6 +53,9 @@ type linphoneVariant struct {
 	transport sipua.Transport
 	host      string // by which it knows the server
 	double    bool   // announces two tokens in one parameter and gets its own payload, as its iOS app does
+	// encryption is its setting of that name, "" for none; mandatory: nothing else.
+	encryption string
+	mandatory  bool
 }
 
 func (v linphoneVariant) run(t *testing.T, anna, alice string) {
@@ -65,11 +71,12 @@ func (v linphoneVariant) run(t *testing.T, anna, alice string) {
 		t.Fatal(err)
 	}
 	l := newLinphone(t, linphoneAccount{
-		Server:   fmt.Sprintf("%s:%d;transport=%s", v.host, s.port(v.transport), v.transport.Param()),
-		Domain:   daemon.DevDomain,
-		Push:     v.push(iphone),
-		Instance: "5f0f5b1c-0000-4000-8000-000000000001",
-		RootCA:   ca,
+		Server:     fmt.Sprintf("%s:%d;transport=%s", v.host, s.port(v.transport), v.transport.Param()),
+		Domain:     daemon.DevDomain,
+		Push:       v.push(iphone),
+		Instance:   "5f0f5b1c-0000-4000-8000-000000000001",
+		RootCA:     ca,
+		Encryption: cmp.Or(v.encryption, "none"), Mandatory: v.mandatory,
 	}, alice)
 	l.wake(t)
 	l.logged(t, "to [LinphoneRegistrationOk]")
@@ -77,9 +84,23 @@ func (v linphoneVariant) run(t *testing.T, anna, alice string) {
 	for n := range 2 {
 		scene.wokenCall(t, n)
 	}
+	for n := range 2 {
+		v.checkCrypto(t, s.record(t, n))
+	}
 	if calls, pushes := s.recordCount(), iphone.Status().Received; calls != 2 || pushes != 2 {
 		t.Errorf("%d records and %d pushes of 2 calls", calls, pushes)
 	}
+}
+
+// checkCrypto checks that the phone's leg, and only that, was encrypted where keys
+// may go: Linphone offers what its settings say, and answers whatever is offered.
+func (v linphoneVariant) checkCrypto(t *testing.T, r bridge.Record) {
+	t.Helper()
+	if len(r.Media) != 2 || r.Media[0].Crypto != "" || (r.Media[1].Crypto != "") != (v.transport == sipua.TLS) {
+		t.Errorf("record: %+v", r.Media)
+		return
+	}
+	t.Logf("the phone's leg: %q", r.Media[1].Crypto)
 }
 
 // push are the parameters of RFC 8599 that it registers with.

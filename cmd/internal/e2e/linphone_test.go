@@ -40,6 +40,9 @@ type linphoneAccount struct {
 	Push     string // parameters of the Contact's URI
 	Instance string
 	RootCA   string // file
+	// Encryption is none or srtp, Mandatory that it takes nothing else.
+	Encryption string
+	Mandatory  bool
 }
 
 // screen collects what a program prints.

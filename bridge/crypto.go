@@ -1,0 +1,304 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"wakebridge/bridge/media"
+	"wakebridge/bridge/media/srtp"
+	"wakebridge/bridge/sdp"
+	"wakebridge/sipua"
+)
+
+// SRTPPolicy says whether a kind of peer speaks SRTP.
+type SRTPPolicy uint8
+
+// The policies (media.srtp).
+const (
+	SRTPOff      SRTPPolicy = iota // plain RTP is offered, SRTP refused
+	SRTPOptional                   // SRTP is offered first; what is offered is answered
+	SRTPRequired                   // plain RTP is neither offered nor taken
+)
+
+// SRTP is section media.srtp of the configuration.
+type SRTP struct {
+	Apps, Trunks SRTPPolicy
+	// AnyTransport lets keys go over signalling that others can read; else TLS only.
+	AnyTransport bool
+}
+
+// srtpError is a 488 with a phrase for the peer's display.
+type srtpError struct{ phrase, text string }
+
+func (e *srtpError) Error() string { return e.text }
+
+// SIPStatus is the status of the response.
+func (*srtpError) SIPStatus() int { return 488 }
+
+var (
+	errPlain error = &srtpError{"SRTP Required", "the peer offers plain RTP, but media.srtp requires SRTP"}
+	errOff   error = &srtpError{"SRTP Not Allowed", "the peer offers SRTP only, but media.srtp is off for it"}
+	errOpen  error = &srtpError{"SRTP Keys Need TLS", "SRTP keys may not go over this transport (media.srtp.keys_over: tls)"}
+	errKeys  error = &srtpError{"SRTP Keys Unusable", "the answer's a=crypto is none of those offered"}
+)
+
+// phraseOf is the reason phrase that an error asks for, "" for the standard one.
+func phraseOf(err error) string {
+	if e := (*srtpError)(nil); errors.As(err, &e) {
+		return e.phrase
+	}
+	return ""
+}
+
+// policy is that for an app or for a trunk.
+func (s SRTP) policy(app bool) SRTPPolicy {
+	if app {
+		return s.Apps
+	}
+	return s.Trunks
+}
+
+// mayTell says that keys may be written into the signalling of a flow.
+func (s SRTP) mayTell(f *sipua.Flow) bool {
+	return s.AnyTransport || f != nil && f.Transport() == sipua.TLS
+}
+
+// admit refuses those streams of a peer's offer that the policy does not take. The
+// error says why none is left.
+func (s SRTP) admit(offer *sdp.Description, app bool, f *sipua.Flow) (*sdp.Description, error) {
+	policy := s.policy(app)
+	return offer.Without(func(_ int, st sdp.Stream) error {
+		switch {
+		case !st.IsRTP():
+			return nil
+		case !st.IsSecure() && policy == SRTPRequired:
+			return errPlain
+		case !st.IsSecure():
+			return nil
+		case policy == SRTPOff:
+			return errOff
+		case !s.mayTell(f):
+			return errOpen
+		}
+		if _, ok := strongest(st.Crypto); !ok {
+			return sdp.ErrSRTP
+		}
+		return nil
+	})
+}
+
+// offers says how a peer is called: with SRTP, and whether plain RTP may follow if
+// it refuses that.
+func (s SRTP) offers(app bool, f *sipua.Flow) (secure, orPlain bool, err error) {
+	switch policy := s.policy(app); {
+	case policy == SRTPOff:
+		return false, false, nil
+	case s.mayTell(f):
+		return true, policy == SRTPOptional, nil
+	case policy == SRTPRequired:
+		return false, false, errOpen
+	}
+	return false, false, nil
+}
+
+// keyring holds the keys of one side. A key of ours is made once and stays, so that
+// a re-INVITE goes on counting under it; one that went out of use never comes back,
+// because its count began anew (RFC 3711 s9.1).
+type keyring struct {
+	made  map[slot]srtp.Key
+	spent map[slot]bool
+	inUse []*media.Secure // by m-line; nil: plain, or no stream
+}
+
+// slot is what a key of ours is made for.
+type slot struct {
+	line  int
+	suite srtp.Suite
+}
+
+func newKeyring() *keyring {
+	return &keyring{made: make(map[slot]srtp.Key), spent: make(map[slot]bool)}
+}
+
+// ours is the key of a slot, a new one if the old one is used up.
+func (k *keyring) ours(s slot) (srtp.Key, error) {
+	if key, ok := k.made[s]; ok && !k.spent[s] {
+		return key, nil
+	}
+	key, err := srtp.NewKey(s.suite)
+	if err != nil {
+		return srtp.Key{}, fmt.Errorf("make an SRTP key: %w", err)
+	}
+	k.made[s] = key
+	delete(k.spent, s)
+	return key, nil
+}
+
+// tagOf is the tag of a suite in all our offers.
+func tagOf(s srtp.Suite) int {
+	for i, known := range srtp.Suites() {
+		if known == s {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// offer is what to offer for each RTP stream of d: every suite, the strongest first.
+func (k *keyring) offer(d *sdp.Description) ([][]sdp.Crypto, error) {
+	streams := d.Streams()
+	lines := make([][]sdp.Crypto, len(streams))
+	for i, s := range streams {
+		if !s.Active() || !s.IsRTP() {
+			continue
+		}
+		for _, suite := range srtp.Suites() {
+			key, err := k.ours(slot{i, suite})
+			if err != nil {
+				return nil, err
+			}
+			lines[i] = append(lines[i], sdp.Crypto{Tag: tagOf(suite), Suite: suite.String(), Secret: key.Secret()})
+		}
+	}
+	return lines, nil
+}
+
+// chosen is one a=crypto line of a peer that we go by.
+type chosen struct {
+	tag int
+	key srtp.Key
+}
+
+// strongest is the line of an offer that we answer; false if none can be used.
+func strongest(lines []sdp.Crypto) (chosen, bool) {
+	for _, suite := range srtp.Suites() {
+		for _, l := range lines {
+			if l.Suite != suite.String() {
+				continue
+			}
+			if key, err := srtp.ParseKey(suite, l.Secret, l.MKI); err == nil {
+				return chosen{l.Tag, key}, true
+			}
+		}
+	}
+	return chosen{}, false
+}
+
+// answer is what to answer for each stream of a peer's offer, and the keys that the
+// streams have then.
+func (k *keyring) answer(offer *sdp.Description) ([][]sdp.Crypto, []*media.Secure, error) {
+	streams := offer.Streams()
+	lines, keys := make([][]sdp.Crypto, len(streams)), make([]*media.Secure, len(streams))
+	for i, s := range streams {
+		if !s.Active() || !s.IsSecure() {
+			continue
+		}
+		theirs, ok := strongest(s.Crypto)
+		if !ok {
+			continue // Relay refuses it
+		}
+		suite := theirs.key.Suite()
+		ours, err := k.ours(slot{i, suite})
+		if err != nil {
+			return nil, nil, err
+		}
+		lines[i] = []sdp.Crypto{{Tag: theirs.tag, Suite: suite.String(), Secret: ours.Secret()}}
+		keys[i] = &media.Secure{Theirs: theirs.key, Ours: ours}
+	}
+	return lines, keys, nil
+}
+
+// answered are the keys of each stream after the answer to what offer made. The
+// error is errKeys.
+func (k *keyring) answered(answer *sdp.Description) ([]*media.Secure, error) {
+	streams := answer.Streams()
+	keys := make([]*media.Secure, len(streams))
+	for i, s := range streams {
+		if !s.Active() || !s.IsSecure() {
+			continue
+		}
+		if len(s.Crypto) == 0 {
+			return nil, errKeys
+		}
+		line := s.Crypto[0]
+		suite, known := srtp.ParseSuite(line.Suite)
+		at := slot{i, suite}
+		ours, offered := k.made[at]
+		if !known || !offered || k.spent[at] || line.Tag != tagOf(suite) {
+			return nil, errKeys
+		}
+		theirs, err := srtp.ParseKey(suite, line.Secret, line.MKI)
+		if err != nil {
+			return nil, errKeys
+		}
+		keys[i] = &media.Secure{Theirs: theirs, Ours: ours}
+	}
+	return keys, nil
+}
+
+// use notes what the streams have now. A key of ours that went out of use is spent.
+func (k *keyring) use(keys []*media.Secure) {
+	for i, was := range k.inUse {
+		if was == nil || i < len(keys) && keys[i] != nil && keys[i].Ours.Equal(was.Ours) {
+			continue
+		}
+		k.spent[slot{i, was.Ours.Suite()}] = true
+	}
+	k.inUse = keys
+}
+
+// suite is the name of that in use, "" for plain RTP.
+func (k *keyring) suite() string {
+	for _, s := range k.inUse {
+		if s != nil {
+			return s.Ours.Suite().String()
+		}
+	}
+	return ""
+}
+
+// offerSRTP are the keys to offer to a side whose call is answered: it keeps to what
+// was agreed.
+func (m *callMedia) offerSRTP(d *sdp.Description, side *media.Side, f *sipua.Flow) ([][]sdp.Crypto, error) {
+	ring := m.keys[side]
+	switch {
+	case ring.suite() == "":
+		return nil, nil
+	case !m.c.b.cfg.Terms.SRTP.mayTell(f):
+		return nil, errOpen
+	}
+	return ring.offer(d)
+}
+
+// invitationTo makes what an INVITE offers to a device or trunk, and notes it in l.
+func (m *callMedia) invitationTo(t *try, l *tried, f *sipua.Flow) ([]byte, error) {
+	secure, orPlain, err := m.c.b.cfg.Terms.SRTP.offers(t.trunk == nil, f)
+	if err != nil {
+		return nil, err
+	}
+	l.orPlain = orPlain
+	return m.offerFor(t, l, f, secure)
+}
+
+// otherwise is what is offered once more to a peer that refused SRTP; nil if there
+// is nothing else to offer.
+func (m *callMedia) otherwise(t *try, l *tried, f *sipua.Flow, status int) []byte {
+	if status != 488 && status != 415 && status != 606 || t.side == nil {
+		return nil
+	}
+	if !l.orPlain {
+		if slices.ContainsFunc(l.offered.Streams(), sdp.Stream.IsSecure) {
+			m.c.note("%s refuses SRTP (%d), and media.srtp requires it", t.name, status)
+		}
+		return nil
+	}
+	l.orPlain = false
+	offer, err := m.offerFor(t, l, f, false)
+	if err != nil {
+		m.c.note("%s refuses SRTP (%d), and plain RTP cannot be offered: %v", t.name, status, err)
+		return nil
+	}
+	m.c.note("%s refuses SRTP (%d): INVITE with plain RTP", t.name, status)
+	return offer
+}
