@@ -21,7 +21,12 @@ type ClientTx struct {
 	release func()     // lets the flow go idle
 	telling sync.Mutex // held from the choice of what to deliver until it is delivered: that keeps the order
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	progress
+}
+
+// progress is how far a request of ours has come.
+type progress struct {
 	sent     bool  // Request has come to its end
 	gone     error // why the flow went before
 	queue    []*sip.Response

@@ -16,44 +16,6 @@ import (
 // FlowID names a flow for as long as the process lives; it is never used again.
 type FlowID uint64
 
-// Transport is one of the transports of RFC 3261 s18 that an Endpoint speaks.
-type Transport uint8
-
-// The transports. TLS is SIP over TLS over TCP.
-const (
-	UDP Transport = iota + 1
-	TCP
-	TLS
-)
-
-// String is the transport as a Via header spells it.
-func (t Transport) String() string {
-	switch t {
-	case UDP:
-		return "UDP"
-	case TCP:
-		return "TCP"
-	case TLS:
-		return "TLS"
-	}
-	return fmt.Sprintf("Transport(%d)", uint8(t))
-}
-
-// Reliable says that the transport retransmits by itself (RFC 3261 s17).
-func (t Transport) Reliable() bool { return t != UDP }
-
-// Param is the value of the URI parameter transport (RFC 3261 s19.1.1).
-func (t Transport) Param() string {
-	switch t {
-	case TCP:
-		return "tcp"
-	case TLS:
-		return "tls"
-	default:
-		return "udp"
-	}
-}
-
 // How long a flow that was heard from counts as alive. UDP mappings in NATs are
 // short (RFC 4787 REQ-5 allows 2 min, many home routers give 30 s).
 const (
