@@ -135,6 +135,9 @@ func (c *crypto) offer(md *sdp.MediaDescription) error {
 		return nil
 	}
 	c.asked = true
+	if !c.agreed {
+		c.conn.awaitKeys()
+	}
 	md.MediaName.Protos = []string{"RTP", "SAVP"}
 	for i, suite := range c.suites {
 		k, err := c.ours(suite)
@@ -228,6 +231,7 @@ type secureConn struct {
 	outHeader     rtp.Header
 	inHeader      rtp.Header
 	refused       uint64 // packets that were not authentic
+	deaf          bool   // SRTP was offered, and its key is not known yet: nothing can be believed
 	sealed, space []byte
 }
 
@@ -247,8 +251,15 @@ func (c *secureConn) use(ours, theirs master) error {
 			return err
 		}
 	}
-	c.ours, c.theirs, c.out, c.in = ours, theirs, out, in
+	c.ours, c.theirs, c.out, c.in, c.deaf = ours, theirs, out, in, false
 	return nil
+}
+
+// awaitKeys drops what comes until use.
+func (c *secureConn) awaitKeys() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf = true
 }
 
 func contextOf(k master) (*srtp.Context, error) {
@@ -294,7 +305,7 @@ func (c *secureConn) open(b []byte, n int) (int, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.in == nil {
-		return n, true
+		return n, !c.deaf
 	}
 	plain, err := c.in.DecryptRTP(c.space[:0], b[:n], &c.inHeader)
 	if err != nil {

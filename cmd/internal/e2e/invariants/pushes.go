@@ -121,7 +121,14 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 		return false
 	}
 	rec := v.byUUID[uuidOf(p.UUID)]
-	return rec != nil && rec.Ended.After(e.AnsweredAt.Add(v.limits.Wire))
+	if rec == nil {
+		return false
+	}
+	decided := rec.Ended
+	if !rec.Answered.IsZero() {
+		decided = rec.Answered // from then on nobody waits for the pushes to other devices
+	}
+	return decided.After(e.AnsweredAt.Add(v.limits.Wire))
 }
 
 // laterCall says that a push is of a call that began after another one was refused.
