@@ -70,7 +70,11 @@ func newNight(t *testing.T, rules location.Rules) *night {
 	}
 	n.waker = &waker{dispatcher: push.NewDispatcher(delivery), mux: mux, names: map[push.App]bool{{BundleID: DevBundle}: true},
 		alerts: map[string]alertTerms{DevBundle: {missed: true}},
-		edit:   func(e ...location.Edit) { n.memory.Apply(e...).Release() }}
+		edit:   func(e ...location.Edit) { n.memory.Apply(e...).Release() },
+		settle: func(_ context.Context, e ...location.Edit) error {
+			n.memory.Apply(e...).Release()
+			return nil
+		}}
 	return n
 }
 

@@ -31,13 +31,15 @@ type waker struct {
 	names      map[push.App]bool     // apps whose pushes may name the caller, without a team
 	alerts     map[string]alertTerms // by bundle
 	edit       func(...location.Edit)
+	settle     func(context.Context, ...location.Edit) error // edit that waits until it is done
+	log        *slog.Logger
 }
 
 // newWaker connects to the push services of the configured apps by dial (nil: as
 // they do by themselves); without any app, it serves none.
 func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial apns.DialFunc) (*waker, error) {
 	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Dial: dial, Log: log, Metrics: reg}
-	w := &waker{names: make(map[push.App]bool), alerts: make(map[string]alertTerms)}
+	w := &waker{log: log, names: make(map[push.App]bool), alerts: make(map[string]alertTerms)}
 	if cfg.APNs.CAFile != "" {
 		pool, err := loadCAs("push.apns.ca_file", cfg.APNs.CAFile)
 		if err != nil {
@@ -224,8 +226,19 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 			edits = append(edits, location.SetEnvironment{Kind: kind, Value: token, Environment: env})
 		}
 	}
-	if !res.Dead.IsZero() {
-		edits = append(edits, location.RemoveToken{Kind: kind, Value: res.Dead.Token.Secret(), NotAfter: res.Dead.Since})
+	if res.Dead.IsZero() {
+		w.edit(edits...)
+		return
 	}
-	w.edit(edits...)
+	edits = append(edits, location.RemoveToken{Kind: kind, Value: res.Dead.Token.Secret(), NotAfter: res.Dead.Since})
+	// The caller hears of it next and may call again at once: the token must be gone
+	// by then. A disk that is slow keeps nobody waiting for that.
+	ctx, cancel := context.WithTimeout(context.Background(), deadWithin)
+	defer cancel()
+	if err := w.settle(ctx, edits...); err != nil {
+		w.log.Info("a dead token is not stored as such yet", "device", wake.Device, "error", err)
+	}
 }
+
+// deadWithin bounds how long a refused push waits until its token is forgotten.
+const deadWithin = 100 * time.Millisecond

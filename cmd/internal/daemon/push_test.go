@@ -47,6 +47,10 @@ func newPushing(t *testing.T, change func(*config.Push)) *pushing {
 		t.Fatal(err)
 	}
 	p.waker.edit = func(e ...location.Edit) { p.memory.Apply(e...).Release() }
+	p.waker.settle = func(_ context.Context, e ...location.Edit) error {
+		p.memory.Apply(e...).Release()
+		return nil
+	}
 	t.Cleanup(p.shut)
 	return p
 }

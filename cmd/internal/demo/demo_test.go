@@ -42,6 +42,37 @@ func TestScenes(t *testing.T) {
 	}
 }
 
+// --scene all plays each scene in turn and sums up, for a person and as a document.
+func TestAllScenes(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := Run(t.Context(), &out, Options{Scene: "all", Version: "test", Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	_, sum, _ := strings.Cut(out.String(), "\n\nPASS  "+Names()[0]+"\n")
+	for _, name := range Names()[1:] {
+		if !strings.Contains(sum, "PASS  "+name+"\n") {
+			t.Errorf("no word of %s in the sum:\n%s", name, sum)
+		}
+	}
+}
+
+func TestAllScenesAsADocument(t *testing.T) {
+	for verdict, last := range map[string]string{pass: pass, fail: fail} {
+		var out bytes.Buffer
+		if err := conclude(&out, []*Report{{Scene: "one", Verdict: pass}, {Scene: "two", Verdict: last}}, Options{JSON: true}); err != nil {
+			t.Fatal(err)
+		}
+		var doc struct {
+			Verdict string
+			Scenes  []Report
+		}
+		if err := json.Unmarshal(out.Bytes(), &doc); err != nil || doc.Verdict != verdict || len(doc.Scenes) != 2 || doc.Scenes[1].Scene != "two" {
+			t.Errorf("%+v, %v", doc, err)
+		}
+	}
+}
+
 func TestLadderIsDrawn(t *testing.T) {
 	var out bytes.Buffer
 	if err := Run(t.Context(), &out, Options{Scene: "decline", Version: "test", Log: slog.New(slog.DiscardHandler)}); err != nil {
