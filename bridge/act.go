@@ -219,7 +219,7 @@ func (c *Call) arrived(t *try) {
 // one for a device that lost it because the call ended out of order.
 func (c *Call) lastFate(i int, t *try) {
 	a := &c.state.attempts[i]
-	if t.fate == nil && !a.phase.over() && a.pushOut() && !a.arrived() {
+	if t.fate == nil && !a.phase.over() && a.mayWake() && !a.arrived() {
 		c.fate(action{attempt: i, status: 480, reason: "Call ended"})
 	}
 	if t.fate != nil {

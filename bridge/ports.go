@@ -35,6 +35,7 @@ type Wake struct {
 type WakeResult struct {
 	Alert       bool   // an alert push, else VoIP
 	Accepted    bool   // by the push service, which is no proof of delivery
+	Unanswered  bool   // it was sent and nobody said yes or no: it may yet wake the device
 	Stopped     bool   // it was sent, but the device registered, or the call ended, before an answer
 	Service     string // its name for people: "APNs"; "" if unknown
 	Reason      string

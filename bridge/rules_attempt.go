@@ -179,7 +179,7 @@ func (m *machine) recover(a *attempt, ev event, o outcome) {
 // revive takes back a device that could not be reached and comes by itself while
 // others ring: it was told nothing that would make it ignore the call.
 func revive(m *machine, a *attempt, ev event) {
-	if m.s.unanswered() && a.outcome.rank == rankUnreachable && !a.pushOut() && !a.arrived() {
+	if m.s.unanswered() && a.outcome.rank == rankUnreachable && !a.mayWake() && !a.arrived() {
 		registered(m, a, ev)
 	}
 }
@@ -229,7 +229,7 @@ func (m *machine) leave(a *attempt, i int, to attemptPhase, why action) {
 	a.phase = to
 	m.do(action{kind: actStopPush, attempt: i})
 	m.cancel(a, i, why.reasons)
-	if a.pushOut() && (away || !a.arrived()) {
+	if a.mayWake() && (away || !a.arrived()) {
 		m.do(action{kind: actFate, attempt: i, status: why.status, reason: why.reason})
 	}
 }

@@ -75,6 +75,7 @@ func accepted(m *machine, a *attempt, ev event) {
 // out, the caller hears so at once (RFC 8599 s5.6.2).
 func pushWasRefused(m *machine, a *attempt, ev event) {
 	a.pushed(ev.alert, pushRefused)
+	a.maybe = a.maybe || ev.maybe
 	if ev.alert {
 		a.timers[timerRepeat]++ // a token that was refused once is not tried again
 	}

@@ -75,6 +75,7 @@ type attempt struct {
 	voip    pushState
 	alert   pushState
 	came    bool // it registered since it was pushed
+	maybe   bool // a push that counts as refused may have arrived: its answer was lost
 	invites []invite
 	rangAt  time.Time // first 180
 	outcome outcome
@@ -200,6 +201,9 @@ func (a *attempt) canPush() bool {
 func (a *attempt) pushOut() bool {
 	return a.voip == pushSent || a.voip == pushAccepted || a.alert == pushSent || a.alert == pushAccepted
 }
+
+// mayWake says that a push may yet wake the device.
+func (a *attempt) mayWake() bool { return a.pushOut() || a.maybe }
 
 func (a *attempt) wasPushed() bool { return a.voip != pushNone || a.alert != pushNone }
 

@@ -159,7 +159,7 @@ func (c *Call) woken(i int, r WakeResult) {
 	if r.Stopped {
 		return // no answer was needed; whether the push arrived, the device's REGISTER tells
 	}
-	ev := event{kind: evPushRefused, attempt: i, alert: r.Alert, reason: r.Words}
+	ev := event{kind: evPushRefused, attempt: i, alert: r.Alert, reason: r.Words, maybe: r.Unanswered}
 	if r.Accepted {
 		ev.kind = evPushAccepted
 		c.reached(i, metricPushAccepted, r.At)

@@ -104,7 +104,8 @@ func (v *verdict) deadTokens(journal []apnssim.Entry) {
 	dead := make(map[string]apnssim.Entry)
 	for _, e := range journal {
 		token := strings.ToLower(e.Token())
-		if d, ok := dead[token]; ok && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
+		// One that is accepted again was not dead: the 410 was a fault on order.
+		if d, ok := dead[token]; ok && e.Verdict.Status != 200 && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
 			v.breaks("push %s goes to a token that was answered %d %s before", e.APNsID, d.Verdict.Status, e.ReceivedAt.Sub(d.AnsweredAt))
 		}
 		if e.Verdict.Status == 410 && v.heard(e) {
