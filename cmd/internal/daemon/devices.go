@@ -63,6 +63,10 @@ func (v *devices) Devices(user string) []api.Device {
 func (v *devices) Apps() []api.App {
 	out := make([]api.App, 0, len(v.d.cfg.Push.Apps))
 	for _, a := range v.d.cfg.Push.Apps {
+		if a.Provider == string(push.FCM) {
+			out = append(out, api.App{Provider: "fcm", BundleID: a.ProjectID})
+			continue
+		}
 		out = append(out, api.App{Provider: "apns", BundleID: a.BundleID, TeamID: a.TeamID})
 	}
 	return out
