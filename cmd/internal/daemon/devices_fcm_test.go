@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"wakebridge/bridge"
@@ -51,5 +54,76 @@ func TestAndroidDeviceOverHTTP(t *testing.T) {
 	}
 	if status := s.ask("DELETE", devicePath(devPhone), nil, nil); status != 204 || len(s.memory.Devices(callee)) != 0 {
 		t.Errorf("DELETE: %d", status)
+	}
+}
+
+func TestPushTestOfAnAndroidDevice(t *testing.T) {
+	tests := []struct {
+		name   string
+		spoil  func(*httpServer, *fcmsim.Sim)
+		req    api.PushRequest
+		failed string // the stage; "" for none
+		has    []string
+	}{
+		{name: "it rings", req: api.PushRequest{User: "alice", VoIP: true}, has: []string{"FCM accepted the push (message ", "HTTP/2", "project " + androidProject, "iam.gserviceaccount.com"}},
+		{name: "nothing quiet", req: api.PushRequest{User: "alice"}, failed: "push", has: []string{"no quiet test", "--voip", "rings", "Skipped:true"}},
+		{name: "a token", req: api.PushRequest{Token: androidToken, App: androidProject, VoIP: true}, has: []string{"FCM accepted"}},
+		{name: "a token, quiet", req: api.PushRequest{Token: androidToken, App: androidProject}, failed: "push", has: []string{"no quiet test", "Skipped:true"}},
+		{name: "other project", req: api.PushRequest{Token: androidToken, App: "other-project"}, failed: "configuration", has: []string{androidProject + " (fcm)", DevBundle + " (team "}},
+		{name: "removed", spoil: func(_ *httpServer, sim *fcmsim.Sim) { sim.Refuse(androidToken, "UNREGISTERED") },
+			req: api.PushRequest{User: "alice", VoIP: true}, failed: "push", has: []string{"UNREGISTERED", "answered in ", "install it again"}},
+		{name: "no account", spoil: func(s *httpServer, _ *fcmsim.Sim) { s.dev.Config.Push.Apps[1].ServiceAccountFile += ".gone" },
+			req: api.PushRequest{User: "alice"}, failed: "configuration", has: []string{"no such file", "service_account_file"}},
+		{name: "unreachable", spoil: func(s *httpServer, _ *fcmsim.Sim) { s.dev.Config.Push.FCM.URL = "https://127.0.0.1:1" },
+			req: api.PushRequest{User: "alice"}, failed: "network", has: []string{"refused", "firewall"}},
+		{name: "a stranger's certificate", spoil: func(s *httpServer, _ *fcmsim.Sim) { s.dev.Config.Push.FCM.CAFile = "" },
+			req: api.PushRequest{User: "alice"}, failed: "network", has: []string{"push.fcm.ca_file"}},
+		{name: "nobody comes", req: api.PushRequest{User: "alice", VoIP: true, Wait: "50ms"}, failed: "register", has: []string{"battery"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, sim := serveAndroid(t)
+			if status := s.ask("PUT", devicePath(devPhone), androidAnnouncement(), nil); status != 201 {
+				t.Fatal(status)
+			}
+			if tt.spoil != nil {
+				tt.spoil(s, sim)
+			}
+			var out api.PushOutcome
+			if status := s.ask("POST", "/v1/push/test", tt.req, &out); status != 200 || len(out.Reports) != 1 {
+				t.Fatalf("%d %+v", status, out)
+			}
+			text, stages := fmt.Sprintf("%+v", out), out.Reports[0].Stages
+			last := stages[len(stages)-1]
+			if out.OK != (tt.failed == "") || last.OK != out.OK || tt.failed != "" && (last.Name != tt.failed || last.Cure == "") {
+				t.Errorf("%s", text)
+			}
+			for _, want := range tt.has {
+				if !strings.Contains(text, want) {
+					t.Errorf("no %q in %s", want, text)
+				}
+			}
+			if strings.Contains(text, androidToken) || strings.Contains(text, "provider token") || strings.Contains(text, "apns-id") {
+				t.Errorf("%s", text)
+			}
+			sent := slices.ContainsFunc(stages, func(s api.Stage) bool { return s.Name == "push" && s.OK })
+			if got := len(sim.Deliveries()) > 0; got != sent {
+				t.Errorf("delivered: %t, told: %t", got, sent)
+			}
+		})
+	}
+}
+
+// An Android device beside an iPhone does not make a quiet test fail, and gets
+// nothing.
+func TestQuietTestOfBoth(t *testing.T) {
+	s, sim := serveAndroid(t)
+	phone := s.dev.APNs.NewDevice("phone")
+	s.ask("PUT", devicePath(devPhone), announcement(phone.RegisterVoIP(DevBundle), phone.RegisterAlert(DevBundle)), nil)
+	s.ask("PUT", devicePath(strings.Replace(devPhone, "0001", "0002", 1)), androidAnnouncement(), nil)
+	var out api.PushOutcome
+	s.ask("POST", "/v1/push/test", api.PushRequest{User: "alice"}, &out)
+	if len(out.Reports) != 2 || !out.OK || out.Reports[0].Skipped == out.Reports[1].Skipped || out.Reports[0].OK == out.Reports[1].OK || len(sim.Deliveries()) != 0 {
+		t.Errorf("%+v", out)
 	}
 }
