@@ -35,6 +35,11 @@ func serveHTTP(t *testing.T, change func(*config.Config)) *httpServer {
 	if change != nil {
 		change(dev.Config)
 	}
+	return serveDevelopment(t, dev)
+}
+
+func serveDevelopment(t *testing.T, dev *Development) *httpServer {
+	t.Helper()
 	log := &syncLog{}
 	d, err := New(t.Context(), dev.Config, Options{Log: log.logger(), Version: "test"})
 	if err != nil {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -43,12 +44,19 @@ func (p *probe) configured(context.Context) step {
 		}
 		ids = append(ids, k.ID)
 	}
-	p.env = p.firstEnvironment()
-	with := "keys " + strings.Join(ids, ", ")
-	if len(ids) == 0 {
-		with = "no key: it pushes by certificate"
+	var with []string
+	if len(ids) > 0 {
+		with = append(with, "keys "+strings.Join(ids, ", "))
 	}
-	return step{text: fmt.Sprintf("app %s, team %s, %s, environment %s", p.app.BundleID, p.app.TeamID, with, p.app.Environment)}
+	if failed := p.loadCertificate(); failed.cure != "" {
+		return failed
+	}
+	if !p.cert.IsZero() {
+		with = append(with, goodUntil(p.cert))
+	}
+	p.env = p.firstEnvironment()
+	return step{text: fmt.Sprintf("app %s, team %s, %s, environment %s", p.app.BundleID, p.app.TeamID,
+		cmp.Or(strings.Join(with, ", "), "no credential for this kind of push"), p.app.Environment)}
 }
 
 func (p *probe) unknownApp() step {
@@ -56,7 +64,7 @@ func (p *probe) unknownApp() step {
 }
 
 // firstEnvironment is where the sender begins: the operator's word, else what is
-// known of the token, else production, as far as there is a key for it.
+// known of the token, else production, as far as there is a credential for it.
 func (p *probe) firstEnvironment() push.Environment {
 	if e := push.Environment(p.app.Environment); e.Known() {
 		return e
@@ -64,31 +72,24 @@ func (p *probe) firstEnvironment() push.Environment {
 	if e := environment(p.push.EnvironmentOf(p.kind)); e.Known() {
 		return e
 	}
-	if _, ok := p.key(push.Production); !ok && len(p.app.Keys) > 0 {
+	if !p.serves(push.Production) && p.serves(push.Sandbox) {
 		return push.Sandbox
 	}
 	return push.Production
 }
 
-// key is one that serves an environment, if any does.
-func (p *probe) key(env push.Environment) (config.Key, bool) {
-	i := slices.IndexFunc(p.app.Keys, func(k config.Key) bool {
-		return !push.Environment(k.Environment).Known() || k.Environment == string(env)
-	})
-	if i < 0 {
-		return config.Key{}, false
-	}
-	return p.app.Keys[i], true
-}
-
-// providerToken says whether the key can sign.
+// providerToken says whether there is a key that can sign, or a certificate that
+// needs no token.
 func (p *probe) providerToken(context.Context) step {
-	if len(p.app.Keys) == 0 {
-		return step{text: "none is needed with a certificate"}
-	}
 	k, ok := p.key(p.env)
-	if !ok {
-		return step{text: fmt.Sprintf("no key serves %s", p.env), cure: "add a key for this environment to push.apps[].keys"}
+	switch {
+	case !ok && p.certServes(p.env):
+		return step{text: "none is needed with " + goodUntil(p.cert)}
+	case !ok && expired(p.cert):
+		return step{text: goodUntil(p.cert) + ": it has expired", cure: "get a new certificate from the developer account and put it into the place of this file, or use a key"}
+	case !ok:
+		return step{text: fmt.Sprintf("no key and no certificate for %s pushes serves %s", p.kind, p.env),
+			cure: "add a key for this environment to push.apps[].keys, or a " + p.certificateName()}
 	}
 	key, err := apns.LoadKey(k.File, k.ID)
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 	"wakebridge/cmd/internal/api"
 	"wakebridge/config"
 	"wakebridge/push"
+	"wakebridge/push/apns"
 	"wakebridge/sipua/location"
 )
 
@@ -56,6 +57,7 @@ type probe struct {
 	learns bool              // the result is news of the first owner
 	wait   time.Duration
 	app    config.App
+	cert   apns.Certificate // of this kind of push, if the app has one
 	env    push.Environment // where the push goes first
 	result push.Result
 	report api.PushReport
