@@ -91,9 +91,13 @@ type Binding struct {
 
 // Health is what became of the pushes to a device.
 type Health struct {
-	Accepted     uint64    `json:"accepted"`
-	Refused      uint64    `json:"refused"`
-	Unanswered   int       `json:"unanswered"` // VoIP pushes accepted since the last REGISTER
+	Accepted   uint64 `json:"accepted"`
+	Refused    uint64 `json:"refused"`
+	Unanswered int    `json:"unanswered"` // VoIP pushes accepted since the last REGISTER
+	// Suspected says that VoIP pushes do not seem to wake it any more, so that
+	// alert pushes go first, and VoIP pushes wait for NextVoIP.
+	Suspected    bool      `json:"suspected"`
+	NextVoIP     time.Time `json:"next_voip,omitzero"` // may be past; only if suspected
 	LastAccepted time.Time `json:"last_accepted,omitzero"`
 	LastRefused  time.Time `json:"last_refused,omitzero"`
 	LastReason   string    `json:"last_reason,omitempty"`

@@ -154,6 +154,7 @@ func (v *devices) shown(d location.Device) api.Device {
 	out := api.Device{User: userName(d.AOR), Instance: d.Instance, Key: d.Key, Wakeable: d.Wakeable, WhyNot: v.whyNot(d), Connected: awake,
 		Bindings: []api.Binding{}, LastSeen: d.LastSeen.UTC(), LoggedOut: d.LoggedOut.UTC(), Health: api.Health{
 			Accepted: d.Health.Accepted, Refused: d.Health.Refused, Unanswered: d.Health.Unanswered,
+			Suspected: d.Suspected(), NextVoIP: d.VoIPDue().UTC(),
 			LastAccepted: d.Health.LastAccepted.UTC(), LastRefused: d.Health.LastRefused.UTC(), LastReason: d.Health.LastReason,
 		}}
 	if p := d.Push; p.HasToken() {
