@@ -1,7 +1,9 @@
 package fcm
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 
 	"wakebridge/push"
 )
@@ -44,6 +46,10 @@ var rules = map[push.Reason]rule{ //nolint:gochecknoglobals // a table, never wr
 	push.Unreachable: {tryAgain, "", ""},
 	push.Lost:        {tryAgain, "", ""},
 }
+
+// Reasons lists the reasons that the table of rules knows, Google's and ours,
+// sorted.
+func Reasons() []push.Reason { return slices.Sorted(maps.Keys(rules)) }
 
 // byStatus judges answers whose reason is not in the table: Google adds reasons,
 // and something else than FCM may have answered.

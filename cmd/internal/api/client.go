@@ -113,7 +113,10 @@ func (r PushReport) explain(b *strings.Builder) {
 	b.WriteString("\n")
 	for _, s := range r.Stages {
 		word := "ok"
-		if !s.OK {
+		switch {
+		case !s.OK && r.Skipped:
+			word = "skip"
+		case !s.OK:
 			word = "FAILED"
 		}
 		fmt.Fprintf(b, "  %-6s  %-14s  %6d ms  %s\n", word, s.Name, s.TookMS, s.Text)

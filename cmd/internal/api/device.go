@@ -29,19 +29,19 @@ var ErrTokenInUse = errors.New("another device uses this token")
 
 // App is an app that can be pushed to.
 type App struct {
-	Provider string
-	BundleID string
+	Provider string // apns or fcm
+	BundleID string // with fcm the Firebase project
 	TeamID   string // "" for a provider that has no teams
 }
 
 // Announcement is the body of PUT: how to push to a device.
 type Announcement struct {
-	Provider    string `json:"provider"`    // apns
-	BundleID    string `json:"bundle_id"`   // the app, without .voip
-	TeamID      string `json:"team_id"`     // may be ""
-	Environment string `json:"environment"` // auto, production or sandbox; "": auto
-	VoIPToken   string `json:"voip_token"`
-	AlertToken  string `json:"alert_token"`
+	Provider    string `json:"provider"`    // apns or fcm
+	BundleID    string `json:"bundle_id"`   // the app, without .voip; with fcm the Firebase project
+	TeamID      string `json:"team_id"`     // may be ""; with fcm it must be
+	Environment string `json:"environment"` // auto, production or sandbox; "": auto, the only one with fcm
+	VoIPToken   string `json:"voip_token"`  // with fcm the registration token
+	AlertToken  string `json:"alert_token"` // with fcm ""
 }
 
 // Device is a device as the API shows it. Its tokens are masked but for their
@@ -91,9 +91,13 @@ type Binding struct {
 
 // Health is what became of the pushes to a device.
 type Health struct {
-	Accepted     uint64    `json:"accepted"`
-	Refused      uint64    `json:"refused"`
-	Unanswered   int       `json:"unanswered"` // VoIP pushes accepted since the last REGISTER
+	Accepted   uint64 `json:"accepted"`
+	Refused    uint64 `json:"refused"`
+	Unanswered int    `json:"unanswered"` // VoIP pushes accepted since the last REGISTER
+	// Suspected says that VoIP pushes do not seem to wake it any more, so that
+	// alert pushes go first, and VoIP pushes wait for NextVoIP.
+	Suspected    bool      `json:"suspected"`
+	NextVoIP     time.Time `json:"next_voip,omitzero"` // may be past; only if suspected
 	LastAccepted time.Time `json:"last_accepted,omitzero"`
 	LastRefused  time.Time `json:"last_refused,omitzero"`
 	LastReason   string    `json:"last_reason,omitempty"`

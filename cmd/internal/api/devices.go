@@ -143,36 +143,59 @@ func instanceID(text string) (string, error) {
 	return location.InstanceID(v), err
 }
 
-// maxToken bounds a token of a provider other than APNs, in bytes.
+// maxToken bounds a registration token of FCM, in bytes; Google gives no length.
 const maxToken = 4096
+
+// unusable is the problem of an announcement that is of no use.
+func unusable(detail, fix string) *Problem {
+	return &Problem{Status: http.StatusUnprocessableEntity, Title: "These tokens cannot be used", Detail: detail, Fix: fix}
+}
 
 // check finds what keeps an announcement from being of use.
 func (a *Announcement) check(apps []App) *Problem {
-	invalid := func(detail, fix string) *Problem {
-		return &Problem{Status: http.StatusUnprocessableEntity, Title: "These tokens cannot be used", Detail: detail, Fix: fix}
-	}
 	switch a.Environment {
 	case "", "auto", "production", "sandbox":
 	default:
-		return invalid("environment is none of ours", "Send auto, production or sandbox.")
+		return unusable("environment is none of ours", "Send auto, production or sandbox.")
 	}
 	if a.Provider == "" || a.BundleID == "" {
-		return invalid("provider and bundle_id are needed", "Send one of the configured apps: "+names(apps)+".")
+		return unusable("provider and bundle_id are needed", "Send one of the configured apps: "+names(apps)+".")
+	}
+	if a.Provider == "fcm" && a.TeamID != "" {
+		return unusable("an app of FCM has no team", "Leave team_id out.")
 	}
 	if !slices.ContainsFunc(apps, a.isFor) {
-		return invalid("no such app is configured", "Send one of the configured apps, or add this one to push.apps: "+names(apps)+".")
+		return unusable("no such app is configured", "Send one of the configured apps, or add this one to push.apps: "+names(apps)+".")
 	}
+	if a.Provider == "fcm" {
+		return a.checkFCM()
+	}
+	return a.checkAPNs()
+}
+
+func (a *Announcement) checkAPNs() *Problem {
 	if a.VoIPToken == "" && a.AlertToken == "" {
-		return invalid("there is no token", "Send voip_token, alert_token or both; DELETE logs a device out.")
+		return unusable("there is no token", "Send voip_token, alert_token or both; DELETE logs a device out.")
 	}
 	for _, t := range []struct{ field, value string }{{"voip_token", a.VoIPToken}, {"alert_token", a.AlertToken}} {
-		switch {
-		case t.value == "":
-		case a.Provider == "apns" && !isHex(t.value):
-			return invalid(t.field+" is not 2 to 200 hexadecimal characters", "Send the device token as hexadecimal text, two characters for each byte.")
-		case len(t.value) > maxToken || header.Safe(t.value) != nil:
-			return invalid(t.field+" is too long or has control characters", "Send the token as the push service gave it.")
+		if t.value != "" && !isHex(t.value) {
+			return unusable(t.field+" is not 2 to 200 hexadecimal characters", "Send the device token as hexadecimal text, two characters for each byte.")
 		}
+	}
+	return nil
+}
+
+// checkFCM is for Android apps: their one token plays the part of the VoIP token.
+func (a *Announcement) checkFCM() *Problem {
+	switch {
+	case a.AlertToken != "":
+		return unusable("an app of FCM has no alert token", "Send its registration token as voip_token, and leave alert_token out.")
+	case a.Environment != "" && a.Environment != "auto":
+		return unusable("FCM has no environments", "Leave environment out.")
+	case a.VoIPToken == "":
+		return unusable("there is no token", "Send the registration token as voip_token; DELETE logs a device out.")
+	case !isVisible(a.VoIPToken):
+		return unusable(fmt.Sprintf("voip_token is not 1 to %d visible ASCII characters", maxToken), "Send the registration token as FCM gave it to the app.")
 	}
 	return nil
 }
@@ -201,4 +224,9 @@ func names(apps []App) string {
 func isHex(s string) bool {
 	const longest = 200
 	return len(s) >= 2 && len(s) <= longest && strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}
+
+// isVisible says whether a text can be a registration token of FCM.
+func isVisible(s string) bool {
+	return len(s) <= maxToken && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -42,7 +42,7 @@ func (f *fakeServer) Users(name string) []string {
 func (f *fakeServer) Devices(user string) []Device { return f.devices[user] }
 
 func (f *fakeServer) Apps() []App {
-	return []App{{Provider: "apns", BundleID: "com.example.phone", TeamID: "ABCDE12345"}}
+	return []App{{Provider: "apns", BundleID: "com.example.phone", TeamID: "ABCDE12345"}, {Provider: "fcm", BundleID: "example-1"}}
 }
 
 func (f *fakeServer) Announce(_ context.Context, user, instance string, a Announcement) (Device, bool, error) {
@@ -127,6 +127,15 @@ func TestPutRefused(t *testing.T) {
 		{"one character", path, kind, `{"provider":"apns","bundle_id":"com.example.phone","voip_token":"a"}`, 422, "voip_token"},
 		{"201 characters", path, kind, `{"provider":"apns","bundle_id":"com.example.phone","alert_token":"` + strings.Repeat("a", 201) + `"}`, 422, "alert_token"},
 		{"base64", path, kind, `{"provider":"apns","bundle_id":"com.example.phone","voip_token":"APwTrf=="}`, 422, "hexadecimal"},
+		{"FCM with an alert token", path, kind, `{"provider":"fcm","bundle_id":"example-1","voip_token":"a:b","alert_token":"a:b"}`, 422, "leave alert_token out"},
+		{"FCM with the alert token alone", path, kind, `{"provider":"fcm","bundle_id":"example-1","alert_token":"a:b"}`, 422, "as voip_token"},
+		{"FCM with a team", path, kind, `{"provider":"fcm","bundle_id":"example-1","team_id":"ABCDE12345","voip_token":"a:b"}`, 422, "Leave team_id out"},
+		{"FCM with an environment", path, kind, `{"provider":"fcm","bundle_id":"example-1","environment":"sandbox","voip_token":"a:b"}`, 422, "Leave environment out"},
+		{"FCM without token", path, kind, `{"provider":"fcm","bundle_id":"example-1"}`, 422, "registration token as voip_token"},
+		{"FCM, a space", path, kind, `{"provider":"fcm","bundle_id":"example-1","voip_token":"a b"}`, 422, "visible"},
+		{"FCM, not ASCII", path, kind, `{"provider":"fcm","bundle_id":"example-1","voip_token":"aä"}`, 422, "visible"},
+		{"FCM, 4097 characters", path, kind, `{"provider":"fcm","bundle_id":"example-1","voip_token":"` + strings.Repeat("a", 4097) + `"}`, 422, "4096"},
+		{"FCM, other project", path, kind, `{"provider":"fcm","bundle_id":"other","voip_token":"a:b"}`, 422, "fcm example-1"},
 		{"odd environment", path, kind, `{"provider":"apns","bundle_id":"com.example.phone","environment":"test","voip_token":"ab"}`, 422, "sandbox"},
 	}
 	for _, tt := range tests {
@@ -178,6 +187,16 @@ func TestPutGetDelete(t *testing.T) {
 	f.devices = nil
 	if res, body := ask(t, h, "GET", "/v1/users/alice/devices", "", ""); res.StatusCode != 200 || !strings.Contains(body, `"devices":[]`) {
 		t.Errorf("empty list: %d %s", res.StatusCode, body)
+	}
+}
+
+func TestPutOfAnAndroidDevice(t *testing.T) {
+	for _, more := range []string{"", `,"environment":"auto"`, `,"environment":"","alert_token":"","team_id":""`} {
+		f := &fakeServer{devices: map[string][]Device{}}
+		res, body := ask(t, server(f), "PUT", "/v1/users/alice/devices/"+phone, "application/json", `{"provider":"fcm","bundle_id":"example-1","voip_token":"cX9-_y:APA91b"`+more+`}`)
+		if want := "announce alice@a.example " + phone + " cX9-_y:APA91b"; res.StatusCode != 201 || !slices.Equal(f.calls, []string{want}) {
+			t.Errorf("%s: %d %s %v", more, res.StatusCode, body, f.calls)
+		}
 	}
 }
 

@@ -29,28 +29,33 @@ type PushRequest struct {
 	User     string `json:"user,omitempty"`
 	Instance string `json:"instance,omitempty"` // one of the user's devices; "": all
 	Token    string `json:"token,omitempty"`
-	App      string `json:"app,omitempty"`  // bundle id, with token
+	App      string `json:"app,omitempty"`  // bundle id or Firebase project, with token
 	Team     string `json:"team,omitempty"` // where two teams have that bundle id
-	VoIP     bool   `json:"voip,omitempty"` // a VoIP push, which rings; else an alert
+	VoIP     bool   `json:"voip,omitempty"` // a push that rings; else an alert, which Android has not
 	Wait     string `json:"wait,omitempty"` // for the REGISTER, e.g. "15s"; "": do not wait
 }
 
 // PushOutcome is the answer.
 type PushOutcome struct {
+	// OK says that all pushes went well, apart from those that were skipped
+	// beside others.
 	OK      bool         `json:"ok"`
 	Reports []PushReport `json:"reports"`
 }
 
 // PushReport is what became of one push.
 type PushReport struct {
-	User   string  `json:"user,omitempty"`
-	Device string  `json:"device,omitempty"` // instance or key
-	App    string  `json:"app,omitempty"`
-	Token  string  `json:"token,omitempty"` // the last four characters
-	Kind   string  `json:"kind"`            // voip or alert
-	UUID   string  `json:"uuid"`
-	OK     bool    `json:"ok"`
-	Stages []Stage `json:"stages"` // up to the first that failed
+	User   string `json:"user,omitempty"`
+	Device string `json:"device,omitempty"` // instance or key
+	App    string `json:"app,omitempty"`
+	Token  string `json:"token,omitempty"` // the last four characters
+	Kind   string `json:"kind"`            // voip or alert
+	UUID   string `json:"uuid"`
+	OK     bool   `json:"ok"`
+	// Skipped says that nothing is wrong so far, and that nothing was sent: its
+	// push service has no push that does not ring.
+	Skipped bool    `json:"skipped,omitempty"`
+	Stages  []Stage `json:"stages"` // up to the first that failed
 }
 
 // Stage is one step on the way.
@@ -59,7 +64,7 @@ type Stage struct {
 	OK   bool   `json:"ok"`
 	Text string `json:"text"`
 	Cure string `json:"cure,omitempty"` // with a failure
-	// Reason is APNs' own word, with a push that it refused.
+	// Reason is the push service's own word, with a push that it refused.
 	Reason string `json:"reason,omitempty"`
 	TookMS int64  `json:"took_ms"`
 }
@@ -82,12 +87,22 @@ func (h *handlers) pushTest(w http.ResponseWriter, r *http.Request) {
 	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
 		h.cfg.Log.Debug("no read deadline to lift", "error", err)
 	}
-	out := PushOutcome{Reports: h.cfg.Pusher.TestPush(r.Context(), order)}
-	out.OK = len(out.Reports) > 0 // they may have gone in the meantime
-	for _, rep := range out.Reports {
-		out.OK = out.OK && rep.OK
+	reports := h.cfg.Pusher.TestPush(r.Context(), order)
+	reply(w, h.cfg.Log, http.StatusOK, PushOutcome{OK: allOK(reports), Reports: reports})
+}
+
+// allOK says whether something was tested, and all of that went well.
+func allOK(reports []PushReport) bool {
+	tested := false // the devices may have gone in the meantime
+	for _, r := range reports {
+		if r.Skipped {
+			continue
+		}
+		if tested = true; !r.OK {
+			return false
+		}
 	}
-	reply(w, h.cfg.Log, http.StatusOK, out)
+	return tested
 }
 
 // order checks a request.
@@ -112,12 +127,25 @@ func (h *handlers) order(req PushRequest) (PushOrder, *Problem) {
 		if order.Wait > 0 {
 			return bad("nobody knows who registers after a push to a bare token", "Send user in place of token, or no wait.")
 		}
-		order.App = App{Provider: "apns", BundleID: req.App, TeamID: req.Team}
+		order.App = appOf(h.cfg.Devices.Apps(), req)
 		return order, nil
 	case req.App != "" || req.Team != "":
 		return bad("app and team go with a token", "Send user alone: its devices have announced their apps.")
 	}
 	return h.orderFor(order, req)
+}
+
+// appOf is the app of a bare token. One that is not configured is taken for
+// APNs': the stage of the configuration tells about it.
+func appOf(apps []App, req PushRequest) App {
+	app := App{Provider: "apns", BundleID: req.App, TeamID: req.Team}
+	for _, a := range apps {
+		if a.BundleID == req.App && (req.Team == "" || a.TeamID == req.Team) {
+			app.Provider = a.Provider
+			break
+		}
+	}
+	return app
 }
 
 // orderFor finds the user's devices.

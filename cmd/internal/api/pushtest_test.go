@@ -25,6 +25,8 @@ func TestPushOrders(t *testing.T) {
 			PushOrder{User: "alice@a.example", Devices: []string{"k1"}, VoIP: true, Wait: 15 * time.Second}},
 		{"a token", `{"token":"` + token + `","app":"com.example.phone","team":"T"}`, 200, `"ok":true`,
 			PushOrder{Token: token, App: App{Provider: "apns", BundleID: "com.example.phone", TeamID: "T"}}},
+		{"a token of FCM", `{"token":"a:b","app":"example-1","voip":true}`, 200, `"ok":false`,
+			PushOrder{Token: "a:b", VoIP: true, App: App{Provider: "fcm", BundleID: "example-1"}}},
 		{"nothing", `{}`, 422, "user or a token", PushOrder{}},
 		{"both", `{"user":"alice","token":"ab","app":"x"}`, 422, "not both", PushOrder{}},
 		{"token without app", `{"token":"ab"}`, 422, "com.example.phone", PushOrder{}},
@@ -47,6 +49,26 @@ func TestPushOrders(t *testing.T) {
 	}
 	if res, body := ask(t, server(&fakeServer{}), "POST", "/v1/push/test", "application/json", `{"user":"alice"}`); res.StatusCode != 404 || !strings.Contains(body, "no device") {
 		t.Errorf("a user without devices: %d %s", res.StatusCode, body)
+	}
+}
+
+func TestSkippedIsNotTested(t *testing.T) {
+	good, bad, skipped := PushReport{OK: true}, PushReport{}, PushReport{Skipped: true}
+	for _, tt := range []struct {
+		reports []PushReport
+		want    bool
+	}{
+		{nil, false}, {[]PushReport{good}, true}, {[]PushReport{good, bad}, false}, {[]PushReport{skipped}, false},
+		{[]PushReport{skipped, good}, true}, {[]PushReport{good, skipped}, true}, {[]PushReport{skipped, bad}, false},
+	} {
+		if got := allOK(tt.reports); got != tt.want {
+			t.Errorf("%+v: %t", tt.reports, got)
+		}
+	}
+	var b bytes.Buffer
+	skipped.Stages = []Stage{{Name: "network", OK: true}, {Name: "push", Text: "nothing was sent", Cure: "test with --voip"}}
+	if err := (PushOutcome{Reports: []PushReport{skipped}}).Explain(&b); err != nil || strings.Contains(b.String(), "FAILED") || !strings.Contains(b.String(), "  skip    push ") {
+		t.Errorf("%v %s", err, &b)
 	}
 }
 

@@ -63,6 +63,10 @@ func (v *devices) Devices(user string) []api.Device {
 func (v *devices) Apps() []api.App {
 	out := make([]api.App, 0, len(v.d.cfg.Push.Apps))
 	for _, a := range v.d.cfg.Push.Apps {
+		if a.Provider == string(push.FCM) {
+			out = append(out, api.App{Provider: "fcm", BundleID: a.ProjectID})
+			continue
+		}
 		out = append(out, api.App{Provider: "apns", BundleID: a.BundleID, TeamID: a.TeamID})
 	}
 	return out
@@ -150,6 +154,7 @@ func (v *devices) shown(d location.Device) api.Device {
 	out := api.Device{User: userName(d.AOR), Instance: d.Instance, Key: d.Key, Wakeable: d.Wakeable, WhyNot: v.whyNot(d), Connected: awake,
 		Bindings: []api.Binding{}, LastSeen: d.LastSeen.UTC(), LoggedOut: d.LoggedOut.UTC(), Health: api.Health{
 			Accepted: d.Health.Accepted, Refused: d.Health.Refused, Unanswered: d.Health.Unanswered,
+			Suspected: d.Suspected(), NextVoIP: d.VoIPDue().UTC(),
 			LastAccepted: d.Health.LastAccepted.UTC(), LastRefused: d.Health.LastRefused.UTC(), LastReason: d.Health.LastReason,
 		}}
 	if p := d.Push; p.HasToken() {

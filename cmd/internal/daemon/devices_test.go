@@ -35,6 +35,11 @@ func serveHTTP(t *testing.T, change func(*config.Config)) *httpServer {
 	if change != nil {
 		change(dev.Config)
 	}
+	return serveDevelopment(t, dev)
+}
+
+func serveDevelopment(t *testing.T, dev *Development) *httpServer {
+	t.Helper()
 	log := &syncLog{}
 	d, err := New(t.Context(), dev.Config, Options{Log: log.logger(), Version: "test"})
 	if err != nil {
@@ -123,6 +128,33 @@ func (s *httpServer) devicesOnDisk() []location.Device {
 		s.t.Fatal(err)
 	}
 	return state.Devices
+}
+
+// A device that VoIP pushes do not wake any more is shown as such, until it
+// registers.
+func TestSuspectedIsShown(t *testing.T) {
+	s := serveHTTP(t, nil)
+	s.ask("PUT", devicePath(devPhone), announcement(strings.Repeat("ab", 32), strings.Repeat("cd", 32)), nil)
+	var d api.Device
+	key, at := s.memory.Devices(callee)[0].Key, time.Now().Truncate(time.Second)
+	for pushes := 1; pushes <= 3; pushes++ {
+		report := location.PushReport{AOR: callee, Key: key, Kind: location.VoIP, Accepted: true, Sent: at, At: at}
+		if err := s.registrar.Do(t.Context(), report); err != nil {
+			t.Fatal(err)
+		}
+		s.ask("GET", devicePath(devPhone), nil, &d)
+		due := map[int]time.Time{2: at.Add(30 * time.Second), 3: at.Add(time.Minute)}[pushes]
+		if h := d.Health; h.Unanswered != pushes || h.Suspected != (pushes > 1) || !h.NextVoIP.Equal(due) {
+			t.Errorf("after %d pushes: %+v, want next %s", pushes, h, due)
+		}
+	}
+	register := location.Upsert{AOR: callee, Binding: location.Binding{Contact: "<sip:alice@10.0.0.3>", Instance: devPhone, Registered: time.Now(), Expires: time.Now().Add(time.Hour)}}
+	if err := s.registrar.Do(t.Context(), register); err != nil {
+		t.Fatal(err)
+	}
+	if s.ask("GET", devicePath(devPhone), nil, &d); d.Health.Suspected || !d.Health.NextVoIP.IsZero() || d.Health.Accepted != 3 {
+		t.Errorf("registered: %+v", d.Health)
+	}
 }
 
 // A device that is registered stays when it is logged out, and says why nobody

@@ -58,10 +58,16 @@ func cures() map[push.Reason]string {
 	}
 }
 
-// cure is what to do about a push that was not accepted.
-func cure(r push.Result) string {
+// cure is what to do about a push that a service did not accept.
+func cure(service push.Service, r push.Result) string {
+	if text, ok := curesFCM()[r.Reason]; ok && service == push.FCM {
+		return text
+	}
 	if text, ok := cures()[r.Reason]; ok {
 		return text
+	}
+	if service == push.FCM {
+		return "look this reason up in Google's documentation (FCM HTTP v1 API, ErrorCode)"
 	}
 	return "look this reason up in Apple's documentation (Handling notification responses from APNs)"
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -22,12 +23,12 @@ var tenCharacters = regexp.MustCompile(`^[A-Z0-9]{10}$`)
 // configured says whether the app is known and its keys can be read now, not only
 // when the server started.
 func (p *probe) configured(context.Context) step {
-	route, ok := p.d.waker.mux.Find(push.App{BundleID: p.push.BundleID, TeamID: p.push.TeamID})
+	route, ok := p.d.waker.mux.Find(p.to)
 	i := slices.IndexFunc(p.d.cfg.Push.Apps, func(a config.App) bool {
-		return a.BundleID == route.App.BundleID && a.TeamID == route.App.TeamID
+		return a.Provider != string(push.FCM) && a.BundleID == route.App.BundleID && a.TeamID == route.App.TeamID
 	})
 	if !ok || i < 0 {
-		return step{text: fmt.Sprintf("no app %q in push.apps", p.push.BundleID), cure: "use one of the configured apps, or add this one: " + p.appNames()}
+		return p.unknownApp()
 	}
 	p.app = p.d.cfg.Push.Apps[i]
 	if !tenCharacters.MatchString(p.app.TeamID) {
@@ -43,16 +44,27 @@ func (p *probe) configured(context.Context) step {
 		}
 		ids = append(ids, k.ID)
 	}
-	p.env = p.firstEnvironment()
-	with := "keys " + strings.Join(ids, ", ")
-	if len(ids) == 0 {
-		with = "no key: it pushes by certificate"
+	var with []string
+	if len(ids) > 0 {
+		with = append(with, "keys "+strings.Join(ids, ", "))
 	}
-	return step{text: fmt.Sprintf("app %s, team %s, %s, environment %s", p.app.BundleID, p.app.TeamID, with, p.app.Environment)}
+	if failed := p.loadCertificate(); failed.cure != "" {
+		return failed
+	}
+	if !p.cert.IsZero() {
+		with = append(with, goodUntil(p.cert))
+	}
+	p.env = p.firstEnvironment()
+	return step{text: fmt.Sprintf("app %s, team %s, %s, environment %s", p.app.BundleID, p.app.TeamID,
+		cmp.Or(strings.Join(with, ", "), "no credential for this kind of push"), p.app.Environment)}
+}
+
+func (p *probe) unknownApp() step {
+	return step{text: fmt.Sprintf("no app %q in push.apps", p.push.BundleID), cure: "use one of the configured apps, or add this one: " + p.appNames()}
 }
 
 // firstEnvironment is where the sender begins: the operator's word, else what is
-// known of the token, else production, as far as there is a key for it.
+// known of the token, else production, as far as there is a credential for it.
 func (p *probe) firstEnvironment() push.Environment {
 	if e := push.Environment(p.app.Environment); e.Known() {
 		return e
@@ -60,31 +72,24 @@ func (p *probe) firstEnvironment() push.Environment {
 	if e := environment(p.push.EnvironmentOf(p.kind)); e.Known() {
 		return e
 	}
-	if _, ok := p.key(push.Production); !ok && len(p.app.Keys) > 0 {
+	if !p.serves(push.Production) && p.serves(push.Sandbox) {
 		return push.Sandbox
 	}
 	return push.Production
 }
 
-// key is one that serves an environment, if any does.
-func (p *probe) key(env push.Environment) (config.Key, bool) {
-	i := slices.IndexFunc(p.app.Keys, func(k config.Key) bool {
-		return !push.Environment(k.Environment).Known() || k.Environment == string(env)
-	})
-	if i < 0 {
-		return config.Key{}, false
-	}
-	return p.app.Keys[i], true
-}
-
-// providerToken says whether the key can sign.
+// providerToken says whether there is a key that can sign, or a certificate that
+// needs no token.
 func (p *probe) providerToken(context.Context) step {
-	if len(p.app.Keys) == 0 {
-		return step{text: "none is needed with a certificate"}
-	}
 	k, ok := p.key(p.env)
-	if !ok {
-		return step{text: fmt.Sprintf("no key serves %s", p.env), cure: "add a key for this environment to push.apps[].keys"}
+	switch {
+	case !ok && p.certServes(p.env):
+		return step{text: "none is needed with " + goodUntil(p.cert)}
+	case !ok && expired(p.cert):
+		return step{text: goodUntil(p.cert) + ": it has expired", cure: "get a new certificate from the developer account and put it into the place of this file, or use a key"}
+	case !ok:
+		return step{text: fmt.Sprintf("no key and no certificate for %s pushes serves %s", p.kind, p.env),
+			cure: "add a key for this environment to push.apps[].keys, or a " + p.certificateName()}
 	}
 	key, err := apns.LoadKey(k.File, k.ID)
 	if err == nil {
@@ -96,19 +101,29 @@ func (p *probe) providerToken(context.Context) step {
 	return step{text: fmt.Sprintf("signed with key %s for team %s", k.ID, p.app.TeamID)}
 }
 
-// How long each step to the host of APNs may take.
+// How long each step to the host of the push service may take.
 const networkStep = 5 * time.Second
 
-// network looks up the host of APNs, connects and shakes hands, on a connection of
-// its own: those of the server may be older than the trouble.
-func (p *probe) network(ctx context.Context) step {
-	base := p.d.cfg.Push.APNs.Production
-	if p.env == push.Sandbox {
-		base = p.d.cfg.Push.APNs.Sandbox
+// service is where the app's push service is: its key in the configuration, its
+// address, and a file with whom to trust.
+func (p *probe) service() (key, base, caFile string) {
+	c := p.d.cfg.Push
+	switch {
+	case p.android():
+		return "push.fcm", c.FCM.URL, c.FCM.CAFile
+	case p.env == push.Sandbox:
+		return "push.apns", c.APNs.Sandbox, c.APNs.CAFile
 	}
+	return "push.apns", c.APNs.Production, c.APNs.CAFile
+}
+
+// network looks up the host of the push service, connects and shakes hands, on a
+// connection of its own: those of the server may be older than the trouble.
+func (p *probe) network(ctx context.Context) step {
+	key, base, _ := p.service()
 	u, err := url.Parse(base)
 	if err != nil {
-		return step{text: "push.apns has an address that is no URL", cure: "write it as https://host"}
+		return step{text: key + " has an address that is no URL", cure: "write it as https://host"}
 	}
 	host, port := u.Hostname(), u.Port()
 	if port == "" {
@@ -118,7 +133,7 @@ func (p *probe) network(ctx context.Context) step {
 	defer cancel()
 	addrs, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
-		return step{text: err.Error(), cure: "see that this machine can look up names (resolv.conf), and that push.apns names the right host"}
+		return step{text: err.Error(), cure: "see that this machine can look up names (resolv.conf), and that " + key + " names the right host"}
 	}
 	conn, err := (&net.Dialer{Timeout: networkStep}).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {
@@ -128,18 +143,18 @@ func (p *probe) network(ctx context.Context) step {
 	state, err := p.handshake(ctx, conn, host)
 	if err != nil {
 		return step{text: "TLS with " + host + ": " + err.Error(),
-			cure: "see that no proxy takes TLS apart on the way, that this machine has current CA certificates and the right time; for a simulator set push.apns.ca_file"}
+			cure: "see that no proxy takes TLS apart on the way, that this machine has current CA certificates and the right time; for a simulator set " + key + ".ca_file"}
 	}
 	if state.NegotiatedProtocol != "h2" {
-		return step{text: host + " does not speak HTTP/2", cure: "see that push.apns names APNs, and that no proxy is on the way"}
+		return step{text: host + " does not speak HTTP/2", cure: "see that " + key + " names the push service, and that no proxy is on the way"}
 	}
 	return step{text: fmt.Sprintf("%s: %d addresses, connected to %s, %s, HTTP/2", host, len(addrs), conn.RemoteAddr(), tls.VersionName(state.Version))}
 }
 
 func (p *probe) handshake(ctx context.Context, conn net.Conn, host string) (tls.ConnectionState, error) {
 	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
-	if file := p.d.cfg.Push.APNs.CAFile; file != "" {
-		pool, err := loadCAs("push.apns.ca_file", file)
+	if key, _, file := p.service(); file != "" {
+		pool, err := loadCAs(key+".ca_file", file)
 		if err != nil {
 			return tls.ConnectionState{}, err
 		}

@@ -14,6 +14,7 @@ import (
 	"wakebridge/cmd/internal/api"
 	"wakebridge/config"
 	"wakebridge/push"
+	"wakebridge/push/apns"
 	"wakebridge/sipua/location"
 )
 
@@ -49,11 +50,14 @@ func (p *pushTester) TestPush(ctx context.Context, order api.PushOrder) []api.Pu
 type probe struct {
 	d      *Daemon
 	kind   location.TokenKind
+	quiet  bool // the phone may not ring
 	push   location.PushInfo
+	to     push.App
 	owners []location.Device // who has the token; one that was asked for comes first
 	learns bool              // the result is news of the first owner
 	wait   time.Duration
 	app    config.App
+	cert   apns.Certificate // of this kind of push, if the app has one
 	env    push.Environment // where the push goes first
 	result push.Result
 	report api.PushReport
@@ -65,14 +69,17 @@ func (p *pushTester) probes(order api.PushOrder) []*probe {
 		kind = location.VoIP
 	}
 	made := func(info location.PushInfo) *probe {
-		return &probe{d: p.d, kind: kind, push: info, wait: order.Wait, report: api.PushReport{
+		kind := kindFor(info.Provider, kind)
+		to, _ := p.d.waker.app(info.Provider, info.BundleID, info.TeamID) // a provider that is gone has no route
+		return &probe{d: p.d, kind: kind, quiet: !order.VoIP, push: info, to: to, wait: order.Wait, report: api.PushReport{
 			Kind: kind.String(), UUID: uuid.NewString(), App: info.BundleID, Token: info.Token(kind).Masked()}}
 	}
 	if order.Token != "" {
 		info := location.PushInfo{Provider: order.App.Provider, BundleID: order.App.BundleID, TeamID: order.App.TeamID}
-		token := location.Token{Value: order.Token, Kind: kind}
-		if info.Alert = token; order.VoIP {
-			info.VoIP, info.Alert = token, location.Token{}
+		if k := kindFor(info.Provider, kind); k == location.VoIP {
+			info.VoIP = location.Token{Value: order.Token, Kind: k}
+		} else {
+			info.Alert = location.Token{Value: order.Token, Kind: k}
 		}
 		pr := made(info)
 		pr.owners = p.owners(order.Token)
@@ -108,6 +115,21 @@ func (p *pushTester) owners(token string) []location.Device {
 	return out
 }
 
+// stage is one step on the way.
+type stage struct {
+	name string
+	walk func(context.Context) step
+}
+
+// stages are those that the push service has, without the wait for the device.
+func (p *probe) stages() []stage {
+	if p.android() {
+		return []stage{{"token", p.hasToken}, {"configuration", p.configuredFCM}, {"network", p.network}, {"push", p.sendFCM}}
+	}
+	return []stage{{"token", p.hasToken}, {"configuration", p.configured}, {"network", p.network},
+		{"provider token", p.providerToken}, {"push", p.send}, {"environment", p.environment}}
+}
+
 // step is what a stage found. A cure makes it a failure.
 type step struct{ text, cure, reason string }
 
@@ -117,18 +139,9 @@ func (p *probe) run(ctx context.Context) {
 	if p.wait > 0 {
 		defer p.watch(came)()
 	}
-	stages := []struct {
-		name string
-		walk func(context.Context) step
-	}{
-		{"token", p.hasToken}, {"configuration", p.configured}, {"network", p.network},
-		{"provider token", p.providerToken}, {"push", p.send}, {"environment", p.environment},
-	}
+	stages := p.stages()
 	if p.wait > 0 {
-		stages = append(stages, struct {
-			name string
-			walk func(context.Context) step
-		}{"register", func(ctx context.Context) step { return p.registers(ctx, came) }})
+		stages = append(stages, stage{"register", func(ctx context.Context) step { return p.registers(ctx, came) }})
 	}
 	for _, stage := range stages {
 		start := time.Now()
@@ -160,7 +173,7 @@ func (p *probe) send(ctx context.Context) step {
 	now := time.Now()
 	n := push.Notification{Test: true, UUID: p.report.UUID, CallID: p.report.UUID + "@" + p.d.node(), Name: "Wakebridge test", HandleType: "generic",
 		SentAt: now, ExpiresAt: now.Add(testLife), Expiration: now.Add(testLife)}
-	req := push.Request{Want: push.OnlyAlert, Notification: n, Device: push.Device{App: push.App{BundleID: p.push.BundleID, TeamID: p.push.TeamID},
+	req := push.Request{Want: push.OnlyAlert, Notification: n, Device: push.Device{App: p.to,
 		Environment: environment(p.push.EnvironmentOf(p.kind)), VoIP: push.DeviceToken(p.push.VoIP.Value), Alert: push.DeviceToken(p.push.Alert.Value)}}
 	if p.kind == location.VoIP {
 		req.Want = push.OnlyVoIP
@@ -176,15 +189,26 @@ func (p *probe) send(ctx context.Context) step {
 		owner := p.owners[0]
 		p.d.waker.learn(bridge.Wake{AOR: owner.AOR, Device: owner.Key, Push: owner.Push, UUID: n.UUID}, p.result)
 	}
-	r := p.result
+	return p.answer()
+}
+
+// answer says what the push service made of the push.
+func (p *probe) answer() step {
+	r, id := p.result, "apns-id"
+	if p.android() {
+		id = "message"
+	}
 	if r.Outcome != push.Accepted {
 		text := r.Text
-		if r.Status != 0 {
+		switch {
+		case r.Status != 0 && p.android():
+			text += fmt.Sprintf(", answered in %d ms", r.Latency.Milliseconds())
+		case r.Status != 0:
 			text += fmt.Sprintf(", answered by %s in %d ms", r.Environment, r.Latency.Milliseconds())
 		}
-		return step{text: text, cure: cure(r), reason: string(r.Reason)}
+		return step{text: text, cure: cure(p.to.Service, r), reason: string(r.Reason)}
 	}
-	text := fmt.Sprintf("%s (apns-id %s, %d ms)", r.Text, r.ID, r.Latency.Milliseconds())
+	text := fmt.Sprintf("%s (%s %s, %d ms)", r.Text, id, r.ID, r.Latency.Milliseconds())
 	if p.kind == location.VoIP && len(p.owners) == 0 {
 		text += "; no device has announced this token, so nobody will tell the app that the call is over"
 	}
@@ -255,6 +279,8 @@ func (p *probe) registers(ctx context.Context, came <-chan time.Time) step {
 		s.cure = "the device was connected already, so that it need not register: let it sleep and test again"
 	case p.kind == location.Alert:
 		s.cure = "an alert push starts the app only when its user taps it: tap it, or test with --voip"
+	case p.android():
+		s.cure = "see that the phone is on and online, that the app was not stopped in the settings nor kept from the background to save the battery, and that it registers when woken"
 	default:
 		s.cure = "see that the phone is on and online, that the app reports each VoIP push to CallKit (iOS stops waking an app that does not), and that it registers when woken"
 	}
@@ -265,6 +291,10 @@ func (p *probe) registers(ctx context.Context, came <-chan time.Time) step {
 func (p *probe) appNames() string {
 	var names []string
 	for _, a := range p.d.cfg.Push.Apps {
+		if a.Provider == string(push.FCM) {
+			names = append(names, a.ProjectID+" (fcm)")
+			continue
+		}
 		names = append(names, a.BundleID+" (team "+a.TeamID+")")
 	}
 	if len(names) == 0 {
