@@ -16,17 +16,47 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// clientCertificate checks a certificate for APNs: readable, with its key, not
-// expired, and for the topic that it is to be used for (bundle and suffix).
-func (in *inspector) clientCertificate(path string, c Certificate, bundle, suffix string) {
+// clientCertificates checks an app's certificates. One that expired is as good
+// as none, and no reason to keep a server from starting that can still send by
+// what else the app has: it is a fault only where there is nothing else.
+func (in *inspector) clientCertificates(app App, path string) {
+	type held struct {
+		path, file string
+		leaf       *x509.Certificate
+	}
+	certs := []held{
+		{path: path + ".voip_certificate", file: app.VoIPCertificate.File},
+		{path: path + ".alert_certificate", file: app.AlertCertificate.File},
+	}
+	certs[0].leaf = in.clientCertificate(certs[0].path, app.VoIPCertificate, app.BundleID, ".voip")
+	certs[1].leaf = in.clientCertificate(certs[1].path, app.AlertCertificate, app.BundleID, "")
+	expired := func(h held) bool { return h.leaf != nil && time.Now().After(h.leaf.NotAfter) }
+	signs := func(k Key) bool {
+		return app.Environment == "auto" || k.Environment == "auto" || k.Environment == app.Environment
+	}
+	if slices.ContainsFunc(app.Keys, signs) || slices.ContainsFunc(certs, func(h held) bool { return h.leaf != nil && !expired(h) }) {
+		return
+	}
+	for _, h := range certs {
+		if expired(h) {
+			in.at(h.path+".file", fmt.Sprintf("%s expired on %s, and the app has nothing else to send by", h.file, h.leaf.NotAfter.Format(time.DateOnly)),
+				"make a new certificate at developer.apple.com, Certificates")
+		}
+	}
+}
+
+// clientCertificate checks a certificate for APNs: readable, with its key, and
+// for the topic that it is to be used for (bundle and suffix). Its end is for the
+// caller to judge; nil: there is none, or none that could be read.
+func (in *inspector) clientCertificate(path string, c Certificate, bundle, suffix string) *x509.Certificate {
 	if c.File == "" {
 		in.unwanted(path+".password_file", c.PasswordFile, "has no effect without a file")
-		return
+		return nil
 	}
 	data, ok := in.readPrivate(path+".file", c.File)
 	password, known := in.certificatePassword(path, c.PasswordFile)
 	if !ok || !known {
-		return
+		return nil
 	}
 	var leaf *x509.Certificate
 	if block, _ := pem.Decode(data); block != nil {
@@ -35,17 +65,13 @@ func (in *inspector) clientCertificate(path string, c Certificate, bundle, suffi
 		leaf = in.p12Certificate(path, c, data, password)
 	}
 	if leaf == nil {
-		return
-	}
-	if time.Now().After(leaf.NotAfter) {
-		in.at(path+".file", fmt.Sprintf("%s expired on %s", c.File, leaf.NotAfter.Format(time.DateOnly)),
-			"make a new certificate at developer.apple.com, Certificates")
-		return
+		return nil
 	}
 	if topics := pushTopics(leaf); len(topics) > 0 && bundle != "" && !slices.Contains(topics, bundle+suffix) {
 		in.at(path+".file", fmt.Sprintf("%s is for %s, not for %s", c.File, strings.Join(topics, ", "), bundle+suffix),
 			"check bundle_id, and that the VoIP Services certificate is at voip_certificate, the ordinary one at alert_certificate")
 	}
+	return leaf
 }
 
 // certificatePassword reads the password of a certificate. It may be empty.

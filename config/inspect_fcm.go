@@ -15,7 +15,8 @@ import (
 
 // androidApp checks an app of Google's push service.
 func (in *inspector) androidApp(app App, path string) {
-	in.foreign(path, "apns", "bundle_id", "team_id", "environment", "keys", "voip_certificate", "alert_certificate")
+	in.foreign(path, "apns", "bundle_id", "team_id", "environment", "keys", "voip_certificate", "alert_certificate",
+		"payload", "alert_repeat", "missed_call_alert")
 	if in.needed(path+".project_id", app.ProjectID, "FCM must be told whose app it is") &&
 		!regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{3,99}$`).MatchString(app.ProjectID) {
 		in.at(path+".project_id", strconv.Quote(app.ProjectID)+" is not a Firebase project ID",

@@ -81,8 +81,7 @@ func (in *inspector) app(app App, path string) {
 			in.signingKey(keyPath+".file", key.File)
 		}
 	}
-	in.clientCertificate(path+".voip_certificate", app.VoIPCertificate, app.BundleID, ".voip")
-	in.clientCertificate(path+".alert_certificate", app.AlertCertificate, app.BundleID, "")
+	in.clientCertificates(app, path)
 	if len(app.Keys) == 0 && app.VoIPCertificate.File == "" && app.AlertCertificate.File == "" {
 		in.at(in.first(path+".keys", path), "has neither a key nor a certificate: nothing could be sent", "add keys, voip_certificate or alert_certificate")
 	}

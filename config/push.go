@@ -44,9 +44,8 @@ type PushExpires struct {
 
 // App is an app that can be woken, with its credentials.
 type App struct {
-	// Provider is the push service: apns (iPhones) or fcm (Android). Bundle,
-	// team, environment and keys are for apns, the next two for fcm. Default:
-	// apns.
+	// Provider is the push service: apns (iPhones) or fcm (Android). The next two
+	// keys are for fcm, CallerName for both, all others for apns. Default: apns.
 	Provider string `mapstructure:"provider" oneof:"apns|fcm"`
 	// ProjectID is the Firebase project of the app, which it names in pn-param.
 	// Default: none, it must be given.

@@ -70,11 +70,9 @@ func NewDelivery(c Config) (*Delivery, error) {
 // Result.Text.
 func (d *Delivery) Deliver(ctx context.Context, req Request) Result {
 	start := time.Now()
-	app := "unknown"
 	route, ok := d.mux.Find(req.Device.App)
 	var r Result
 	if ok {
-		app = route.App.BundleID
 		r = d.send(ctx, route, req, start)
 	} else {
 		r = Result{Outcome: Refused, Reason: UnknownApp}
@@ -83,7 +81,7 @@ func (d *Delivery) Deliver(ctx context.Context, req Request) Result {
 		r.Text = words(r, req.Device.App)
 	}
 	r.Latency = time.Since(start)
-	d.metrics.count(app, r)
+	d.metrics.count(route.App, r)
 	d.tell(ctx, req, r)
 	return r
 }

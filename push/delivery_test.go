@@ -192,8 +192,8 @@ func TestDeliverLogsWithoutSecretsAndCounts(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"wakebridge_push_requests_total com.example.phone production refused",
-		"wakebridge_push_requests_total unknown none refused",
+		"wakebridge_push_requests_total com.example.phone production voip refused apns",
+		"wakebridge_push_requests_total unknown none none refused unknown",
 		"wakebridge_push_duration_seconds refused",
 	} {
 		if !seen[want] {

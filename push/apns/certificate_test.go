@@ -297,6 +297,25 @@ func TestExpiredCertificateIsNone(t *testing.T) {
 	})
 }
 
+// TestExpiredCertificateAtTheStart: it is told of at once, and what else the app
+// has is used from the first push on.
+func TestExpiredCertificateAtTheStart(t *testing.T) {
+	inCertWorld(t, func(w *certWorld, app *apns.App) {
+		app.VoIP = w.load("voip", issue(t, -time.Hour, push.Auto, bundle+".voip"))
+		app.Alert = w.load("alert", issue(t, time.Hour*24*365, push.Auto, bundle))
+	}, func(t *testing.T, w *certWorld) {
+		time.Sleep(time.Minute)
+		if got := strings.Count(w.log.String(), "has expired"); got != 1 {
+			t.Errorf("the end was told %d times", got)
+		}
+		r := w.pushKind(push.Device{VoIP: fresh, Alert: otherToken})
+		accepted(t, r)
+		if r.Kind != push.Alert {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // TestKeyFileIsReadAgain: a revoked key is replaced without a restart.
 func TestKeyFileIsReadAgain(t *testing.T) {
 	folder := t.TempDir()

@@ -1,6 +1,7 @@
 package iphone_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -171,6 +172,32 @@ func TestFateOfACallWhoseInviteIsHere(t *testing.T) {
 		w.see(after, iphone.FateTold)
 		w.must(w.phone.Answer(in.id))
 		w.answered(c)
+	})
+}
+
+// An app that iOS suspended by itself is asleep: to want just that is no mistake,
+// and nothing happens a second time.
+func TestSleepOfASleepingApp(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		if err := w.phone.Sleep(); !errors.Is(err, iphone.ErrNotRunning) {
+			t.Errorf("before the app was started: %v", err)
+		}
+		after := w.asleep()
+		w.must(w.phone.Sleep())
+		time.Sleep(time.Minute)
+		if s, err := w.phone.Status(); err != nil || s.App != "suspended" {
+			t.Errorf("%v: %+v", err, s)
+		}
+		if n := w.seq(); n != after {
+			t.Errorf("%d events of it", n-after)
+		}
+		in := newIncoming()
+		w.push("voip", in)
+		w.see(after, iphone.Woken)
+		w.must(w.phone.Kill())
+		if err := w.phone.Sleep(); !errors.Is(err, iphone.ErrNotRunning) {
+			t.Errorf("killed: %v", err)
+		}
 	})
 }
 

@@ -77,9 +77,19 @@ func (d *Device) Background() error {
 }
 
 // Sleep is Lock without the wait: the app is suspended at once, its connection
-// closes without un-REGISTER.
+// closes without un-REGISTER. One that is suspended already stays so. Errors:
+// ErrNotRunning without a process, ErrClosed.
 func (d *Device) Sleep() error {
-	return d.running(func(p *process) { p.suspend() })
+	return d.queue.do(func() error {
+		p := d.ios.process
+		if p == nil {
+			return ErrNotRunning
+		}
+		if p.state != suspended {
+			p.suspend()
+		}
+		return nil
+	})
 }
 
 // Kill ends the app's process: no BYE, no un-REGISTER, its calls leave the screen.

@@ -248,7 +248,7 @@ func TestScriptsFail(t *testing.T) {
 // Scripts are over when they say so, and each line of JSON is a document.
 func TestScriptsPass(t *testing.T) {
 	w := newWorld(t)
-	out, err := w.run(w.options(), "help\nevents\nstatus\nwait registered\ndnd on\nblock 1 2\nlock\nunlock\npause 1ms\nquit\nnonsense")
+	out, err := w.run(w.options(), "help\nevents\nstatus\nwait registered\nsleep\nwait asleep\nsleep\ndnd on\nblock 1 2\nlock\nunlock\npause 1ms\nquit\nnonsense")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -262,7 +262,7 @@ func TestScriptsPass(t *testing.T) {
 			seen[k]++
 		}
 	}
-	if seen["help"] != 1 || seen["events"] != 1 || seen["status"] != 1 || seen["result"] != 1 || seen["command"] != 9 || seen["kind"] < 5 {
+	if seen["help"] != 1 || seen["events"] != 1 || seen["status"] != 1 || seen["result"] != 1 || seen["command"] != 12 || seen["kind"] < 5 {
 		t.Errorf("%v", seen)
 	}
 }
