@@ -113,6 +113,8 @@ func (l *ladder) head() {
 	for i := range l.lanes {
 		b.WriteString(centre(lane(i).String(), laneWidth))
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.print(b.String())
 }
 
@@ -143,6 +145,7 @@ func (l *ladder) add(a Arrow) {
 	l.arrows = append(l.arrows, a)
 }
 
+// print writes a line; mu is held.
 func (l *ladder) print(line string) {
 	if l.out == nil || l.err != nil {
 		return

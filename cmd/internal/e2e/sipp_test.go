@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -255,21 +256,22 @@ func (m sippMessage) header(name string) string {
 	return ""
 }
 
-// freePort is a UDP and TCP port that nobody uses at host.
+// freePort is a UDP and TCP port that nobody uses at host, below those that the
+// system gives to connections: none can take it before its user does.
 func freePort(t *testing.T, host string) int {
 	t.Helper()
 	var lc net.ListenConfig
-	for range 20 {
-		udp, err := lc.ListenPacket(t.Context(), "udp4", host+":0")
+	for range 50 {
+		addr := fmt.Sprintf("%s:%d", host, 20000+rand.IntN(12000)) //nolint:gosec // no secret
+		udp, err := lc.ListenPacket(t.Context(), "udp4", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := udp.LocalAddr().(*net.UDPAddr).Port //nolint:forcetypeassert // UDP
-		tcp, err := lc.Listen(t.Context(), "tcp4", fmt.Sprintf("%s:%d", host, port))
+		tcp, err := lc.Listen(t.Context(), "tcp4", addr)
 		udp.Close()
 		if err == nil {
 			tcp.Close()
-			return port
+			return udp.LocalAddr().(*net.UDPAddr).Port //nolint:forcetypeassert // UDP
 		}
 	}
 	t.Fatal("no free port")
