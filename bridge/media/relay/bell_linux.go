@@ -26,6 +26,7 @@ type bell struct {
 	raw   syscall.RawConn
 	on    bool // poll is in the gate; the worker's
 	over  atomic.Bool
+	rung  func(gate uintptr) bool // made once: a closure per wait would be an allocation
 	event [1]unix.EpollEvent
 }
 
@@ -41,6 +42,10 @@ func newBell(poll int) (*bell, error) {
 	if b.raw, err = b.file.SyscallConn(); err != nil {
 		return nil, errors.Join(err, b.file.Close())
 	}
+	b.rung = func(gate uintptr) bool {
+		n, err := ready(int(gate), b.event[:])
+		return n > 0 || err != nil || b.over.Load()
+	}
 	return b, nil
 }
 
@@ -51,10 +56,7 @@ func (b *bell) wait() {
 		b.control(unix.EPOLL_CTL_ADD)
 	}
 	// The error is that of a closed gate: over says so too.
-	b.raw.Read(func(gate uintptr) bool { //nolint:errcheck // see above
-		n, err := ready(int(gate), b.event[:])
-		return n > 0 || err != nil || b.over.Load()
-	})
+	b.raw.Read(b.rung) //nolint:errcheck // see above
 }
 
 // off keeps packets from waking anybody until the next wait.

@@ -14,6 +14,7 @@ import (
 type worker struct {
 	engine *Workers
 	bell   *bell
+	alarm  *alarm
 	poll   int // epoll over the sockets
 
 	mu     sync.Mutex
@@ -50,7 +51,11 @@ func newWorker(e *Workers) (*worker, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(poll))
 	}
-	return &worker{engine: e, poll: poll, bell: b}, nil
+	a, err := newAlarm()
+	if err != nil {
+		return nil, errors.Join(err, b.close(), unix.Close(poll))
+	}
+	return &worker{engine: e, poll: poll, bell: b, alarm: a}, nil
 }
 
 func (w *worker) watch(fd int) error {
@@ -96,10 +101,11 @@ func (w *worker) end() {
 	w.ended = true
 	w.mu.Unlock()
 	w.bell.end()
+	w.alarm.end()
 }
 
 // free gives the descriptors back once the loop has returned.
-func (w *worker) free() error { return errors.Join(w.bell.close(), unix.Close(w.poll)) }
+func (w *worker) free() error { return errors.Join(w.bell.close(), w.alarm.close(), unix.Close(w.poll)) }
 
 // run is the worker's goroutine: it waits for packets, or lets them gather, and
 // relays all that came.
@@ -117,7 +123,7 @@ func (w *worker) run() {
 		}
 		if pause := g.took(taken, time.Now()); pause > 0 {
 			w.bell.off()
-			time.Sleep(pause)
+			w.alarm.sleep(pause)
 		} else if taken == 0 || n < len(w.events) {
 			w.bell.wait()
 		}
