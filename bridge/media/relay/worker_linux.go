@@ -105,7 +105,9 @@ func (w *worker) end() {
 }
 
 // free gives the descriptors back once the loop has returned.
-func (w *worker) free() error { return errors.Join(w.bell.close(), w.alarm.close(), unix.Close(w.poll)) }
+func (w *worker) free() error {
+	return errors.Join(w.bell.close(), w.alarm.close(), unix.Close(w.poll))
+}
 
 // run is the worker's goroutine: it waits for packets, or lets them gather, and
 // relays all that came.
