@@ -121,8 +121,45 @@ type contestant struct {
 	binary []string
 }
 
-// BenchmarkRelay compares the engine with the plain C loop and with Sockets: CPU of
-// the relay's process per packet, and the delay that it adds, at 50 packets per
+// prepare is the contestant's command, and what to do once it runs.
+func (c *contestant) prepare(b *testing.B, l *load) (cmd *exec.Cmd, ready func()) {
+	b.Helper()
+	command, control := c.binary, ""
+	if c.name == "rtpengine" {
+		var err error
+		if command, control, err = rtpengineCommand(c.binary[0]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cmd = exec.Command("taskset", append([]string{"-c", "0"}, command...)...)
+	cmd.Env = append(os.Environ(), relayEnv+"="+c.name, "GOMAXPROCS=1")
+	cmd.Stderr = os.Stderr
+	if c.name == "rtpengine" {
+		return cmd, func() {
+			e, err := dialRTPEngine(control)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer e.close(b)
+			if err := e.direct(l); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	cmd.Stdin = strings.NewReader(l.describe(c.name == "c"))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return cmd, func() {
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+			b.Fatalf("%s: %q, %v", c.name, line, err)
+		}
+	}
+}
+
+// BenchmarkRelay compares the engine with the plain C loop, with Sockets and, where
+// it is installed, with rtpengine: CPU of the relay's process per packet, and the delay that it adds, at 50 packets per
 // second and stream. `make bench WHAT=media` runs it.
 func BenchmarkRelay(b *testing.B) {
 	loop := buildLoop(b)
@@ -140,6 +177,10 @@ func BenchmarkRelay(b *testing.B) {
 				all := []*contestant{
 					{name: "c", binary: []string{loop, loopback.String(), strconv.Itoa(streams / 2)}},
 					{name: "workers", binary: []string{os.Args[0]}}, {name: "sockets", binary: []string{os.Args[0]}},
+				}
+				// Calls over SRTP would need an SDP of their own: it is measured on RTP only.
+				if program := findRTPEngine(); program != "" && mix.suite == [2]srtp.Suite{} {
+					all = append(all, &contestant{name: "rtpengine", binary: []string{program}})
 				}
 				for range runs() {
 					for _, c := range all {
@@ -171,7 +212,7 @@ func report(b *testing.B, all []*contestant) {
 	for _, c := range all {
 		b.ReportMetric(median(c.cost), c.name+"-µs/pkt")
 		b.ReportMetric(median(c.p99), c.name+"-p99-ms")
-		b.Logf("%-8s %5.2f µs/packet [%.2f..%.2f], %.2f of the C loop, delay p50 %.2f p99 %.2f ms, worst loss %.4f %%",
+		b.Logf("%-9s %5.2f µs/packet [%.2f..%.2f], %.2f of the C loop, delay p50 %.2f p99 %.2f ms, worst loss %.4f %%",
 			c.name, median(c.cost), slices.Min(c.cost), slices.Max(c.cost), median(c.cost)/base, median(c.p50), median(c.p99), 100*c.loss)
 	}
 	b.ReportMetric(median(all[1].cost)/base, "workers/c")
@@ -201,14 +242,7 @@ func (c *contestant) run(b *testing.B, streams int, suites [2]srtp.Suite) {
 		b.Fatal(err)
 	}
 	defer l.close()
-	cmd := exec.Command("taskset", append([]string{"-c", "0"}, c.binary...)...)
-	cmd.Env = append(os.Environ(), relayEnv+"="+c.name, "GOMAXPROCS=1")
-	cmd.Stderr = os.Stderr
-	cmd.Stdin = strings.NewReader(l.describe(c.name == "c"))
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
+	cmd, ready := c.prepare(b, l)
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -216,9 +250,7 @@ func (c *contestant) run(b *testing.B, streams int, suites [2]srtp.Suite) {
 		cmd.Process.Kill() // it may be dead already
 		cmd.Wait()         // with its death as the error
 	}()
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		b.Fatalf("%s: %q, %v", c.name, line, err)
-	}
+	ready()
 	l.run(500 * time.Millisecond)
 	l.reset()
 	before := cpuOf(b, cmd.Process.Pid)
