@@ -77,7 +77,9 @@ func TestHeard(t *testing.T) {
 	block := func(ssrc, lost, jitter uint32) rtcp.ReceptionReport {
 		return rtcp.ReceptionReport{SSRC: ssrc, TotalLost: lost, Jitter: jitter}
 	}
-	rr := func(blocks ...rtcp.ReceptionReport) rtcp.Packet { return &rtcp.ReceiverReport{SSRC: 2, Reports: blocks} }
+	rr := func(blocks ...rtcp.ReceptionReport) rtcp.Packet {
+		return &rtcp.ReceiverReport{SSRC: 2, Reports: blocks}
+	}
 	tests := []struct {
 		name    string
 		packets []rtcp.Packet
