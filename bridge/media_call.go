@@ -176,6 +176,9 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 			r.PayloadTypes = agreed(s, others, i)
 			r.ClockRates = clocks(s)
 			inUse[i], r.Secure = what.keys[i], what.keys[i]
+			if s.RTCPMux && i < len(others) && others[i].RTCPMux {
+				r.RTCP = r.RTP // a=rtcp-mux crosses, so that the legs agree on it or neither does
+			}
 		}
 		// Who holds the other one need not send either: not every phone plays music.
 		r.Hold = s.Held() || !s.Sends() || i < len(others) && !others[i].Receives()
