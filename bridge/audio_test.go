@@ -1,6 +1,10 @@
 package bridge_test
 
 import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -79,6 +83,164 @@ func TestMuxedReports(t *testing.T) {
 	}
 }
 
-var _ = bridge.Answered
-var _ = strings.Join
-var _ prometheus.Registerer
+// mouth sends RTP of a ua.
+type mouth struct {
+	u       *ua
+	seq     uint16
+	pt      byte
+	payload byte
+}
+
+// say sends a packet of 20 ms.
+func (m *mouth) say() {
+	m.u.w.t.Helper()
+	m.seq++
+	pkt := append([]byte{0x80, m.pt, 0, 0, 0, 0, 0, 0, 0, 0, 0, m.u.host.As4()[3]}, slices.Repeat([]byte{m.payload}, 160)...)
+	binary.BigEndian.PutUint16(pkt[2:], m.seq)
+	binary.BigEndian.PutUint32(pkt[4:], uint32(m.seq)*160)
+	m.u.postMedia(m.u.rtp, pkt, 0)
+}
+
+// talk lets time pass while those talk.
+func (w *world) chat(d time.Duration, all ...*mouth) {
+	w.t.Helper()
+	for range d / (20 * time.Millisecond) {
+		for _, m := range all {
+			m.say()
+		}
+		w.pass(20 * time.Millisecond)
+	}
+}
+
+// The record of a call says what each leg sent and heard, how far away it is, and
+// what it sounds like; the metrics count it.
+func TestQualityInTheRecord(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	inWorld(t, func(o *options) { o.metrics = registry }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = pbx.sdp("a=rtcp-mux") })
+		b := phone.invited(0)
+		b.must(func() error { return b.Answer(phone.sdp("a=rtcp-mux")) })
+		trunk, app := &mouth{u: pbx, pt: 8, payload: 1}, &mouth{u: phone, pt: 8, payload: 1}
+		w.chat(2*time.Second, trunk, app)
+		app.seq += 10 // lost on the way here
+		w.chat(2*time.Second, trunk, app)
+		const stamp, middle = 0x1234_5678_9abc_def0, 0x5678_9abc
+		pbx.postMedia(pbx.rtp, compound(t, &rtcp.SenderReport{SSRC: 2, NTPTime: stamp}), 0)
+		w.pass(80 * time.Millisecond)
+		phone.postMedia(phone.rtp, compound(t, &rtcp.ReceiverReport{SSRC: 3, Reports: []rtcp.ReceptionReport{{SSRC: 2, TotalLost: 4, Jitter: 80, LastSenderReport: middle}}}), 0)
+		a.hangUp()
+		r := w.record()
+		if len(r.Media) != 2 || len(r.Audio) != 0 {
+			t.Fatalf("%d legs, %q", len(r.Media), r.Audio)
+		}
+		x, y := r.Media[0].Streams[0], r.Media[1].Streams[0]
+		if x.Media != "audio" || x.Codec != "PCMA/8000" || x.MOSSent != 4.38 || x.MOSHeard != 0 || x.RoundTrip.Samples != 0 {
+			t.Errorf("trunk: %+v", x)
+		}
+		// 10 of 210 are lost, 40 ms away: R = 93.2 - 2.4 - 95 * 4.76 / 29.86.
+		if y.Codec != "PCMA/8000" || y.Lost != 10 || y.RoundTrip.Mean != 80*time.Millisecond || y.MOSSent != 3.85 {
+			t.Errorf("phone: %+v", y)
+		}
+		// It misses 4 of 200, which is 2 %, with 10 ms of jitter.
+		if y.Heard.Lost != 4 || y.Heard.Jitter != 10*time.Millisecond || y.MOSHeard != 4.16 {
+			t.Errorf("phone heard: %+v", y)
+		}
+		checkJSON(t, r)
+	})
+	want := map[string]uint64{"app heard": 1, "app sent": 1, "trunk sent": 1}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]uint64)
+	for _, f := range families {
+		if f.GetName() != "wakebridge_media_mos" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			l := m.GetLabel()
+			got[l[1].GetValue()+" "+l[0].GetValue()] = m.GetHistogram().GetSampleCount()
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("wakebridge_media_mos: %v", got)
+	}
+}
+
+// checkJSON: what is stored of the record is flat, and reads back.
+func checkJSON(t *testing.T, r bridge.Record) {
+	t.Helper()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"media":"audio","codec":"PCMA/8000","mos_sent":3.85,"mos_heard":4.16`, `"round_trip":{"samples":1,`, `"heard":{"reports":1,"lost":4,`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	var again bridge.Record
+	if err := json.Unmarshal(text, &again); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := json.Marshal(again); err != nil || !bytes.Equal(text, second) {
+		t.Errorf("read back: %v\n%s\n%s", err, text, second)
+	}
+}
+
+// What is wrong with the audio is in the record in words.
+func TestAudioInTheRecord(t *testing.T) {
+	tests := []struct {
+		name string
+		play func(w *world, trunk, phone *mouth)
+		want []string
+	}{
+		{"all is well", func(w *world, trunk, phone *mouth) { w.chat(12*time.Second, trunk, phone) }, nil},
+		{"one way", func(w *world, trunk, _ *mouth) { w.chat(12*time.Second, trunk) }, []string{"the phone sent nothing"}},
+		{"nobody", func(w *world, _, _ *mouth) { w.pass(12 * time.Second) }, []string{"nobody sent anything"}},
+		{"too short to say", func(w *world, _, _ *mouth) { w.pass(2 * time.Second) }, nil},
+		{"it stops", func(w *world, trunk, phone *mouth) {
+			w.chat(3*time.Second, trunk, phone)
+			w.chat(12*time.Second, trunk)
+		}, []string{"the phone's audio stopped 12 s before the end"}},
+		{"it is away", func(w *world, trunk, phone *mouth) {
+			w.chat(3*time.Second, trunk, phone)
+			w.chat(15*time.Second, trunk)
+			w.chat(3*time.Second, trunk, phone)
+		}, []string{"the phone's audio was missing for 15 s from 00:00:02 UTC on"}},
+		{"muted", func(w *world, trunk, phone *mouth) {
+			phone.payload = 0xff
+			w.chat(6*time.Second, trunk, phone)
+		}, []string{"the phone sent only silence (its microphone is muted, or its audio was not activated)"}},
+		{"another codec", func(w *world, trunk, phone *mouth) {
+			phone.pt = 18
+			w.chat(5*time.Second, trunk, phone)
+		}, []string{"the phone's audio was refused: payload type 18 was not agreed (250 packets)"}},
+		{"from elsewhere", func(w *world, trunk, phone *mouth) {
+			stray, err := w.net.Host(bobHost).ListenPacket(netip.AddrPortFrom(bobHost, 40000))
+			w.must(err)
+			defer stray.Close()
+			own := trunk.u.rtp
+			defer func() { trunk.u.rtp = own }()
+			trunk.u.rtp = stray
+			w.chat(5*time.Second, trunk, phone)
+		}, []string{"the trunk's audio was refused: it came from 10.0.0.5:40000, which its SDP does not name, but 10.0.0.2:40000 (250 packets)"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				phone.invited(0).pickUp()
+				tt.play(w, &mouth{u: pbx, payload: 1}, &mouth{u: phone, payload: 1})
+				a.hangUp()
+				if r := w.record(); !slices.Equal(r.Audio, tt.want) {
+					t.Errorf("%q, want %q", r.Audio, tt.want)
+				}
+			})
+		})
+	}
+}

@@ -98,7 +98,9 @@ func TestRemarks(t *testing.T) {
 		{"late for a hold", nil, func(p *mediaParty, s *media.StreamStats) {
 			s.First, p.due[0].Total = answeredAt.Add(20*time.Second), 40*time.Second
 		}, ""},
-		{"away", nil, func(_ *mediaParty, s *media.StreamStats) { s.Gap, s.GapAt = 14*time.Second, answeredAt.Add(30*time.Second) },
+		{"away", nil, func(_ *mediaParty, s *media.StreamStats) {
+			s.Gap, s.GapAt = 14*time.Second, answeredAt.Add(30*time.Second)
+		},
 			"the phone's audio was missing for 14 s from 12:00:30 UTC on"},
 		{"zeros", nil, func(_ *mediaParty, s *media.StreamStats) { s.Sound = relay.Sound{Looked: 59, Silent: 59} },
 			"the phone sent only silence (its microphone is muted, or its audio was not activated)"},
