@@ -19,7 +19,7 @@ import (
 	"wakebridge/sipua/leg"
 )
 
-// post sends a packet to where the ua was told to, from conn; rtcpPort: one port above.
+// postMedia sends a packet from conn to where the ua was told to, or so many ports above.
 func (u *ua) postMedia(conn net.PacketConn, pkt []byte, above uint16) {
 	u.w.t.Helper()
 	to := u.target()
@@ -239,6 +239,40 @@ func TestAudioInTheRecord(t *testing.T) {
 				a.hangUp()
 				if r := w.record(); !slices.Equal(r.Audio, tt.want) {
 					t.Errorf("%q, want %q", r.Audio, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// A phone that agreed to SRTP and sends with other keys, or with none, is named.
+func TestWrongKeysInTheRecord(t *testing.T) {
+	const line = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
+	for name, key := range map[string]string{"other keys": "a=crypto:5 x inline:AAAAAAAABwgJCgsMDQ4PEBESExQVFhcYGRobHB0e", "none": ""} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				b := phone.invited(0)
+				b.must(func() error {
+					return b.Answer([]byte(strings.Replace(string(phone.sdp(line)), "RTP/AVP", "RTP/SAVP", 1)))
+				})
+				trunk := &mouth{u: pbx, payload: 1}
+				for seq := range byte(200) {
+					pkt := rtpPacket(seq)
+					if key != "" {
+						var err error
+						pkt, err = sealer(t, key).EncryptRTP(nil, pkt, nil)
+						w.must(err)
+					}
+					phone.postMedia(phone.rtp, pkt, 0)
+					w.chat(20*time.Millisecond, trunk)
+				}
+				a.hangUp()
+				want := []string{"the phone's audio was refused: SRTP keys do not match, or it is not encrypted (200 packets)"}
+				if r := w.record(); !slices.Equal(r.Audio, want) {
+					t.Errorf("%q", r.Audio)
 				}
 			})
 		})
