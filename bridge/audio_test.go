@@ -278,3 +278,36 @@ func TestWrongKeysInTheRecord(t *testing.T) {
 		})
 	}
 }
+
+// The metrics count by leg what the record says in words.
+func TestAudioFaultsAreCounted(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	inWorld(t, func(o *options) { o.metrics = registry }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+		phone.register(alice)
+		for n, talks := range []bool{true, false} {
+			a := pbx.call("alice")
+			phone.invited(n).pickUp()
+			if talks {
+				w.chat(5*time.Second, &mouth{u: pbx, payload: 1})
+			}
+			w.pass(5 * time.Second)
+			a.hangUp()
+		}
+	})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "wakebridge_media_faults_total" {
+				got[m.GetLabel()[1].GetValue()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	if !maps.Equal(got, map[string]float64{"app nothing": 2, "trunk nothing": 1}) {
+		t.Errorf("%v", got)
+	}
+}

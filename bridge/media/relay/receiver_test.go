@@ -383,8 +383,12 @@ func FuzzConversation(f *testing.F) {
 		if in[0]&1 != 0 {
 			remote.RTCP = trunk
 		}
+		var sender *srtp.Sender // of a far end that knows its key, and sends what it likes
 		if in[0]&2 != 0 {
 			remote.Secure = &Secure{Theirs: key, Ours: key}
+			if sender, err = srtp.NewSender(key); err != nil {
+				t.Fatal(err)
+			}
 		}
 		r.setRemote(remote)
 		now, packets := noon, uint64(0)
@@ -392,6 +396,9 @@ func FuzzConversation(f *testing.F) {
 			how, n := in[0], min(int(in[1]), len(in)-2)
 			pkt := slices.Clone(in[2 : 2+n])
 			in = in[2+n:]
+			if sender != nil && how&2 == 0 {
+				pkt = sealed(sender, looksRTCP(pkt), pkt)
+			}
 			from, ch := trunk, channel(how&1)
 			switch {
 			case how&2 != 0:
@@ -420,4 +427,16 @@ func FuzzConversation(f *testing.F) {
 			t.Fatalf("%+v", s)
 		}
 	})
+}
+
+// sealed is pkt as SRTP, or as it is if it cannot be that.
+func sealed(s *srtp.Sender, rtcp bool, pkt []byte) []byte {
+	protect := s.RTP
+	if rtcp {
+		protect = s.RTCP
+	}
+	if out, err := protect(slices.Clone(pkt)); err == nil {
+		return slices.Clone(out)
+	}
+	return pkt
 }
