@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"wakebridge/sipua"
@@ -186,9 +187,7 @@ func (c *Call) entered(p phase) {
 		// Legs may take a minute to close; nothing else waits for them.
 		c.rec.Ended = time.Now()
 		c.b.settled(c.double(), c.id)
-		if c.media != nil {
-			c.rec.Media = c.media.close()
-		}
+		c.closeMedia()
 	}
 }
 
@@ -252,9 +251,7 @@ func (c *Call) close() {
 	if c.rec.Ended.IsZero() {
 		c.rec.Ended = time.Now()
 	}
-	if c.media != nil && c.rec.Media == nil {
-		c.rec.Media = c.media.close()
-	}
+	c.closeMedia()
 	c.a.release()
 	c.a.leave()
 	c.b.settled(c.double(), c.id)
@@ -283,7 +280,7 @@ func (c *Call) report() {
 	}
 	c.b.metrics.calls.WithLabelValues(string(c.rec.Result)).Inc()
 	c.log.Info("call over", "from", c.caller.handle, "to", c.rec.To, "result", c.rec.Result, "status", c.rec.Status,
-		"reason", c.rec.Reason, "duration", c.rec.Ended.Sub(c.rec.Started).Round(time.Millisecond))
+		"reason", c.rec.Reason, "audio", strings.Join(c.rec.Audio, "; "), "duration", c.rec.Ended.Sub(c.rec.Started).Round(time.Millisecond))
 	if err := c.b.cfg.Records.Append(c.rec); err != nil {
 		c.log.Error("record of the call is lost", "error", err)
 	}

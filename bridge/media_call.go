@@ -176,8 +176,12 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 			r.PayloadTypes = agreed(s, others, i)
 			r.ClockRates = clocks(s)
 			inUse[i], r.Secure = what.keys[i], what.keys[i]
+			if s.RTCPMux && i < len(others) && others[i].RTCPMux {
+				r.RTCP = r.RTP // a=rtcp-mux crosses, so that the legs agree on it or neither does
+			}
 		}
-		r.Hold = !s.Sends() || i < len(others) && !others[i].Receives()
+		// Who holds the other one need not send either: not every phone plays music.
+		r.Hold = s.Held() || !s.Sends() || i < len(others) && !others[i].Receives()
 		side.SetRemote(i, r)
 	}
 }
@@ -222,25 +226,22 @@ func (m *callMedia) answered(t *try) {
 
 // close gives all ports back and returns what was counted; nothing the second
 // time.
-func (m *callMedia) close() []MediaRecord {
+func (m *callMedia) close() []mediaParty {
 	if m.closed {
 		return nil
 	}
 	m.closed = true
-	var out []MediaRecord
 	if m.a != nil {
 		m.a.Close()
-		out = append(out, MediaRecord{Leg: legA, Crypto: m.keys[m.a].suite(), Streams: m.a.Stats()})
 	}
-	for i, t := range m.c.attempts {
-		if t.side == nil {
-			continue
+	for _, t := range m.c.attempts {
+		if t.side != nil {
+			t.side.Close()
 		}
-		t.side.Close()
-		if i == m.c.state.winner {
-			out = append(out, MediaRecord{Leg: legB, Crypto: m.keys[t.side].suite(), Streams: t.side.Stats()})
-		}
+	}
+	all := m.parties()
+	for _, t := range m.c.attempts {
 		t.side = nil
 	}
-	return out
+	return all
 }

@@ -298,13 +298,24 @@ func TestNoPortsLeft(t *testing.T) {
 		phone.register(alice)
 		a := pbx.call("alice")
 		phone.invited(0).pickUp()
-		second := pbx.call("alice")
-		second.expect("503")
+		for i := range 5 {
+			pbx.call("alice").expect("503")
+			if n := w.relay.PortsInUse(); n != 4 {
+				t.Errorf("%d ports after %d calls that got none", n, i+1)
+			}
+		}
 		a.hangUp()
+		w.pass(time.Second)
 		r := w.recorded()
-		if len(r) != 2 || r[0].Status != 503 || !strings.Contains(r[0].Reason, "no free media ports") {
+		if len(r) != 6 || r[0].Status != 503 || !strings.Contains(r[0].Reason, "no free media ports") {
 			t.Errorf("records: %+v", r)
 		}
+		again := pbx.call("alice") // the ports are back
+		phone.invited(1).pickUp()
+		if x, y := w.speak(pbx, phone); x != 1 || y != 1 {
+			t.Errorf("%d and %d packets arrived", x, y)
+		}
+		again.hangUp()
 	})
 	inWorld(t, func(o *options) { o.media.PortStart, o.media.PortEnd = 10000, 10001 }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)

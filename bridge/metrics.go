@@ -14,6 +14,10 @@ type metrics struct {
 	pdd    prometheus.Histogram
 	invite prometheus.Histogram
 	panics prometheus.Counter
+
+	mos    *prometheus.HistogramVec
+	trip   *prometheus.HistogramVec
+	faults *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -30,9 +34,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "From an authorised REGISTER to the INVITE for the device that it woke.", Buckets: buckets}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "wakebridge_call_panics_total",
 			Help: "Calls that were ended because their handling panicked."}),
+		mos: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wakebridge_media_mos",
+			Help:    "Estimated MOS of each audio stream of a call: of what the leg sent, as it came here, and of what it heard by its own reports.",
+			Buckets: []float64{1.5, 2, 2.5, 3, 3.3, 3.6, 3.8, 4, 4.2, 4.3}}, []string{"leg", "direction"}),
+		trip: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wakebridge_media_round_trip_seconds",
+			Help:    "Mean time to the far end of each audio stream of a call and back, by RTCP.",
+			Buckets: []float64{.002, .005, .01, .02, .05, .1, .15, .2, .3, .5, 1, 2}}, []string{"leg"}),
+		faults: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wakebridge_media_faults_total",
+			Help: "What was wrong with the audio of calls, as their records name it in words."}, []string{"leg", "fault"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.active, m.calls, m.wake, m.pdd, m.invite, m.panics)
+		reg.MustRegister(m.active, m.calls, m.wake, m.pdd, m.invite, m.panics, m.mos, m.trip, m.faults)
 	}
 	return m
 }
@@ -58,4 +70,35 @@ func (c *Call) reached(i int, stage string, at time.Time) {
 	}
 	c.own.stages[stage] = true
 	c.b.metrics.wake.WithLabelValues(stage).Observe(at.Sub(c.started).Seconds())
+}
+
+// Labels of the metrics of media.
+const (
+	legApp         = "app"
+	legTrunk       = "trunk"
+	directionSent  = "sent"
+	directionHeard = "heard"
+)
+
+func legKind(app bool) string {
+	if app {
+		return legApp
+	}
+	return legTrunk
+}
+
+// rated observes the audio streams of a leg when its call is over.
+func (m *metrics) rated(app bool, streams []StreamRecord) {
+	kind := legKind(app)
+	for _, s := range streams {
+		if s.MOSSent > 0 {
+			m.mos.WithLabelValues(kind, directionSent).Observe(s.MOSSent)
+		}
+		if s.MOSHeard > 0 {
+			m.mos.WithLabelValues(kind, directionHeard).Observe(s.MOSHeard)
+		}
+		if s.Media == "audio" && s.RoundTrip.Samples > 0 {
+			m.trip.WithLabelValues(kind).Observe(s.RoundTrip.Mean.Seconds())
+		}
+	}
 }

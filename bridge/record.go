@@ -44,6 +44,7 @@ type Record struct {
 type Detail struct {
 	Attempts []AttemptRecord `json:"attempts,omitempty"`
 	Media    []MediaRecord   `json:"media,omitempty"`
+	Audio    []string        `json:"audio,omitempty"` // what was wrong with it, for a person: "the phone sent nothing"
 	Steps    []Step          `json:"steps,omitempty"`
 }
 
@@ -77,9 +78,22 @@ type PushRecord struct {
 
 // MediaRecord is what the relay counted for one side.
 type MediaRecord struct {
-	Leg     string              `json:"leg"`              // "A" or "B"
-	Crypto  string              `json:"crypto,omitempty"` // the suite of SRTP; "": plain RTP
-	Streams []media.StreamStats `json:"streams"`
+	Leg     string         `json:"leg"`              // "A" or "B"
+	Crypto  string         `json:"crypto,omitempty"` // the suite of SRTP; "": plain RTP
+	Streams []StreamRecord `json:"streams"`          // by m= line
+}
+
+// StreamRecord is one stream of a leg.
+type StreamRecord struct {
+	media.StreamStats
+	Media string `json:"media,omitempty"` // of the m= line: "audio"
+	// Codec is what most of its packets held, as a=rtpmap has it: "PCMA/8000".
+	Codec string `json:"codec,omitempty"`
+	// MOSSent rates what the leg sent, as it came here; MOSHeard what it heard of the
+	// other leg, from end to end, by its own reports. Estimates of 1 to 4.41 (package
+	// quality); 0: less than a second of audio, a codec without values, or no reports.
+	MOSSent  float64 `json:"mos_sent,omitempty"`
+	MOSHeard float64 `json:"mos_heard,omitempty"`
 }
 
 // Step is one thing that happened, for the ladder and the operator.

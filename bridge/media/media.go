@@ -51,6 +51,7 @@ const (
 	WrongSource   = relay.WrongSource
 	BadHeader     = relay.BadHeader
 	PayloadType   = relay.PayloadType
+	BadAuth       = relay.BadAuth
 	NoDestination = relay.NoDestination
 	SendFailed    = relay.SendFailed
 	Fault         = relay.Fault

@@ -45,6 +45,7 @@ type line struct {
 	lease  lease
 	stream relay.Stream
 	remote Remote
+	due    due
 	came   atomic.Bool // the first packet
 	told   bool        // and it was reported; watchdog's
 }
@@ -175,9 +176,11 @@ func (s *Side) SetRemote(stream int, remote Remote) {
 	l := s.lines[stream]
 	l.remote = remote
 	l.stream.SetRemote(remote)
+	now := time.Now()
 	if held := onHold(s.lines); held != s.held {
-		s.held, s.turned = held, time.Now()
+		s.held, s.turned = held, now
 	}
+	l.reckon(s.answered, now)
 	s.mu.Unlock()
 	s.wake()
 }
@@ -208,6 +211,7 @@ func (s *Side) Answered() {
 		s.answered = time.Now()
 		for _, l := range s.lines {
 			l.stream.Answered()
+			l.reckon(s.answered, s.answered)
 		}
 	}
 	s.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"wakebridge/bridge/media"
@@ -407,4 +408,77 @@ func TestMetrics(t *testing.T) {
 	if left := read(t); len(left) != 0 {
 		t.Errorf("metrics stay after Close: %v", left)
 	}
+}
+
+func TestDue(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c := w.call()
+		check := func(what string, going bool, total time.Duration) {
+			w.Helper()
+			if d := c.b.Due(time.Now())[0]; !d.Since.IsZero() != going || d.Total != total {
+				w.Errorf("%s: %+v, want %v, %s", what, d, going, total)
+			}
+		}
+		remote := media.Remote{RTP: c.app.addr(), Signalling: router}
+		held := remote
+		held.Hold = true
+		time.Sleep(time.Minute)
+		check("before the answer", false, 0)
+		c.b.Answered()
+		time.Sleep(10 * time.Second)
+		check("answered", true, 10*time.Second)
+		c.b.SetRemote(0, held)
+		time.Sleep(time.Minute)
+		check("on hold", false, 10*time.Second)
+		c.b.SetRemote(0, held)
+		c.b.SetRemote(0, remote)
+		c.b.SetRemote(0, remote)
+		time.Sleep(5 * time.Second)
+		check("resumed", true, 15*time.Second)
+		c.b.SetRemote(0, media.Remote{})
+		time.Sleep(time.Minute)
+		check("the line was given up", false, 15*time.Second)
+		c.b.Close()
+		check("closed", false, 15*time.Second)
+	})
+}
+
+// The way to each end and back, and what each end heard, from reports that pass
+// between them; the trunk has RTCP on its RTP port, the phone on the one above.
+func TestRoundTripOfBothEnds(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c := w.call()
+		c.a.SetRemote(0, media.Remote{RTP: c.trunk.addr(), RTCP: c.trunk.addr(), PayloadTypes: []uint8{0}})
+		c.trunk.say(c.aPort, "trunk")
+		c.app.say(c.bPort, "phone")
+		send := func(from *end, p rtcp.Packet) {
+			w.Helper()
+			b, err := rtcp.Marshal([]rtcp.Packet{p})
+			if err != nil {
+				w.Fatal(err)
+			}
+			if from == c.trunk {
+				from.send(from.rtp, b, c.aPort)
+				return
+			}
+			from.send(from.rtcp, b, c.bPort+1)
+		}
+		const stamp, middle = 0x1234_5678_9abc_def0, 0x5678_9abc
+		for _, x := range []struct {
+			from, to *end
+			side     *media.Side
+			trip     time.Duration
+		}{{c.trunk, c.app, c.b, 70 * time.Millisecond}, {c.app, c.trunk, c.a, 30 * time.Millisecond}} {
+			send(x.from, &rtcp.SenderReport{SSRC: 1, NTPTime: stamp})
+			time.Sleep(2*time.Second + x.trip)
+			send(x.to, &rtcp.ReceiverReport{SSRC: 2, Reports: []rtcp.ReceptionReport{{SSRC: 1, TotalLost: 3, Jitter: 40, LastSenderReport: middle, Delay: 2 << 16}}})
+			s := x.side.Stats()[0]
+			if s.RoundTrip.Samples != 1 || s.RoundTrip.Newest != x.trip {
+				w.Errorf("%+v, want %s", s.RoundTrip, x.trip)
+			}
+			if s.Heard.Reports != 1 || s.Heard.Lost != 3 || s.Heard.Jitter != 5*time.Millisecond {
+				w.Errorf("%+v", s.Heard)
+			}
+		}
+	})
 }

@@ -37,21 +37,24 @@ type Sender struct {
 // receiver holds the rules and counters of what comes from one stream's far
 // end. It belongs to one goroutine at a time: the engine sees to that.
 type receiver struct {
-	remote Remote
-	types  payloadTypes
-	clocks map[uint8]uint32
-	rtp    latch
-	rtcp   latch
-	past   Sender
-	pastAt time.Time // when the past sender was heard last; the opening counts
-	secure opener
-	header rtp.Header
-	seq    sequence
-	stats  Stats
+	remote  Remote
+	types   payloadTypes
+	clocks  map[uint8]uint32
+	rtp     latch
+	rtcp    latch
+	past    Sender
+	pastAt  time.Time // when the past sender was heard last; the opening counts
+	secure  opener
+	header  rtp.Header
+	seq     sequence
+	reports reports
+	sound   sound
+	paused  bool // the next gap is none: hold, or the time before the answer
+	stats   Stats
 }
 
 func newReceiver(past Sender, now time.Time) *receiver {
-	return &receiver{past: past, pastAt: now, types: newPayloadTypes(nil)}
+	return &receiver{past: past, pastAt: now, types: newPayloadTypes(nil), reports: reports{told: new(told)}}
 }
 
 // setRemote takes over what signalling said.
@@ -72,11 +75,15 @@ func (r *receiver) setRemote(next Remote) {
 		r.rtp, r.rtcp = r.rtp.reopened(), r.rtcp.reopened()
 	}
 	r.secure = r.secure.with(next)
+	r.paused = r.paused || next.Hold
 	next.PayloadTypes, next.ClockRates, next.Secure = nil, nil, nil
 	r.remote = next
 }
 
-func (r *receiver) answer() { r.rtp.answered, r.rtcp.answered = true, true }
+func (r *receiver) answer() {
+	r.rtp.answered, r.rtcp.answered = true, true
+	r.paused = true
+}
 
 // targets are where RTP and RTCP for the far end go; zero: nowhere.
 func (r *receiver) targets() (rtp, rtcp netip.AddrPort) {
@@ -104,6 +111,7 @@ type verdict struct {
 	rtcp   bool   // what it is
 	first  bool   // the first RTP packet or datagram
 	moved  bool   // a latch learned another source: targets changed
+	report senderReport
 	reason Reason
 }
 
@@ -115,25 +123,42 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 	pkt, now := in.pkt, in.at
 	v := r.judge(ch, in)
 	if !v.ok {
-		r.stats.Rejected[v.reason]++
+		r.refused(ch, in, v.reason)
 		return v
 	}
 	r.stats.Alive = now
 	if v.rtcp {
 		r.stats.RTCP.add(len(pkt))
+		v.report = r.reports.take(v.pkt, now)
+		v.report.clock = r.seq.clock
 		return v
 	}
 	v.first = r.stats.RTP.Packets == 0
 	if v.first {
 		r.stats.First = now
+	} else if gap := now.Sub(r.stats.Last); gap > r.stats.Gap && r.rtp.answered && !r.paused {
+		r.stats.Gap, r.stats.GapAt = gap, r.stats.Last
 	}
+	r.paused = r.remote.Hold
 	r.stats.Last = now
 	r.stats.RTP.add(len(pkt))
 	if !r.remote.Datagram {
 		p := packet{r.header.SSRC, r.header.Timestamp, r.header.SequenceNumber, r.header.PayloadType}
 		r.seq.add(p, r.clock(p.payloadType), now)
+		r.sound.take(&r.header, v.pkt, now)
 	}
 	return v
+}
+
+// refused counts a packet that is not believed, and keeps what explains it best.
+func (r *receiver) refused(ch channel, in inbound, reason Reason) {
+	r.stats.Rejected[reason]++
+	switch {
+	case reason == WrongSource && ch == rtpChannel:
+		r.stats.Stranger = in.from
+	case reason == PayloadType:
+		r.stats.RefusedType = r.header.PayloadType
+	}
 }
 
 func (r *receiver) judge(ch channel, in inbound) verdict {
@@ -227,6 +252,8 @@ func (r *receiver) clock(t uint8) uint32 {
 func (r *receiver) snapshot() Stats {
 	s := r.stats
 	s.Lost, s.SSRC, s.PayloadType = r.seq.lost(), r.seq.ssrc, r.seq.mainType
-	s.Jitter, s.Source = r.seq.jitterTime(), r.rtp.source
+	s.Jitter, s.JitterMean = r.seq.jitterTime(), r.seq.jitterMean()
+	s.Heard, s.RoundTrip = r.reports.snapshot()
+	s.Sound, s.Named, s.Source = r.sound.Sound, r.remote.RTP, r.rtp.source
 	return s
 }

@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"pgregory.net/rapid"
+
+	"wakebridge/bridge/media/srtp"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -346,4 +350,93 @@ func FuzzReceive(f *testing.F) {
 			t.Fatal("a stranger was believed")
 		}
 	})
+}
+
+// FuzzConversation: packet after packet, from the far end and from strangers, over
+// RTP and SRTP, with holds and the answer between them: nothing panics, each packet
+// is counted once, the far end's addresses stay its own, and the counters make sense.
+// The first octet chooses the stream; then each packet has one that says who sends it
+// where and when, and one for its length.
+func FuzzConversation(f *testing.F) {
+	key, err := srtp.NewKey(srtp.AEADAES128GCM)
+	if err != nil {
+		f.Fatal(err)
+	}
+	add := func(head byte, pkts ...[]byte) {
+		in := []byte{head}
+		for i, p := range pkts {
+			in = append(append(in, byte(i)|0x80, byte(len(p))), p...)
+		}
+		f.Add(in)
+	}
+	voice := packetOf(f, rtp.Header{SSRC: 9}, 160)
+	report := compound(f, &rtcp.SenderReport{SSRC: 9, NTPTime: stamp, Reports: []rtcp.ReceptionReport{{LastSenderReport: stampMiddle}}})
+	for head := range byte(8) {
+		add(head, voice, report, voice, packetOf(f, rtp.Header{SSRC: 9, SequenceNumber: 3000, PayloadType: 8}, 20), report)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) == 0 {
+			return
+		}
+		r := newReceiver(Sender{Source: trunkOther, SSRC: 77}, noon)
+		remote := Remote{RTP: trunk, Datagram: in[0]&4 != 0}
+		if in[0]&1 != 0 {
+			remote.RTCP = trunk
+		}
+		var sender *srtp.Sender // of a far end that knows its key, and sends what it likes
+		if in[0]&2 != 0 {
+			remote.Secure = &Secure{Theirs: key, Ours: key}
+			if sender, err = srtp.NewSender(key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.setRemote(remote)
+		now, packets := noon, uint64(0)
+		for in = in[1:]; len(in) >= 2; packets++ {
+			how, n := in[0], min(int(in[1]), len(in)-2)
+			pkt := slices.Clone(in[2 : 2+n])
+			in = in[2+n:]
+			if sender != nil && how&2 == 0 {
+				pkt = sealed(sender, looksRTCP(pkt), pkt)
+			}
+			from, ch := trunk, channel(how&1)
+			switch {
+			case how&2 != 0:
+				from = attacker
+			case ch == rtcpChannel:
+				from = netip.AddrPortFrom(trunk.Addr(), trunk.Port()+1)
+			}
+			now = now.Add(time.Duration(how>>4) * 500 * time.Millisecond)
+			remote.Hold = how&4 != 0
+			r.setRemote(remote)
+			if how&8 != 0 {
+				r.answer()
+			}
+			v := r.receive(ch, inbound{pkt, from, now})
+			r.reports.told.add(v.report, now)
+			if from == attacker && v.ok {
+				t.Fatal("a stranger was believed")
+			}
+		}
+		s := r.snapshot()
+		if n := s.RTP.Packets + s.RTCP.Packets + s.Rejected.Total(); n != packets {
+			t.Fatalf("%d packets counted as %d", packets, n)
+		}
+		if s.Source == attacker || s.Jitter < 0 || s.JitterMean < 0 || s.Sound.Silent > s.Sound.Looked || s.Sound.Looked > s.RTP.Packets ||
+			s.RoundTrip.Max > maxTrip || s.Gap < 0 {
+			t.Fatalf("%+v", s)
+		}
+	})
+}
+
+// sealed is pkt as SRTP, or as it is if it cannot be that.
+func sealed(s *srtp.Sender, rtcp bool, pkt []byte) []byte {
+	protect := s.RTP
+	if rtcp {
+		protect = s.RTCP
+	}
+	if out, err := protect(slices.Clone(pkt)); err == nil {
+		return slices.Clone(out)
+	}
+	return pkt
 }

@@ -32,7 +32,8 @@ type Remote struct {
 	// Secure are the keys of SRTP, nil for plain RTP. A key that stays the same goes
 	// on where it was.
 	Secure *Secure
-	// Hold says that the far end is not expected to send.
+	// Hold says that the far end need not send: it is on hold, or keeps the other end
+	// there. What it sends is relayed as ever.
 	Hold bool
 }
 

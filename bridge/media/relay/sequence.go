@@ -24,6 +24,8 @@ type sequence struct {
 	lastAt    time.Time
 	jitter    float64 // in clock units
 	jitterHz  uint32
+	jitterSum float64 // in seconds, of all estimates
+	jitters   uint64
 }
 
 // add takes one accepted packet; clock is its payload type's rate in Hz, 0 if
@@ -83,6 +85,8 @@ func (s *sequence) time(p packet, clock uint32, now time.Time) {
 		}
 		s.jitter += (d - s.jitter) / 16
 		s.jitterHz = clock
+		s.jitterSum += s.jitter / float64(clock)
+		s.jitters++
 	}
 	if same || p.payloadType != s.lastType {
 		s.lastType, s.lastStamp, s.lastAt, s.clock = p.payloadType, p.timestamp, now, clock
@@ -95,6 +99,14 @@ func (s *sequence) jitterTime() time.Duration {
 		return 0
 	}
 	return time.Duration(s.jitter / float64(s.jitterHz) * float64(time.Second))
+}
+
+// jitterMean is the mean of all estimates.
+func (s *sequence) jitterMean() time.Duration {
+	if s.jitters == 0 {
+		return 0
+	}
+	return time.Duration(s.jitterSum / float64(s.jitters) * float64(time.Second))
 }
 
 // vote keeps the payload type that most packets have (Boyer and Moore).

@@ -199,6 +199,9 @@ func (s *stream) handle(ch channel, in inbound) {
 		s.unsent[NoDestination].Add(1)
 		return
 	}
+	if v.report.middle != 0 {
+		partner.receiver.reports.told.add(v.report, in.at)
+	}
 	if reason, ok := partner.send(v.rtcp, v.pkt); !ok {
 		s.unsent[reason].Add(1)
 	}

@@ -141,6 +141,24 @@ type Stats struct {
 	// packets of one payload type and rising timestamps; 0 where the clock is
 	// unknown.
 	Jitter time.Duration `json:"jitter_ns"`
-	// Source is where RTP really comes from, zero before the first packet.
+	// JitterMean is the mean of that estimate over all packets.
+	JitterMean time.Duration `json:"jitter_mean_ns"`
+	// Heard is what the far end reports of what was sent to it, RoundTrip how long it
+	// takes there and back; both by RTCP.
+	Heard     Heard     `json:"heard"`
+	RoundTrip RoundTrip `json:"round_trip,omitzero"`
+	// Sound says whether RTP carries any.
+	Sound Sound `json:"sound,omitzero"`
+	// Gap is the longest time between two RTP packets since the answer and without a
+	// hold in between; it began at GapAt. Pauses of speech (DTX) are gaps, and no loss.
+	Gap   time.Duration `json:"gap_ns,omitempty"`
+	GapAt time.Time     `json:"gap_at,omitzero"`
+	// Named is where signalling says that the far end is, Source where RTP really
+	// comes from, zero before the first packet.
+	Named  netip.AddrPort `json:"named,omitzero"`
 	Source netip.AddrPort `json:"source,omitzero"`
+	// Stranger is the source of the newest packet on the RTP port that was refused as
+	// WrongSource; RefusedType the payload type of the newest one refused for it.
+	Stranger    netip.AddrPort `json:"stranger,omitzero"`
+	RefusedType uint8          `json:"refused_type,omitempty"`
 }

@@ -117,6 +117,9 @@ func (s *wired) handle(ch channel, in inbound) {
 		s.unsent[NoDestination]++
 		return
 	}
+	if v.report.middle != 0 {
+		s.partner.receiver.reports.told.add(v.report, in.at)
+	}
 	if reason, ok := s.partner.send(v.rtcp, v.pkt); !ok {
 		s.unsent[reason]++
 	}

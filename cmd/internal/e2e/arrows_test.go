@@ -52,6 +52,7 @@ func rooms() map[string][]string {
 		"bridge/media/dtmf":    inMedia,
 		"bridge/media/audio":   inMedia,
 		"bridge/media/capture": inMedia,
+		"bridge/media/quality": nil, // the E-model: numbers in, numbers out
 
 		"push":         nil,
 		"push/apns":    {"push"},

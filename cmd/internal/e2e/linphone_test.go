@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type linphone struct {
 type linphoneAccount struct {
 	Server   string // host:port;transport=...
 	Domain   string
+	User     string // alice if empty
 	Push     string // parameters of the Contact's URI
 	Instance string
 	RootCA   string // file
@@ -66,6 +68,7 @@ func (s *screen) String() string {
 // newLinphone makes the folder of a phone that was never started.
 func newLinphone(t *testing.T, account linphoneAccount, speech string) *linphone {
 	t.Helper()
+	account.User = cmp.Or(account.User, "alice")
 	l := &linphone{folder: t.TempDir(), speech: speech}
 	// Without its data folder it opens no database, and then no transport.
 	if err := os.MkdirAll(filepath.Join(l.folder, ".local", "share", "linphone"), 0o700); err != nil {
