@@ -105,10 +105,13 @@ func tarpit(t *testing.T) (url string, accepted <-chan struct{}) {
 // The caller gives up while the push still waits for its connection: none is sent.
 func TestCancelBeforeThePushLeaves(t *testing.T) {
 	url, accepted := tarpit(t)
-	b := newBedroom(t, func(c *config.Config) { c.Push.APNs.Production, c.Push.APNs.Sandbox = url, url })
-	invite := b.pbx.request("INVITE", "sip:201@127.0.0.1", sdpAt(trunkHost))
-	b.pbx.read("SIP/2.0 100")
+	b := newBedroom(t, func(c *config.Config) {
+		c.Push.APNs.Production, c.Push.APNs.Sandbox = url, url
+		c.Push.Ringing = "at_once" // the 180 says that the device was found, and its push ordered
+	})
 	<-accepted
+	invite := b.pbx.request("INVITE", "sip:201@127.0.0.1", sdpAt(trunkHost))
+	b.pbx.read("SIP/2.0 180")
 	b.pbx.again(invite, "CANCEL", "")
 	b.pbx.read("SIP/2.0 487")
 	r := <-b.calls
