@@ -181,7 +181,11 @@ func TestToneBindsTheCodec(t *testing.T) {
 			t.Errorf("%d and %d packets arrived", x, y)
 		}
 		a.hangUp()
-		if r := w.record(); r.Result != bridge.Answered || !strings.Contains(r.Attempts[0].Outcome, "none of the offered media") {
+		r := w.record()
+		why := func(s bridge.Step) bool {
+			return strings.Contains(s.What, "offered only the codecs of the SDP that the caller has")
+		}
+		if r.Result != bridge.Answered || !strings.Contains(r.Attempts[0].Outcome, "none of the offered media") || !slices.ContainsFunc(r.Steps, why) {
 			t.Errorf("record: %+v", r)
 		}
 	})
