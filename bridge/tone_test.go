@@ -208,17 +208,25 @@ func TestToneBindsTheOnlyPhone(t *testing.T) {
 	})
 }
 
-// A phone that answers with a codec that it was not offered would be heard by nobody.
+// A phone that answers with a codec that it was not offered, or under a payload type
+// of its own, would be heard by nobody.
 func TestToneIsNotAnsweredByAnotherCodec(t *testing.T) {
-	inWorld(t, toned, func(w *world) {
-		pbx, phone := w.ua("100", pbxHost), w.sleeper("va")
-		a := pbx.call("alice")
-		phone.register(alice)
-		b := phone.invited(0)
-		b.must(func() error { return b.Answer(phone.offering("8")) })
-		a.expect("183 sdp, 488")
-		b.expect("ACK, BYE")
-	})
+	for name, answer := range map[string]func(u *ua) []byte{
+		"codec":        func(u *ua) []byte { return u.offering("8") },
+		"payload type": func(u *ua) []byte { return u.offering("96", "a=rtpmap:96 PCMU/8000") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, toned, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.sleeper("va")
+				a := pbx.call("alice")
+				phone.register(alice)
+				b := phone.invited(0)
+				b.must(func() error { return b.Answer(answer(phone)) })
+				a.expect("183 sdp, 488")
+				b.expect("ACK, BYE")
+			})
+		})
+	}
 }
 
 func TestToneGivesWayToEarlyMedia(t *testing.T) {
