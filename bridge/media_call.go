@@ -19,6 +19,7 @@ type callMedia struct {
 	origin map[*media.Side]sdp.Origin    // o= of what we send, by side
 	keys   map[*media.Side]*keyring      // of SRTP, by side
 	sent   []byte                        // SDP that the caller has, before the 2xx
+	sound  sdp.Sound                     // our answer for the ringback tone
 	asked  *exchange                     // a re-INVITE under way
 	agreed map[*leg.Leg]*sdp.Description // what each leg said last that holds
 	closed bool
@@ -78,27 +79,34 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 		}
 		t.side = side
 	}
-	offer := m.offer
-	if m.sent != nil {
-		had, err := sdp.Parse(m.sent)
-		if err != nil {
-			return nil, err
-		}
-		if offer, err = sdp.Restrict(offer, had); err != nil {
-			return nil, err
-		}
+	offer, err := m.promised(m.offer)
+	if err != nil {
+		return nil, err
 	}
 	var keys [][]sdp.Crypto
-	var err error
 	if secure {
 		if keys, err = m.keys[t.side].offer(offer); err != nil {
 			return nil, err
 		}
 	}
+	l.basis = offer
 	if l.offered, err = m.describe(offer, t.side, f, keys); err != nil {
 		return nil, err
 	}
 	return l.offered.Bytes(), nil
+}
+
+// promised is what of a description fits the SDP that the caller has: all, while it
+// has none.
+func (m *callMedia) promised(d *sdp.Description) (*sdp.Description, error) {
+	if m.sent == nil {
+		return d, nil
+	}
+	had, err := sdp.Parse(m.sent)
+	if err != nil {
+		return nil, err
+	}
+	return sdp.Restrict(d, had)
 }
 
 // agree makes the caller's SDP of an attempt's answer, and changes nothing yet.
@@ -107,8 +115,13 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err != nil {
 		return nil, &statusError{err, 488} // the caller's request was not at fault
 	}
-	if err := sdp.Answers(m.offer.As(l.offered), answer); err != nil {
+	if err := sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
+	}
+	if l.basis != m.offer { // under another payload type the caller would not know the codec
+		if _, err := m.promised(answer); err != nil {
+			return nil, err
+		}
 	}
 	s := &session{answer: answer}
 	if s.b, err = m.keys[t.side].answered(answer); err != nil {
@@ -134,11 +147,13 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	return s, nil
 }
 
-// connect joins the sides by an attempt's answer, which came on b.
+// connect joins the sides by an attempt's answer, which came on b; the tone ends
+// when there is somebody to hear.
 func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
 	m.hold(m.a, m.c.a.Leg, said{m.offer, s.answer, s.a})
 	m.hold(t.side, b, said{s.answer, m.offer, s.b})
 	media.Join(m.a, t.side)
+	m.a.Hush()
 }
 
 // isApp says that a leg is a user's app, not a trunk.

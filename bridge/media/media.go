@@ -54,6 +54,7 @@ const (
 	BadAuth       = relay.BadAuth
 	NoDestination = relay.NoDestination
 	SendFailed    = relay.SendFailed
+	Held          = relay.Held
 	Fault         = relay.Fault
 )
 
