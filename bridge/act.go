@@ -42,6 +42,8 @@ func (c *Call) act(a action) {
 		c.withLeg(a, "bye", func(l *leg.Leg) error { return l.Bye(a.reasons...) })
 	case actRing:
 		c.ring(a)
+	case actTone:
+		c.tone(a)
 	case actEarly:
 		c.early(a)
 	case actAnswer:

@@ -43,17 +43,20 @@ type Config struct {
 // Terms are the settings of calls (sections calls and push of the
 // configuration).
 type Terms struct {
-	Node           string // host part of the Call-ID that devices see
-	RingTimeout    time.Duration
-	WakeTimeout    time.Duration
-	Ringing        RingPolicy
-	DeclineOne     bool // a decline ends only the device that declined
-	DeclineWindow  time.Duration
-	MaxDuration    time.Duration
-	MergeWindow    time.Duration
-	WaitingBusy    bool // a device in a call gets no second one
-	Codecs         []string
-	SRTP           SRTP
+	Node          string // host part of the Call-ID that devices see
+	RingTimeout   time.Duration
+	WakeTimeout   time.Duration
+	Ringing       RingPolicy
+	DeclineOne    bool // a decline ends only the device that declined
+	DeclineWindow time.Duration
+	MaxDuration   time.Duration
+	MergeWindow   time.Duration
+	WaitingBusy   bool // a device in a call gets no second one
+	Codecs        []string
+	SRTP          SRTP
+	// Ringback is played to callers again and again while a phone is woken, at
+	// audio.SampleRate; empty: they get a 180.
+	Ringback       []int16
 	WakesPerUser   Rate
 	WakesPerCaller Rate
 }

@@ -64,6 +64,7 @@ const (
 	actCancel                       // end INVITE number invite, whatever its state
 	actBye                          // BYE the leg of INVITE number invite
 	actRing                         // 180 to the caller, or its 183 again
+	actTone                         // an SDP of our own to the caller by 183, and the ringback tone
 	actEarly                        // the SDP of INVITE number invite to the caller, by 183
 	actAnswer                       // the winner's 2xx to the caller
 	actReject                       // final response to the caller
@@ -74,6 +75,6 @@ const (
 )
 
 func (k actionKind) String() string {
-	return [...]string{"timer", "push", "stop-push", "invite", "again", "cancel", "bye", "ring", "early", "answer", "reject",
+	return [...]string{"timer", "push", "stop-push", "invite", "again", "cancel", "bye", "ring", "tone", "early", "answer", "reject",
 		"bye-caller", "fate", "watch-alive", "bug"}[k]
 }

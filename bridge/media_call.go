@@ -19,6 +19,7 @@ type callMedia struct {
 	origin map[*media.Side]sdp.Origin    // o= of what we send, by side
 	keys   map[*media.Side]*keyring      // of SRTP, by side
 	sent   []byte                        // SDP that the caller has, before the 2xx
+	sound  sdp.Sound                     // our answer for the ringback tone
 	asked  *exchange                     // a re-INVITE under way
 	agreed map[*leg.Leg]*sdp.Description // what each leg said last that holds
 	closed bool
@@ -95,6 +96,7 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 			return nil, err
 		}
 	}
+	l.basis = offer
 	if l.offered, err = m.describe(offer, t.side, f, keys); err != nil {
 		return nil, err
 	}
@@ -107,7 +109,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err != nil {
 		return nil, &statusError{err, 488} // the caller's request was not at fault
 	}
-	if err := sdp.Answers(m.offer.As(l.offered), answer); err != nil {
+	if err := sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
 	}
 	s := &session{answer: answer}
@@ -134,11 +136,13 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	return s, nil
 }
 
-// connect joins the sides by an attempt's answer, which came on b.
+// connect joins the sides by an attempt's answer, which came on b; the tone ends
+// when there is somebody to hear.
 func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
 	m.hold(m.a, m.c.a.Leg, said{m.offer, s.answer, s.a})
 	m.hold(t.side, b, said{s.answer, m.offer, s.b})
 	media.Join(m.a, t.side)
+	m.a.Hush()
 }
 
 // isApp says that a leg is a user's app, not a trunk.

@@ -41,6 +41,7 @@ type machine struct {
 	s     state
 	now   time.Time
 	acts  []action
+	first int // index of the action with the caller's first 180, plus one; 0: none yet
 }
 
 // stale says that a timer fired that was started anew since.
@@ -287,7 +288,9 @@ func (m *machine) settle() {
 	if m.s.alive() == 0 {
 		m.s.phase = ending
 		m.reject(best(m.s.attempts))
+		return
 	}
+	m.toneInstead()
 }
 
 // Reason headers that end a device's INVITE (RFC 3326; DESIGN), and their texts.
@@ -346,8 +349,12 @@ func (m *machine) tell(s stage) {
 }
 
 func (m *machine) ring(s stage) {
+	first := !m.s.rung
 	m.provisional(s)
 	m.do(action{kind: actRing, stage: s})
+	if first {
+		m.first = len(m.acts)
+	}
 }
 
 // provisional notes that the caller gets a 180 or 183, which must be repeated.

@@ -30,9 +30,8 @@ func rang(m *machine, a *attempt, ev event) {
 	}
 	a.phase = rings
 	m.do(action{kind: actStopPush, attempt: ev.attempt})
-	// The caller may hear one callee, not two.
-	if ev.early && !m.s.early && m.s.alive() == 1 {
-		m.s.early = true
+	if ev.early && m.mayHear() {
+		m.s.early, m.s.tone = true, false
 		m.provisional(stageRinging)
 		m.do(action{kind: actEarly, attempt: ev.attempt, invite: ev.invite, stage: stageRinging})
 		return
@@ -50,6 +49,7 @@ func answered(m *machine, a *attempt, ev event) {
 	in.provisional = true
 	a.phase, a.outcome = won, outcome{}
 	m.s.phase, m.s.winner, m.s.answer = answering, ev.attempt, ev.invite
+	m.s.tone = false
 	m.do(action{kind: actStopPush, attempt: ev.attempt})
 	in.over = true
 	m.cancel(a, ev.attempt, nil) // duplicates, without a reason

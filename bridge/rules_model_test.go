@@ -19,6 +19,7 @@ type world struct {
 	devices []*device
 	flows   sipua.FlowID // the newest
 	finals  int
+	sounds  int   // SDPs that the caller got before the 200
 	before  state // when the newest event came
 }
 
@@ -92,7 +93,7 @@ func (w *world) act(ev event, a action) {
 			w.fail(ev, "timer without generation or time: %+v", a)
 		}
 		w.timers = append(w.timers, due{w.now().Add(a.after), event{kind: a.timer.event(), attempt: a.attempt, gen: a.gen}})
-	case actPush, actInvite, actRing, actEarly:
+	case actPush, actInvite, actRing, actTone, actEarly:
 		if !w.s.unanswered() && w.s.phase != routing && w.finals > 0 {
 			w.fail(ev, "%s after the final response", a.words())
 		}
@@ -140,6 +141,22 @@ func (w *world) reach(ev event, d *device, a action) {
 		}
 		if d.came && d.voip+d.alert > 1 {
 			w.fail(ev, "a push to a device that came")
+		}
+	case actTone:
+		if !w.s.terms.Tone || w.before.rung || w.sounds > 0 {
+			w.fail(ev, "a tone after %d SDPs, rung: %v", w.sounds, w.before.rung)
+		}
+		w.sounds++
+		for i, d := range w.devices {
+			for n, in := range d.invites {
+				if !in.over && !in.closed {
+					w.fail(ev, "a tone while INVITE %d of attempt %d may be answered by more than it says", n, i)
+				}
+			}
+		}
+	case actEarly:
+		if w.sounds++; w.sounds > 1 && !w.before.tone || w.s.alive() != 1 {
+			w.fail(ev, "early media after %d SDPs, of one of %d", w.sounds-1, w.s.alive())
 		}
 	case actInvite:
 		if a.invite != len(d.invites) || a.flow == 0 || a.flow != d.flow {
@@ -331,6 +348,7 @@ func aCall(t *rapid.T) {
 	terms.Ringing = rapid.SampledFrom([]RingPolicy{RingOnPush, RingTrying, RingAtOnce}).Draw(t, "ringing")
 	terms.DeclineOne = rapid.Bool().Draw(t, "decline one")
 	terms.Progress = rapid.Bool().Draw(t, "progress")
+	terms.Tone = rapid.Bool().Draw(t, "tone")
 	w := &world{t: t, flows: 10, play: play{r: newRules(), s: newState(terms), now: t0}}
 	var targets []attempt
 	for range rapid.IntRange(1, 3).Draw(t, "devices") {

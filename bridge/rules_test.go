@@ -37,7 +37,7 @@ func (a action) words() string {
 		s += fmt.Sprintf(" %d.%d", a.attempt, a.invite)
 	case actFate:
 		s += fmt.Sprintf(" %d %d %s", a.attempt, a.status, a.reason)
-	case actRing:
+	case actRing, actTone:
 		s += " " + a.stage.String()
 	case actReject:
 		s += fmt.Sprintf(" %d by %s", a.status, a.by)

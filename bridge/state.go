@@ -16,7 +16,8 @@ type state struct {
 	answer   int   // index of its INVITE that was answered
 	told     stage // what the newest 180 to the caller said
 	rung     bool  // a 180 or 183 went to the caller
-	early    bool  // the caller has an SDP of a callee
+	early    bool  // the caller has an SDP, of a callee or for the tone
+	tone     bool  // the caller hears our tone
 	wakeOver bool  // push.wake_timeout has passed
 	silent   bool  // noPushAfter has passed: a push that nobody answered by now counts as refused
 	timers   [timers]int
@@ -34,6 +35,7 @@ type terms struct {
 	WakeTimeout   time.Duration // from the INVITE to giving up on devices that did not register
 	Ringing       RingPolicy
 	Progress      bool // the caller's trunk wants X-Wake-Status
+	Tone          bool // the caller can be played a ringback tone (media.ringback)
 	DeclineOne    bool // calls.decline: one
 	DeclineWindow time.Duration
 	MaxDuration   time.Duration

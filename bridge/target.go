@@ -33,6 +33,7 @@ func (c *Call) route() {
 		return
 	}
 	c.media = newCallMedia(c, offer)
+	c.state.terms.Tone = c.media.prepareTone()
 	if t := c.b.cfg.Trunks.ByName(c.origin.Trunk); t != nil {
 		c.state.terms.Progress = t.Progress
 		release, ok := c.acquire(t)

@@ -9,6 +9,8 @@ var (
 	ErrNoFamily = errors.New("no media address of this family")
 	// ErrClosed says that the relay or the side is closed.
 	ErrClosed = errors.New("media relay is closed")
+	// ErrNoStream says that a side has no such m= line.
+	ErrNoStream = errors.New("media stream does not exist")
 	// ErrConfig says that a Config cannot work; the text names the field.
 	ErrConfig = errors.New("media configuration")
 )

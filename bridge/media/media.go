@@ -53,6 +53,7 @@ const (
 	PayloadType   = relay.PayloadType
 	NoDestination = relay.NoDestination
 	SendFailed    = relay.SendFailed
+	Held          = relay.Held
 	Fault         = relay.Fault
 )
 

@@ -49,9 +49,9 @@ type line struct {
 	told   bool        // and it was reported; watchdog's
 }
 
-// Side is one leg's sockets. SetRemote, Answered, Grow, Join, Part, Watch and
-// Close belong to the goroutine that owns the leg; Ports and Stats may be
-// called from any, also after Close.
+// Side is one leg's sockets. SetRemote, Answered, Grow, Join, Part, Watch, Play,
+// Hush and Close belong to the goroutine that owns the leg; Ports, Stats and Insert
+// may be called from any, also after Close.
 type Side struct {
 	relay *Relay
 	pool  *ports
@@ -63,6 +63,7 @@ type Side struct {
 	held     bool      // all live lines are on hold
 	turned   time.Time // when held changed
 	watch    func(Event)
+	hush     func() // ends what is played; nil: nothing is
 	closed   bool
 
 	changed chan struct{} // wakes the watchdog
@@ -319,6 +320,7 @@ func (s *Side) Close() {
 		s.closed = true
 		lines := s.lines
 		s.mu.Unlock()
+		s.Hush()
 		s.Part()
 		close(s.done)
 		s.shut(lines)

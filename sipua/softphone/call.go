@@ -338,6 +338,11 @@ func (c *Call) provisional(e leg.Provisional) {
 	case 180:
 		kind = Ringing
 	}
+	if len(e.Body) > 0 { // early media: the phone listens, and says nothing yet
+		if err := c.media.settle(e.Body); err != nil {
+			c.phone.cfg.Log.Warn("early media", "error", err)
+		}
+	}
 	c.add(Event{Kind: kind, Status: e.Status, Phrase: e.Phrase, Response: e.Response})
 }
 

@@ -1,6 +1,6 @@
-// Package audio makes, measures and carries the sound that tests, simulators
-// and the demo need: G.711, tones, WAV files, level, tone share, correlation,
-// and a paced RTP sender and receiver. All sound is 8 kHz, mono, 16 bit.
+// Package audio makes, measures and carries sound, for the tones that callers hear
+// and for tests, simulators and the demo: G.711, tones, WAV files, level, tone
+// share, correlation, and a paced RTP sender and receiver. All sound is 8 kHz, mono, 16 bit.
 package audio
 
 import (

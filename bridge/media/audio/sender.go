@@ -14,10 +14,6 @@ import (
 	"github.com/pion/rtp"
 )
 
-// maxBurst is how many frames late the sender catches up at once; what is later
-// than that is skipped, as a sound card would.
-const maxBurst = 5
-
 // Sent is what a Sender sent.
 type Sent struct {
 	Packets, Octets uint64 // octets of payload
@@ -77,10 +73,10 @@ func (s *Sender) Sent() Sent {
 func (s *Sender) Run(ctx context.Context) error {
 	tick := time.NewTicker(FrameTime)
 	defer tick.Stop()
-	pace := pacer{start: time.Now()}
+	pace := NewPacer(time.Now())
 	stream := rtpStream{sequence: uint16(rand.Uint32()), timestamp: rand.Uint32(), marker: true}
 	for {
-		due, skipped := pace.due(time.Now())
+		due, skipped := pace.Due(time.Now())
 		stream.timestamp += uint32(skipped) * FrameSamples
 		for range due {
 			more, err := s.frame(&stream)
@@ -94,23 +90,6 @@ func (s *Sender) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// pacer counts frames by the clock, so that a late tick is made good.
-type pacer struct {
-	start time.Time
-	done  int
-}
-
-// due is how many frames to send now, after skipping those too late.
-func (p *pacer) due(now time.Time) (due, skipped int) {
-	due = int(now.Sub(p.start)/FrameTime) + 1 - p.done
-	if due > maxBurst {
-		skipped = due - maxBurst
-		due = maxBurst
-	}
-	p.done += due + skipped
-	return due, skipped
 }
 
 // rtpStream is the header state between two frames.

@@ -52,6 +52,9 @@ type Stream interface {
 	// other stream, which must be of an engine of the same kind. Nil: packets
 	// are counted and dropped. One direction only.
 	Forward(to Stream)
+	// Insert begins an insertion of packets of our own towards the far end. The
+	// stream's owner ends it.
+	Insert(Insert) *Insertion
 	// Stats is a snapshot of the counters, final after Close.
 	Stats() Stats
 	// Close closes both sockets and waits for their readers. Idempotent.

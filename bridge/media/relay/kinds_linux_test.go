@@ -104,11 +104,14 @@ func TestNoAllocationPerPacketInWorkers(t *testing.T) {
 	pkt := packetOf(t, rtp.Header{SSRC: 1}, 160)
 	good := inbound{pkt, addrOf(t, a.rtp), time.Now()}
 	bad := inbound{pkt, attacker, time.Now()}
-	s.worker.mu.Lock()
-	defer s.worker.mu.Unlock()
-	for what, in := range map[string]inbound{"good": good, "stranger": bad} {
-		if n := testing.AllocsPerRun(500, func() { s.handle(rtpChannel, in) }); n != 0 {
-			t.Errorf("%s: %v allocations per packet", what, n)
+	for round := range 2 {
+		s.worker.mu.Lock()
+		for what, in := range map[string]inbound{"good": good, "stranger": bad} {
+			if n := testing.AllocsPerRun(500, func() { s.handle(rtpChannel, in) }); n != 0 {
+				t.Errorf("round %d, %s: %v allocations per packet", round, what, n)
+			}
 		}
+		s.worker.mu.Unlock()
+		b.stream.Insert(Insert{}).End() // what comes after an insertion costs no more
 	}
 }

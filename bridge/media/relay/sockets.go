@@ -84,6 +84,7 @@ type stream struct {
 	receiver *receiver
 
 	sealer   *sealer // by mu
+	voice    *voice  // by mu; nil: nothing was inserted yet
 	partner  atomic.Pointer[stream]
 	out      [2]atomic.Pointer[outlet] // to the far end, for RTP and RTCP; nil: nowhere
 	sent     [2]counter
@@ -96,11 +97,17 @@ type outlet struct {
 	via    channel
 	to     *target
 	sealer *sealer // nil: plain RTP
+	voice  *voice  // nil: nothing was inserted yet, or it is no RTP
 }
 
 // counter is a Count that several readers add to.
 type counter struct {
 	packets, octets atomic.Uint64
+}
+
+func (c *counter) add(octets int) {
+	c.packets.Add(1)
+	c.octets.Add(uint64(octets)) //nolint:gosec // a length
 }
 
 func (c *counter) count() Count { return Count{Packets: c.packets.Load(), Octets: c.octets.Load()} }
@@ -143,7 +150,11 @@ func (s *stream) setOut(kind int, via channel, to *target) {
 		s.out[kind].Store(nil)
 		return
 	}
-	s.out[kind].Store(&outlet{via, to, s.sealer})
+	o := &outlet{via: via, to: to, sealer: s.sealer}
+	if kind == 0 && !s.receiver.remote.Datagram {
+		o.voice = s.voice
+	}
+	s.out[kind].Store(o)
 }
 
 // read is the loop of one socket's goroutine.
@@ -224,12 +235,23 @@ func (s *stream) send(rtcp bool, pkt []byte) (Reason, bool) {
 	if out == nil {
 		return NoDestination, false
 	}
+	if out.voice != nil && !out.voice.passes(pkt) {
+		return Held, false
+	}
+	return s.deliver(rtcp, out, pkt)
+}
+
+// deliver seals a packet and writes it to a socket.
+func (s *stream) deliver(rtcp bool, out *outlet, pkt []byte) (Reason, bool) {
+	kind := 0
+	if rtcp {
+		kind = 1
+	}
 	write := func(pkt []byte) (Reason, bool) {
 		if err := s.socket[out.via].write(pkt, out.to); err != nil {
 			return SendFailed, false
 		}
-		s.sent[kind].packets.Add(1)
-		s.sent[kind].octets.Add(uint64(len(pkt)))
+		s.sent[kind].add(len(pkt))
 		return 0, true
 	}
 	if out.sealer != nil {
@@ -238,10 +260,34 @@ func (s *stream) send(rtcp bool, pkt []byte) (Reason, bool) {
 	return write(pkt)
 }
 
+// Insert implements Stream.
+func (s *stream) Insert(o Insert) *Insertion {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.voice == nil {
+		s.voice = newVoice(s.receiver.seq.ssrc, now)
+		s.publish()
+	}
+	return s.voice.begin(o, now, s.emit)
+}
+
+// emit sends a packet of the voice's own.
+func (s *stream) emit(pkt []byte) (Reason, bool) {
+	out := s.out[0].Load()
+	if out == nil || out.voice == nil {
+		return NoDestination, false
+	}
+	return s.deliver(false, out, pkt)
+}
+
 // Stats implements Stream.
 func (s *stream) Stats() Stats {
 	s.mu.Lock()
 	all := s.receiver.snapshot()
+	if s.voice != nil {
+		all.Inserted = s.voice.inserted.Load()
+	}
 	s.mu.Unlock()
 	all.Sent, all.SentRTCP = s.sent[0].count(), s.sent[1].count()
 	for i := range s.unsent {

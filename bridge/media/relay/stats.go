@@ -21,6 +21,7 @@ const (
 	BadAuth                     // SRTP that was not made with the far end's key, or came before
 	NoDestination               // accepted, but there is no partner or it has no address yet
 	SendFailed                  // accepted, but the socket refused it
+	Held                        // accepted, but something is inserted in its stead
 	NotSealed                   // accepted, but SRTP may not send it: its number was used, or it is of too many senders
 	Fault                       // a fault of ours, caught
 	reasonCount
@@ -47,6 +48,8 @@ func (r Reason) String() string {
 		return "no_destination"
 	case SendFailed:
 		return "send_failed"
+	case Held:
+		return "held"
 	case NotSealed:
 		return "not_sealed"
 	case Fault:
@@ -64,7 +67,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// Rejections counts packets by Reason. NoDestination, SendFailed, NotSealed and
+// Rejections counts packets by Reason. NoDestination, SendFailed, Held, NotSealed and
 // Fault happen to packets that were accepted: those are counted as received as well.
 type Rejections [reasonCount]uint64
 
@@ -122,6 +125,8 @@ type Stats struct {
 	// Sent counts what went to the far end: RTP (or datagrams) and RTCP.
 	Sent     Count `json:"sent"`
 	SentRTCP Count `json:"sent_rtcp"`
+	// Inserted is how many packets of Sent we made ourselves.
+	Inserted uint64 `json:"inserted,omitzero"`
 	// Lost is the number of packets missing in the sequence numbers (RFC 3550
 	// appendix A.3), over all SSRCs; late duplicates do not make it negative.
 	Lost uint64 `json:"lost"`

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,7 @@ type wired struct {
 
 	receiver *receiver // by worker.mu
 	sealer   *sealer   // by worker.mu
+	voice    *voice    // by worker.mu; nil: nothing was inserted yet
 	partner  *wired    // by worker.mu
 	unsent   [reasonCount]uint64
 	faulted  bool
@@ -37,6 +39,7 @@ type departure struct {
 	fd     int
 	to     rawAddr
 	sealer *sealer // nil: plain RTP
+	voice  *voice  // nil: nothing was inserted yet, or it is no RTP
 }
 
 // SetRemote implements Stream.
@@ -88,7 +91,11 @@ func (s *wired) setOut(kind int, via channel, to netip.AddrPort) {
 		s.out[kind].Store(nil) // the other family's, or a zone that is gone
 		return
 	}
-	s.out[kind].Store(&departure{s.fd[via], raw, s.sealer})
+	d := &departure{fd: s.fd[via], to: raw, sealer: s.sealer}
+	if kind == 0 && !s.receiver.remote.Datagram {
+		d.voice = s.voice
+	}
+	s.out[kind].Store(d)
 }
 
 // handle judges one packet and passes it on. A fault of ours costs this packet
@@ -132,18 +139,51 @@ func (s *wired) send(rtcp bool, pkt []byte) (Reason, bool) {
 	if out == nil {
 		return NoDestination, false
 	}
+	if out.voice != nil && !out.voice.passes(pkt) {
+		return Held, false
+	}
+	return s.deliver(rtcp, out, pkt)
+}
+
+// deliver seals a packet and writes it to a socket.
+func (s *wired) deliver(rtcp bool, out *departure, pkt []byte) (Reason, bool) {
+	kind := 0
+	if rtcp {
+		kind = 1
+	}
 	write := func(pkt []byte) (Reason, bool) {
 		if errno := transmit(out.fd, pkt, &out.to); errno != 0 {
 			return SendFailed, false
 		}
-		s.sent[kind].packets.Add(1)
-		s.sent[kind].octets.Add(uint64(len(pkt)))
+		s.sent[kind].add(len(pkt))
 		return 0, true
 	}
 	if out.sealer != nil {
 		return out.sealer.seal(rtcp, pkt, write)
 	}
 	return write(pkt)
+}
+
+// Insert implements Stream.
+func (s *wired) Insert(o Insert) *Insertion {
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	now := time.Now()
+	if s.voice == nil {
+		s.voice = newVoice(s.receiver.seq.ssrc, now)
+		s.publish()
+	}
+	return s.voice.begin(o, now, s.emit)
+}
+
+// emit sends a packet of the voice's own. It runs on any goroutine, under the
+// voice's lock: Close waits for that.
+func (s *wired) emit(pkt []byte) (Reason, bool) {
+	out := s.out[0].Load()
+	if out == nil || out.voice == nil {
+		return NoDestination, false
+	}
+	return s.deliver(false, out, pkt)
 }
 
 // Stats implements Stream.
@@ -153,13 +193,16 @@ func (s *wired) Stats() Stats {
 	for i, n := range s.unsent {
 		all.Rejected[i] += n
 	}
+	if s.voice != nil {
+		all.Inserted = s.voice.inserted.Load()
+	}
 	s.worker.mu.Unlock()
 	all.Sent, all.SentRTCP = s.sent[0].count(), s.sent[1].count()
 	return all
 }
 
-// Close implements Stream. The sockets are closed only when no worker can be about
-// to send from them: their numbers may be another file's in the next moment.
+// Close implements Stream. The sockets are closed only when no worker and no
+// insertion can be about to send from them: their numbers may be another file's in the next moment.
 func (s *wired) Close() {
 	s.closing.Do(func() {
 		s.worker.mu.Lock()
@@ -169,8 +212,12 @@ func (s *wired) Close() {
 		s.fd = [2]int{-1, -1}
 		s.out[0].Store(nil)
 		s.out[1].Store(nil)
+		own := s.voice
 		s.worker.mu.Unlock()
 		s.engine.forget(s)
+		if own != nil {
+			own.rest()
+		}
 		if err := closeAll(old); err != nil {
 			s.engine.log.Warn("media socket did not close", "error", err)
 		}
