@@ -46,6 +46,7 @@ type receiver struct {
 	pastAt time.Time // when the past sender was heard last; the opening counts
 	secure opener
 	header rtp.Header
+	tap    *tap // nil: nobody listens
 	seq    sequence
 	stats  Stats
 }
@@ -103,6 +104,7 @@ type verdict struct {
 	pkt    []byte // what goes on, if ok: the packet, or what SRTP held
 	rtcp   bool   // what it is
 	first  bool   // the first RTP packet or datagram
+	taken  bool   // the tap keeps it
 	moved  bool   // a latch learned another source: targets changed
 	reason Reason
 }
@@ -132,6 +134,9 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 	if !r.remote.Datagram {
 		p := packet{r.header.SSRC, r.header.Timestamp, r.header.SequenceNumber, r.header.PayloadType}
 		r.seq.add(p, r.clock(p.payloadType), now)
+		if r.tap != nil {
+			v.taken = r.tap.hear(&r.header, v.pkt, now)
+		}
 	}
 	return v
 }
