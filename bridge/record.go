@@ -44,6 +44,7 @@ type Record struct {
 type Detail struct {
 	Attempts []AttemptRecord `json:"attempts,omitempty"`
 	Media    []MediaRecord   `json:"media,omitempty"`
+	DTMF     *DTMFRecord     `json:"dtmf,omitempty"` // nil: all keys passed as telephone events, or none was pressed
 	Steps    []Step          `json:"steps,omitempty"`
 }
 

@@ -128,11 +128,15 @@ func parseDuration(s string) (time.Duration, error) {
 // Bounded is a duration as one that peers take.
 func Bounded(d time.Duration) time.Duration { return min(max(d, Shortest), Longest) }
 
-// Body is the body of type TypeRelay that tells a key; its duration is bounded.
-func Body(p dtmf.Press) []byte {
+// Body is the body of a type that tells a key, TypeRelay if it is none; its duration
+// is bounded, and not told by TypeDigit.
+func Body(contentType string, p dtmf.Press) []byte {
 	name := p.Event.Name()
 	if p.Event == dtmf.Flash {
 		name = "16" // what Asterisk and FreeSWITCH read
+	}
+	if mediaType(contentType) == TypeDigit {
+		return []byte(name)
 	}
 	return fmt.Appendf(nil, "Signal=%s\r\nDuration=%d\r\n", name, Bounded(p.Duration).Milliseconds())
 }

@@ -76,12 +76,15 @@ func TestBody(t *testing.T) {
 	for e := dtmf.Event(0); e.Valid(); e++ {
 		for _, d := range []time.Duration{0, 40 * time.Millisecond, 160 * time.Millisecond, 12345 * time.Microsecond * 100, time.Hour} {
 			want := dtmf.Press{Event: e, Duration: info.Bounded(d).Truncate(time.Millisecond)}
-			if got, err := info.Parse(info.TypeRelay, info.Body(dtmf.Press{Event: e, Duration: d})); err != nil || got != want {
+			if got, err := info.Parse(info.TypeRelay, info.Body(info.TypeRelay, dtmf.Press{Event: e, Duration: d})); err != nil || got != want {
 				t.Errorf("event %d, %v: %v for %v, %v", uint8(e), d, uint8(got.Event), got.Duration, err)
+			}
+			if got, err := info.Parse(info.TypeDigit, info.Body("Application/DTMF", dtmf.Press{Event: e, Duration: d})); err != nil || got.Event != e {
+				t.Errorf("event %d as a digit: %v, %v", uint8(e), uint8(got.Event), err)
 			}
 		}
 	}
-	if got := string(info.Body(dtmf.Press{Event: 5, Duration: 160 * time.Millisecond})); got != "Signal=5\r\nDuration=160\r\n" {
+	if got := string(info.Body(info.TypeRelay, dtmf.Press{Event: 5, Duration: 160 * time.Millisecond})); got != "Signal=5\r\nDuration=160\r\n" {
 		t.Errorf("%q", got)
 	}
 }
@@ -101,7 +104,7 @@ func FuzzParse(f *testing.F) {
 		if !p.Event.Valid() || p.Duration < info.Shortest || p.Duration > info.Longest || !info.Is(contentType) {
 			t.Errorf("event %d for %v", uint8(p.Event), p.Duration)
 		}
-		if again, err := info.Parse(info.TypeRelay, info.Body(p)); err != nil || again != p {
+		if again, err := info.Parse(info.TypeRelay, info.Body(info.TypeRelay, p)); err != nil || again != p {
 			t.Errorf("not the same again: %v", err)
 		}
 	})
