@@ -173,6 +173,9 @@ func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 		c.log.Debug("INVITE ended", "device", t.name, "status", ev.Status)
 	} else {
 		c.note("%s: %d %s", t.name, out.status, cmp.Or(out.reason, out.phrase))
+		if unacceptable := ev.Status == 488 || ev.Status == 415; unacceptable && c.media.sent != nil {
+			c.note("%s was offered only the codecs of the SDP that the caller has (media.ringback, early media)", t.name)
+		}
 	}
 	c.step(out)
 }

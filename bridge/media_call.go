@@ -84,19 +84,13 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 		}
 		t.side = side
 	}
-	offer := m.offer
-	if m.sent != nil {
-		had, err := sdp.Parse(m.sent)
-		if err != nil {
-			return nil, err
-		}
-		if offer, err = sdp.Restrict(offer, had); err != nil {
-			return nil, err
-		}
+	offer, err := m.promised(m.offer)
+	if err != nil {
+		return nil, err
 	}
+	l.bound = offer != m.offer
 	offer = m.keypads.invitation(offer)
 	var keys [][]sdp.Crypto
-	var err error
 	if secure {
 		if keys, err = m.keys[t.side].offer(offer); err != nil {
 			return nil, err
@@ -109,6 +103,19 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 	return l.offered.Bytes(), nil
 }
 
+// promised is what of a description fits the SDP that the caller has: all, while it
+// has none.
+func (m *callMedia) promised(d *sdp.Description) (*sdp.Description, error) {
+	if m.sent == nil {
+		return d, nil
+	}
+	had, err := sdp.Parse(m.sent)
+	if err != nil {
+		return nil, err
+	}
+	return sdp.Restrict(d, had)
+}
+
 // agree makes the caller's SDP of an attempt's answer, and changes nothing yet.
 func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	answer, err := sdp.Parse(body)
@@ -117,6 +124,11 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	}
 	if err := sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
+	}
+	if l.bound { // under another payload type the caller would not know the codec
+		if _, err := m.promised(answer); err != nil {
+			return nil, err
+		}
 	}
 	s := &session{answer: answer, offered: l.offered}
 	if s.b, err = m.keys[t.side].answered(answer); err != nil {

@@ -107,6 +107,13 @@ type Media struct {
 	// Workers is how many workers relay the packets; 0 is one per core.
 	// Default: 0.
 	Workers int `mapstructure:"workers" range:"0..256"`
+	// Ringback is what a caller hears while a phone is woken: none (a 180, its own
+	// tone), the tone of eu, uk or us, or a WAV file of 8 kHz mono 16-bit PCM, which
+	// is repeated. Default: none.
+	Ringback string `mapstructure:"ringback" config:"path,required" oneof:"none|eu|uk|us"`
+	// RingbackSound is the sound that Ringback means, at 8 kHz, nil for none; Load
+	// fills it.
+	RingbackSound []int16 `mapstructure:"-"`
 	// Timeout says when a call without media ends.
 	Timeout MediaTimeout `mapstructure:"timeout"`
 }

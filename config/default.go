@@ -25,6 +25,7 @@ func Default() *Config {
 			RTPStart: 10000,
 			RTPEnd:   20000,
 			Allow:    []string{},
+			Ringback: "none",
 			SRTP:     SRTP{Apps: "optional", Trunks: "off", KeysOver: "tls"},
 			Timeout: MediaTimeout{
 				FirstPacket: 30 * time.Second, Silence: time.Minute, Hold: 30 * time.Minute,

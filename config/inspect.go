@@ -151,6 +151,7 @@ func (in *inspector) media() {
 			"choose rtp_end well above rtp_start, four ports per call")
 	}
 	in.srtp()
+	in.ringback()
 }
 
 // srtp reports who must speak SRTP but can never be told a key.

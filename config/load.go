@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
@@ -93,7 +94,7 @@ func resolvePaths(v reflect.Value, s schema, folder string) {
 			for i := range at.Len() {
 				resolvePaths(at.Index(i), s, folder)
 			}
-		case f.path && at.String() != "" && !filepath.IsAbs(at.String()):
+		case f.path && at.String() != "" && !slices.Contains(f.oneOf, at.String()) && !filepath.IsAbs(at.String()):
 			at.SetString(filepath.Join(folder, at.String()))
 		}
 	}

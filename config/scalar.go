@@ -184,7 +184,7 @@ func parseDuration(text string) (any, *finding) {
 
 // parseWord reads a string and, where only some are allowed, which.
 func parseWord(text string, f field) (any, *finding) {
-	if len(f.oneOf) == 0 || slices.Contains(f.oneOf, text) {
+	if len(f.oneOf) == 0 || f.path || slices.Contains(f.oneOf, text) {
 		return text, nil
 	}
 	if slices.Contains(f.later, text) {

@@ -18,11 +18,11 @@ func TestInsert(t *testing.T) {
 		b.SetRemote(0, media.Remote{RTP: y.addr()})
 		media.Join(a, b)
 		if _, err := a.Insert(1, media.Insert{}); !errors.Is(err, media.ErrNoStream) {
-			t.Errorf("error %v", err)
+			w.Errorf("error %v", err)
 		}
 		in, err := a.Insert(0, media.Insert{Hold: true})
 		if err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		for i := range uint32(5) {
 			in.Send(media.Frame{Timestamp: 160 * i, Payload: []byte("beep")})
@@ -32,21 +32,21 @@ func TestInsert(t *testing.T) {
 		}
 		in.End()
 		if n := x.hears("beep"); n != 5 {
-			t.Errorf("%d beeps", n)
+			w.Errorf("%d beeps", n)
 		}
 		if n := y.hears("who is there"); n != 5 {
-			t.Errorf("the other side heard %d", n)
+			w.Errorf("the other side heard %d", n)
 		}
 		y.talk(b.Ports()[0], "hello", 5)
 		if n := x.hears("hello"); n != 5 {
-			t.Errorf("%d packets after the insertion", n)
+			w.Errorf("%d packets after the insertion", n)
 		}
 		if s := a.Stats()[0]; s.Inserted != 5 || s.Sent.Packets != 10 || b.Stats()[0].Rejected[media.Held] != 5 {
-			t.Errorf("stats %+v and %+v", s, b.Stats()[0])
+			w.Errorf("stats %+v and %+v", s, b.Stats()[0])
 		}
 		a.Close()
 		if in, err := a.Insert(0, media.Insert{}); err != nil || in.Send(media.Frame{}) {
-			t.Errorf("inserted after Close, error %v", err)
+			w.Errorf("inserted after Close, error %v", err)
 		}
 	})
 }

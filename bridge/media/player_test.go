@@ -66,35 +66,35 @@ func TestPlayKeepsTime(t *testing.T) {
 			a.SetRemote(0, media.Remote{RTP: l.addr()})
 			start := time.Now()
 			if err := a.Play(media.Playing{Codec: codec, Source: audio.Loop(audio.Ringback("uk"))}); err != nil {
-				t.Fatal(err)
+				w.Fatal(err)
 			}
 			time.Sleep(time.Minute - frame/2)
 			a.Hush()
 			time.Sleep(time.Second)
 			all, came := l.packets()
 			if len(all) != 60*50 {
-				t.Fatalf("%d packets in a minute, want 3000", len(all))
+				w.Fatalf("%d packets in a minute, want 3000", len(all))
 			}
 			var sound []int16
 			for i, p := range all {
 				if late := came[i].Sub(start) - time.Duration(i)*frame; late < 0 || late > time.Millisecond {
-					t.Fatalf("packet %d came %s late", i, late)
+					w.Fatalf("packet %d came %s late", i, late)
 				}
 				if p.SequenceNumber != all[0].SequenceNumber+uint16(i) || p.Timestamp != all[0].Timestamp+160*uint32(i) || //nolint:gosec // RFC 3550 arithmetic
 					p.SSRC != all[0].SSRC || p.Marker != (i == 0) || p.PayloadType != uint8(codec) || len(p.Payload) != 160 {
-					t.Fatalf("packet %d: %+v", i, p.Header)
+					w.Fatalf("packet %d: %+v", i, p.Header)
 				}
 				sound = codec.Decode(sound, p.Payload)
 			}
 			sent, err := audio.Take(audio.Loop(audio.Ringback("uk")), len(sound))
 			if err != nil {
-				t.Fatal(err)
+				w.Fatal(err)
 			}
 			if !slices.Equal(sound, codec.Decode(nil, codec.Encode(nil, sent))) {
-				t.Error("another sound")
+				w.Error("another sound")
 			}
 			if s := a.Stats()[0]; s.Inserted != 3000 || s.Sent.Packets != 3000 {
-				t.Errorf("stats %+v", s)
+				w.Errorf("stats %+v", s)
 			}
 		})
 	}
@@ -125,17 +125,17 @@ func TestPlayAfterStall(t *testing.T) {
 			l, a := w.listener(12000), w.side(1)
 			a.SetRemote(0, media.Remote{RTP: l.addr()})
 			if err := a.Play(media.Playing{Source: &stalling{at: 10, pause: c.pause}}); err != nil {
-				t.Fatal(err)
+				w.Fatal(err)
 			}
 			time.Sleep(time.Second - frame/2)
 			a.Hush()
 			all, _ := l.packets()
 			if len(all) != 50-c.missing {
-				t.Fatalf("%s: %d packets, want %d", c.pause, len(all), 50-c.missing)
+				w.Fatalf("%s: %d packets, want %d", c.pause, len(all), 50-c.missing)
 			}
 			last := all[len(all)-1]
 			if last.Timestamp-all[0].Timestamp != 49*160 || int(last.SequenceNumber-all[0].SequenceNumber) != len(all)-1 {
-				t.Errorf("%s: last packet %+v, first %+v", c.pause, last.Header, all[0].Header)
+				w.Errorf("%s: last packet %+v, first %+v", c.pause, last.Header, all[0].Header)
 			}
 			markers := 0
 			for i, p := range all {
@@ -143,11 +143,11 @@ func TestPlayAfterStall(t *testing.T) {
 					markers++
 				}
 				if i > 0 && p.Timestamp-all[i-1].Timestamp != 160 && !p.Marker {
-					t.Errorf("%s: a gap without marker before packet %d", c.pause, i)
+					w.Errorf("%s: a gap without marker before packet %d", c.pause, i)
 				}
 			}
 			if want := 1 + min(c.missing, 1); markers != want {
-				t.Errorf("%s: %d markers, want %d", c.pause, markers, want)
+				w.Errorf("%s: %d markers, want %d", c.pause, markers, want)
 			}
 		})
 	}
@@ -163,20 +163,21 @@ func TestHandOver(t *testing.T) {
 		b.SetRemote(0, media.Remote{RTP: y.addr()})
 		media.Join(a, b)
 		if err := a.Play(media.Playing{Source: audio.Silence()}); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
+		time.Sleep(frame / 2) // between two frames of the sound
 		y.talk(b.Ports()[0], "hello", 50)
 		a.Hush()
 		before, _ := l.packets()
 		y.talk(b.Ports()[0], "hello", 50)
 		all, _ := l.packets()
-		if len(before) != 50 || len(all) != 100 {
-			t.Fatalf("%d packets of silence, %d in all", len(before), len(all))
+		if len(before) != 51 || len(all) != 101 {
+			w.Fatalf("%d packets of silence, %d in all", len(before), len(all))
 		}
 		for i, p := range all {
 			theirs := i >= len(before)
 			if (p.SSRC == y.ssrc) != theirs || p.Marker != (i == 0 || i == len(before)) || (string(p.Payload) == "hello") != theirs {
-				t.Fatalf("packet %d: %+v", i, p)
+				w.Fatalf("packet %d: %+v", i, p)
 			}
 		}
 	})
@@ -192,39 +193,39 @@ func TestPlayEnds(t *testing.T) {
 			return len(all)
 		}
 		if err := a.Play(media.Playing{Stream: 1}); !errors.Is(err, media.ErrNoStream) {
-			t.Errorf("stream 1 of 1: %v", err)
+			w.Errorf("stream 1 of 1: %v", err)
 		}
 		if err := a.Play(media.Playing{Source: audio.Clip(make([]int16, 1000))}); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		if n := count(); n != 7 {
-			t.Errorf("%d packets of 1000 samples", n)
+			w.Errorf("%d packets of 1000 samples", n)
 		}
 		for range 2 {
 			if err := a.Play(media.Playing{Source: audio.Silence()}); err != nil {
-				t.Fatal(err)
+				w.Fatal(err)
 			}
 		}
 		time.Sleep(time.Second - frame/2)
 		if n := count(); n < 57 || n > 58 { // the first of the two may have sent its first packet
-			t.Errorf("%d packets, want 57 or 58", n)
+			w.Errorf("%d packets, want 57 or 58", n)
 		}
 		if err := a.Play(media.Playing{Source: broken{}}); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		synctest.Wait()
 		n := count()
 		if err := a.Play(media.Playing{Source: audio.Silence()}); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 		a.Close()
 		time.Sleep(time.Second)
 		if more := count() - n; more > 1 {
-			t.Errorf("%d packets after Close", more)
+			w.Errorf("%d packets after Close", more)
 		}
 		if err := a.Play(media.Playing{Source: audio.Silence()}); !errors.Is(err, media.ErrClosed) {
-			t.Errorf("after Close: %v", err)
+			w.Errorf("after Close: %v", err)
 		}
 	})
 }

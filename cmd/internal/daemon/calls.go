@@ -86,7 +86,8 @@ func terms(cfg *config.Config, node string) bridge.Terms {
 	return bridge.Terms{
 		Node: node, RingTimeout: c.RingTimeout, WakeTimeout: p.WakeTimeout, Ringing: ringing[p.Ringing], DeclineOne: c.Decline == "one",
 		DeclineWindow: c.DeclineWindow, MaxDuration: c.MaxDuration, MergeWindow: c.MergeWindow, WaitingBusy: c.Waiting == "busy",
-		Codecs: cfg.Media.Allow, SRTP: secureMedia(cfg.Media.SRTP), WakesPerUser: perPeriod(cfg.Limits.WakesPerUser), WakesPerCaller: perPeriod(cfg.Limits.WakesPerCaller),
+		Codecs: cfg.Media.Allow, SRTP: secureMedia(cfg.Media.SRTP), Ringback: cfg.Media.RingbackSound,
+		WakesPerUser: perPeriod(cfg.Limits.WakesPerUser), WakesPerCaller: perPeriod(cfg.Limits.WakesPerCaller),
 	}
 }
 

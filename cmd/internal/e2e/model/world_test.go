@@ -15,6 +15,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/media/audio"
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/cmd/internal/e2e/invariants"
 	"wakebridge/config"
@@ -100,6 +101,9 @@ func (w *world) openServer(seed uint64) error {
 	}
 	cfg.HTTP.Bind = netip.AddrPort{}
 	cfg.Media.Bind = []netip.Addr{serverHost}
+	if seed%16 == 0 { // its packets cost time
+		cfg.Media.RingbackSound = audio.Ringback("uk")
+	}
 	cfg.Trunks[0].Match, cfg.Trunks[0].Contact = []netip.Prefix{netip.PrefixFrom(pbxHost, 32)}, fmt.Sprintf("sip:%s:5060", pbxHost)
 	for i := range cfg.Domains[0].Users {
 		cfg.Domains[0].Users[i].Password = config.NewSecret(password)
