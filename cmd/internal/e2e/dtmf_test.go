@@ -121,3 +121,64 @@ func TestKeys(t *testing.T) {
 		})
 	}
 }
+
+// Linphone, which we did not write, is called and presses keys its two ways; the PBX
+// gets them in its own.
+func TestLinphonePressesKeys(t *testing.T) {
+	needPrograms(t, map[string]string{"linphonec": "linphone-cli", "espeak-ng": "espeak-ng", "sox": "sox"})
+	for name, c := range map[string]struct {
+		pbx    softphone.KeyWay
+		byInfo bool
+		record *bridge.DTMFRecord
+	}{
+		"INFO to events":   {softphone.KeysEvents, true, &bridge.DTMFRecord{ToEvents: 4}},
+		"events to INFO":   {softphone.KeysInfo, false, &bridge.DTMFRecord{ToInfo: 4}},
+		"events to events": {softphone.KeysEvents, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			adjust, _, ca := withTLS(t)
+			p, port := keyPBX(t, 440, c.pbx)
+			s := start(t, func(cfg *config.Config) {
+				adjust(cfg)
+				trunkAt(port)(cfg)
+			})
+			l := newLinphone(t, linphoneAccount{Server: fmt.Sprintf("localhost:%d;transport=tls", s.port(sipua.TLS)), Domain: daemon.DevDomain,
+				Instance: "5f0f5b1c-0000-4000-8000-000000000003", RootCA: ca, Encryption: "srtp", Mandatory: true, KeysByInfo: c.byInfo},
+				speak(t, "en-us", "My number is one two star hash."))
+			l.wake(t)
+			l.logged(t, "to [LinphoneRegistrationOk]")
+			l.do(t, "autoanswer enable")
+			out := dial(t, s, p, "201")
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			if _, err := out.Wait(ctx, softphone.Answered); err != nil {
+				t.Fatal(err)
+			}
+			l.logged(t, "to LinphoneCallStreamsRunning")
+			wait(t, 15*time.Second, "the PBX to hear the phone", func() (bool, string) {
+				a := out.Audio()
+				return a.Received > 50, fmt.Sprintf("%d packets", a.Received)
+			})
+			for i, key := range []string{"1", "2", "*", "#"} {
+				l.do(t, key)
+				wait(t, 15*time.Second, "key "+key, func() (bool, string) { return len(out.Digits()) > i, out.Digits() })
+			}
+			<-time.After(time.Second) // in which nothing comes twice
+			if got := out.Digits(); got != "12*#" {
+				t.Errorf("the PBX got %s", got)
+			}
+			if err := out.Hangup(); err != nil {
+				t.Fatal(err)
+			}
+			l.logged(t, "to LinphoneCallReleased")
+			r := s.record(t, 0)
+			if (r.DTMF == nil) != (c.record == nil) || r.DTMF != nil && *r.DTMF != *c.record {
+				t.Errorf("record %+v, want %+v", r.DTMF, c.record)
+			}
+			if len(r.Media) != 2 || r.Media[1].Crypto == "" {
+				t.Errorf("media %+v", r.Media)
+			}
+		})
+	}
+}
