@@ -248,7 +248,7 @@ func TestDTMFInfoToEvents(t *testing.T) {
 		if want := "1/100ms #/250ms */5s"; keys != want {
 			t.Errorf("keys %s, want %s", keys, want)
 		}
-		if want := 5 + 13 + 250 + 3*2; packets != want {
+		if want := 5 + 13 + 250 + 3*2 + 5; packets != want {
 			t.Errorf("%d packets, want %d", packets, want)
 		}
 		if x, y := w.speak(p.a.u, p.b.u); x != 1 || y != 1 {

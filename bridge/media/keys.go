@@ -17,6 +17,11 @@ const (
 	// keyGap is the silence between two keys: more than the 40 ms that a receiver of
 	// tones needs (ITU-T Q.24), and time for the repeated ends of the first.
 	keyGap = 60 * time.Millisecond
+	// keyTail is how often the end of the last of several keys is repeated beyond what
+	// RFC 4733 s2.5.1.4 wants: phones forget what waits in their jitter buffer when the
+	// SSRC changes, so other packets must have pushed the end out of it (baresip 1.0
+	// never heard it; its buffer holds five).
+	keyTail = 5
 	// maxKeys is how many keys may wait.
 	maxKeys = 32
 )
@@ -76,6 +81,7 @@ func (s *Side) sendKeys() {
 	defer s.fault()
 	var in *Insertion
 	var last Key
+	var lastEnd Frame
 	var begin time.Time // of in
 	end := func() {
 		if in != nil {
@@ -84,6 +90,9 @@ func (s *Side) sendKeys() {
 	}
 	defer func() { end() }()
 	for {
+		if in != nil && !s.repeatEnd(in, lastEnd) {
+			return
+		}
 		k, more := s.nextKey()
 		if !more {
 			return
@@ -98,25 +107,45 @@ func (s *Side) sendKeys() {
 			begin = time.Now()
 		}
 		last = k
-		if !s.sendKey(in, k, begin) {
+		var open bool
+		if lastEnd, open = s.sendKey(in, k, begin); !open {
 			return
 		}
 	}
 }
 
-// sendKey sends the packets of one key and waits out the gap; false: the side is
-// closed.
-func (s *Side) sendKey(in *Insertion, k Key, begin time.Time) bool {
+// repeatEnd sends the end of a key again and again until another key waits, or
+// keyTail is reached; false: the side is closed.
+func (s *Side) repeatEnd(in *Insertion, end Frame) bool {
+	for range keyTail {
+		s.mu.Lock()
+		waits := len(s.keypad.queue) > 0
+		s.mu.Unlock()
+		if waits {
+			return true
+		}
+		in.Send(end)
+		if !s.until(time.Now().Add(dtmf.Interval)) {
+			return false
+		}
+	}
+	return true
+}
+
+// sendKey sends the packets of one key, the last of which it returns, and waits out
+// the gap; false: the side is closed.
+func (s *Side) sendKey(in *Insertion, k Key, begin time.Time) (end Frame, open bool) {
 	start := time.Now()
 	stamp := uint32(uint64(start.Sub(begin)) * uint64(k.Clock) / uint64(time.Second)) //nolint:gosec // timestamps wrap
 	encoder := dtmf.NewEncoder(k.Press, k.Clock, stamp)
 	for p, more := encoder.Next(); more; p, more = encoder.Next() {
 		if !s.until(start.Add(p.Due)) {
-			return false
+			return end, false
 		}
-		in.Send(Frame{PayloadType: k.PayloadType, Marker: p.Marker, Timestamp: p.Timestamp, Payload: p.Payload[:]})
+		end = Frame{PayloadType: k.PayloadType, Marker: p.Marker, Timestamp: p.Timestamp, Payload: p.Payload[:]}
+		in.Send(end)
 	}
-	return s.until(start.Add(k.Press.Duration + keyGap))
+	return end, s.until(start.Add(k.Press.Duration + keyGap))
 }
 
 // until waits; false: the side is closed.

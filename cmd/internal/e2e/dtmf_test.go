@@ -182,3 +182,62 @@ func TestLinphonePressesKeys(t *testing.T) {
 		})
 	}
 }
+
+// baresip, which we did not write either, is pressed keys: by INFO if media.dtmf says
+// so, and as events that we make of a PBX's INFO.
+func TestBaresipIsPressedKeys(t *testing.T) {
+	needPrograms(t, map[string]string{"baresip": "baresip-core", "espeak-ng": "espeak-ng", "sox": "sox"})
+	for name, c := range map[string]struct {
+		mode   string
+		pbx    softphone.KeyWay
+		record *bridge.DTMFRecord
+		prints []string // for each key
+	}{
+		"events to INFO": {"info", softphone.KeysEvents, &bridge.DTMFRecord{ToInfo: 4}, []string{"call: received DTMF: '%s' (duration=160)"}},
+		"INFO to events": {"auto", softphone.KeysInfo, &bridge.DTMFRecord{ToEvents: 4}, []string{"received event: '%s' (end=0)", "received event: '%s' (end=1)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			adjust, _, ca := withTLS(t)
+			p, port := keyPBX(t, 440, c.pbx)
+			s := start(t, func(cfg *config.Config) {
+				adjust(cfg)
+				trunkAt(port)(cfg)
+				cfg.Media.DTMF = c.mode
+				cfg.Domains[0].Auth = []string{"md5"} // this version refuses all when it sees SHA-256
+			})
+			b := newBaresip(t, baresipAccount{Server: fmt.Sprintf("%s:%d;transport=tls", serverHost, s.port(sipua.TLS)), Domain: daemon.DevDomain,
+				RootCA: ca, Encryption: "srtp-mand", Host: phoneHost,
+				Speech: speak(t, "en-us", "Press one for English, two for German, and so on, and so on, until the morning.")})
+			b.printed(t, "200 OK")
+			out := dial(t, s, p, "201")
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			if _, err := out.Wait(ctx, softphone.Answered); err != nil {
+				t.Fatal(err)
+			}
+			wait(t, 15*time.Second, "the PBX to hear the phone", func() (bool, string) {
+				a := out.Audio()
+				return a.Received > 50, fmt.Sprintf("%d packets", a.Received)
+			})
+			if err := out.Press("12*#"); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range []string{"1", "2", "*", "#"} {
+				for _, line := range c.prints {
+					b.printed(t, fmt.Sprintf(line, key))
+				}
+			}
+			if err := out.Hangup(); err != nil {
+				t.Fatal(err)
+			}
+			r := s.record(t, 0)
+			if (r.DTMF == nil) != (c.record == nil) || r.DTMF != nil && *r.DTMF != *c.record {
+				t.Errorf("record %+v, want %+v", r.DTMF, c.record)
+			}
+			if len(r.Media) != 2 || r.Media[1].Crypto == "" {
+				t.Errorf("media %+v", r.Media)
+			}
+		})
+	}
+}
