@@ -118,11 +118,14 @@ func parseDuration(s string) (time.Duration, error) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, fmt.Errorf("duration is no number: %w", ErrBody)
 	}
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err != nil {
-		return Longest, nil // more digits than any duration has
+	if s = strings.TrimLeft(s, "0"); len(s) > 6 { // more digits than any duration has
+		return Longest, nil
 	}
-	return Bounded(time.Duration(n) * time.Millisecond), nil //nolint:gosec // 31 bits
+	n, err := strconv.Atoi("0" + s)
+	if err != nil {
+		return 0, fmt.Errorf("duration: %w", ErrBody)
+	}
+	return Bounded(time.Duration(n) * time.Millisecond), nil
 }
 
 // Bounded is a duration as one that peers take.

@@ -85,7 +85,7 @@ func TestTapTakes(t *testing.T) {
 			if err := all[1].SetExtension(1, []byte{9}); err != nil {
 				t.Fatal(err)
 			}
-			all[2].Padding, all[2].PaddingSize = true, 8 //nolint:staticcheck // both are needed
+			all[2].Padding, all[2].PaddingSize = true, 8
 			for _, p := range all {
 				a.sends(t, p)
 			}

@@ -60,7 +60,7 @@ func newBaresip(t *testing.T, account baresipAccount) *baresip {
 	}
 	go func() { // awaited by the function below
 		defer close(b.gone)
-		cmd.Wait() //nolint:errcheck // it is killed
+		cmd.Wait()
 	}()
 	t.Cleanup(func() { // the test's context is over: the program was killed
 		<-b.gone
