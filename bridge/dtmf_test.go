@@ -294,21 +294,53 @@ func TestDTMFRefusals(t *testing.T) {
 	})
 }
 
+// Before the answer there is nobody yet whom a key could be for.
 func TestDTMFBeforeTheAnswer(t *testing.T) {
 	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{pbxHost: true} }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
 		phone.register(alice)
-		raw := pbx.call("alice", func(i *leg.Invite) { i.Body = pbx.keySDP(true) })
+		a := pbx.call("alice", func(i *leg.Invite) { i.Body = pbx.keySDP(true) })
 		b := phone.invited(0)
 		b.ring()
-		raw.must(func() error {
-			if _, err := raw.Info("application/dtmf", []byte("5")); err == nil {
-				return fmt.Errorf("INFO before there is a dialog")
+		ringing := last[leg.Provisional](a).Response
+		req := sip.NewRequest(sip.INFO, sip.Uri{Scheme: "sip", User: "alice", Host: serverHost.String()})
+		for _, h := range []sip.Header{ringing.From(), ringing.To(), ringing.CallID(), &sip.CSeqHeader{SeqNo: 2, MethodName: sip.INFO}, sip.NewHeader("Content-Type", "application/dtmf")} {
+			req.AppendHeader(sip.HeaderClone(h))
+		}
+		req.SetBody([]byte("5"))
+		status := 0
+		if _, err := pbx.ep.Request(pbx.flow, req, func(res *sip.Response, err error) {
+			if err == nil {
+				status = res.StatusCode
 			}
-			return nil
-		})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w.settle()
+		if status != 480 {
+			t.Errorf("INFO before the answer: %d", status)
+		}
 		b.must(func() error { return b.Answer(phone.keySDP(true)) })
-		raw.hangUp()
+		b.hangUp() // the caller's next CSeq is spent
+	})
+}
+
+// Where media.allow has no telephone events, none are added on anybody's behalf.
+func TestDTMFNotAllowed(t *testing.T) {
+	inWorld(t, func(o *options) {
+		o.infos = map[netip.Addr]bool{pbxHost: true, phoneHost: true}
+		o.terms.Codecs = []string{"ulaw", "alaw"}
+	}, func(w *world) {
+		p := keyCall(w, false, false)
+		if p.sdpA != "[]" || p.sdpB != "[]" {
+			t.Errorf("offered %s, answered %s", p.sdpB, p.sdpA)
+		}
+		p.b.takeInfos(200)
+		p.a.sendInfo("application/dtmf", "5")
+		if s := p.a.infoStatus(); s != 200 || p.b.infos() != "dtmf:5" {
+			t.Errorf("INFO: %d, came as %s", s, p.b.infos())
+		}
+		p.a.hangUp()
 	})
 }
 
