@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,8 +123,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Linphone, which we did not write, is called and presses keys its two ways; the PBX
-// gets them in its own.
+// Linphone, which we did not write, is called, presses keys its two ways and is
+// pressed one; each side gets them in its own way. By INFO it has no events at all.
 func TestLinphonePressesKeys(t *testing.T) {
 	needPrograms(t, map[string]string{"linphonec": "linphone-cli", "espeak-ng": "espeak-ng", "sox": "sox"})
 	for name, c := range map[string]struct {
@@ -131,8 +132,8 @@ func TestLinphonePressesKeys(t *testing.T) {
 		byInfo bool
 		record *bridge.DTMFRecord
 	}{
-		"INFO to events":   {softphone.KeysEvents, true, &bridge.DTMFRecord{ToEvents: 4}},
-		"events to INFO":   {softphone.KeysInfo, false, &bridge.DTMFRecord{ToInfo: 4}},
+		"INFO to events":   {softphone.KeysEvents, true, &bridge.DTMFRecord{ToEvents: 4, ToInfo: 1}},
+		"events to INFO":   {softphone.KeysInfo, false, &bridge.DTMFRecord{ToInfo: 4, ToEvents: 1}},
 		"events to events": {softphone.KeysEvents, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,9 +165,15 @@ func TestLinphonePressesKeys(t *testing.T) {
 				l.do(t, key)
 				wait(t, 15*time.Second, "key "+key, func() (bool, string) { return len(out.Digits()) > i, out.Digits() })
 			}
+			if err := out.Press("7"); err != nil {
+				t.Fatal(err)
+			}
+			wait(t, 15*time.Second, "the phone to hear a key", func() (bool, string) {
+				return strings.Contains(l.screen.String(), "Receiving tone 7 "), "it did not"
+			})
 			<-time.After(time.Second) // in which nothing comes twice
-			if got := out.Digits(); got != "12*#" {
-				t.Errorf("the PBX got %s", got)
+			if got, n := out.Digits(), strings.Count(l.screen.String(), "Receiving tone"); got != "12*#" || n != 1 {
+				t.Errorf("the PBX got %s, the phone %d keys", got, n)
 			}
 			if err := out.Hangup(); err != nil {
 				t.Fatal(err)
