@@ -56,6 +56,7 @@ type keyEnd struct {
 	said, told *sdp.Description // its SDP that holds, and ours for it
 	infos      infoQueue        // keys that it is told by INFO
 	refused    bool             // that it refuses them was noted
+	twice
 }
 
 func newKeypads(m *callMedia, mode DTMF) *keypads {
@@ -179,8 +180,8 @@ func (k *keypads) byInfo(e *keyEnd) bool {
 	return !e.events().ok
 }
 
-// listen hears the events of those legs whose peers take them by INFO. It is called
-// whenever that may have changed.
+// listen hears the events of those legs whose peers take them by INFO, and of those
+// that may tell each key twice. It is called whenever that may have changed.
 func (k *keypads) listen() {
 	for _, l := range []*leg.Leg{k.m.c.a.Leg, k.m.answerer()} {
 		own, other, _, ok := k.m.sides(l)
@@ -193,8 +194,8 @@ func (k *keypads) listen() {
 		}
 		for i := range own.Ports() {
 			var keys *media.Keys
-			if i == line.stream && line.ok && k.byInfo(k.end(other)) {
-				keys = &media.Keys{Clocks: line.hear, Take: true, Report: k.reporter(l)}
+			if take := k.byInfo(k.end(other)); i == line.stream && line.ok && (take || k.end(l).takesInfo) {
+				keys = &media.Keys{Clocks: line.hear, Take: take, Began: k.began(k.end(l)), Report: k.reporter(l, take)}
 			}
 			if err := own.Detect(i, keys); err != nil {
 				k.m.c.log.Warn("keys cannot be heard", "error", err)

@@ -1,8 +1,6 @@
 package bridge
 
 import (
-	"errors"
-
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/info"
@@ -26,10 +24,7 @@ type infoQueue struct {
 type infoOut struct {
 	contentType string
 	press       dtmf.Press
-	// from asked for it by an INFO of its own, which waits for the outcome; nil: it
-	// was heard as a telephone event.
-	from  *leg.Leg
-	asked leg.Info
+	in          *infoIn // how it came; nil: as a telephone event
 }
 
 // info handles an INFO of a leg.
@@ -57,55 +52,90 @@ func (c *Call) info(from *leg.Leg, ev leg.Info) {
 		answer(480, "Call Not Answered")
 		return
 	}
-	c.media.keypads.pressed(from, ev, press)
+	c.media.keypads.pressed(infoIn{from: from, contentType: ev.ContentType, press: press, asked: &ev})
 }
 
-// pressed passes a key on that came by INFO.
-func (k *keypads) pressed(from *leg.Leg, ev leg.Info, press dtmf.Press) {
-	c := k.m.c
-	answer := func(status int, phrase string, headers ...sip.Header) {
-		c.late("answer INFO", from.AnswerInfo(ev, status, phrase, headers...))
+// infoIn is a key that a leg told by INFO.
+type infoIn struct {
+	from        *leg.Leg
+	contentType string
+	press       dtmf.Press
+	asked       *leg.Info // waits for the outcome; nil: it was answered
+}
+
+// answer answers the INFO, if that was not done.
+func (k *keypads) answer(in infoIn, status int, phrase string, headers ...sip.Header) {
+	if in.asked != nil {
+		k.m.c.late("answer INFO", in.from.AnswerInfo(*in.asked, status, phrase, headers...))
 	}
-	if e := k.end(from); !e.takesInfo {
+}
+
+// pressed takes a key that came by INFO.
+func (k *keypads) pressed(in infoIn) {
+	if e := k.end(in.from); !e.takesInfo {
 		e.takesInfo = true
 		k.listen()
 	}
-	_, other, its, ok := k.m.sides(from)
-	if !ok {
-		answer(480, "Call Not Answered")
+	if _, _, _, ok := k.m.sides(in.from); !ok {
+		k.answer(in, 480, "Call Not Answered")
 		return
+	}
+	if len(k.end(in.from).waiting) >= maxInfos {
+		k.lost()
+		k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
+		return
+	}
+	later := in
+	later.asked = nil
+	if k.waits(later) {
+		k.answer(in, 200, "")
+		return
+	}
+	k.pass(in)
+}
+
+// pass gives a key that came by INFO to the other leg.
+func (k *keypads) pass(in infoIn) {
+	_, other, its, ok := k.m.sides(in.from)
+	if !ok {
+		return // the call is over, which answers everything
 	}
 	e := k.end(other)
 	line := e.events()
 	switch {
 	case k.byInfo(e):
-		if !k.tell(other, infoOut{contentType: ev.ContentType, press: press, from: from, asked: ev}) {
-			answer(503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
+		if !k.tell(other, infoOut{contentType: in.contentType, press: in.press, in: &in}) {
+			k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
 		}
 	case line.ok:
-		err := its.Press(media.Key{Stream: line.stream, PayloadType: line.send, Clock: line.clock, Press: press})
+		err := its.Press(media.Key{Stream: line.stream, PayloadType: line.send, Clock: line.clock, Press: in.press})
 		if err != nil {
 			k.lost()
-			answer(503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
+			k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
 			return
 		}
 		k.count(func(r *DTMFRecord) *int { return &r.ToEvents }, metricInfoToEvents)
-		answer(200, "")
+		k.answer(in, 200, "")
 	default:
 		k.lost()
-		answer(415, "DTMF Cannot Be Passed On")
+		k.answer(in, 415, "DTMF Cannot Be Passed On")
 	}
 }
 
-// reporter is what media tells of the keys that a leg pressed: it only posts.
-func (k *keypads) reporter(from *leg.Leg) func(dtmf.Press) {
+// reporter is what media tells of the keys that a leg pressed: it only posts. take
+// says that they went no further as events.
+func (k *keypads) reporter(from *leg.Leg, take bool) func(dtmf.Press) {
 	return func(p dtmf.Press) {
-		k.m.c.own.box.post(func() { k.heard(from, p) })
+		k.m.c.own.box.post(func() { k.heard(from, p, take) })
 	}
 }
 
 // heard passes a key on that was a telephone event.
-func (k *keypads) heard(from *leg.Leg, p dtmf.Press) {
+func (k *keypads) heard(from *leg.Leg, p dtmf.Press, take bool) {
+	k.saw(k.end(from))
+	if !take {
+		return
+	}
 	if _, other, _, ok := k.m.sides(from); ok {
 		k.tell(other, infoOut{contentType: info.TypeRelay, press: p})
 	}
@@ -162,12 +192,12 @@ func (k *keypads) outcome(to *leg.Leg, out infoOut, status int) {
 			e.refused = true
 			c.note("DTMF by INFO is refused: %d", status)
 		}
-	case out.from != nil:
+	case out.in != nil:
 		k.count(func(r *DTMFRecord) *int { return &r.Relayed }, metricInfoToInfo)
 	default:
 		k.count(func(r *DTMFRecord) *int { return &r.ToInfo }, metricEventsToInfo)
 	}
-	if out.from == nil {
+	if out.in == nil {
 		return
 	}
 	if accepted {
@@ -175,9 +205,7 @@ func (k *keypads) outcome(to *leg.Leg, out infoOut, status int) {
 	} else {
 		status = offerRefusal(status)
 	}
-	if err := out.from.AnswerInfo(out.asked, status, ""); !errors.Is(err, leg.ErrState) { // it may have been over before
-		c.late("answer INFO", err)
-	}
+	k.answer(*out.in, status, "")
 }
 
 // count counts a key; the first of its kind is a step of the call.

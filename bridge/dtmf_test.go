@@ -344,9 +344,8 @@ func TestDTMFNotAllowed(t *testing.T) {
 	})
 }
 
-// Keys go to a leg by INFO one after the other, in order, however slow it is; its
-// refusal reaches who asked and is counted.
-func TestDTMFOrderAndRefusal(t *testing.T) {
+// Keys go to a leg by INFO one after the other, in order, however slow it is.
+func TestDTMFOrder(t *testing.T) {
 	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{pbxHost: true, phoneHost: true} }, func(w *world) {
 		p := keyCall(w, true, false)
 		for _, k := range []string{"1", "2", "3"} {
@@ -363,6 +362,18 @@ func TestDTMFOrderAndRefusal(t *testing.T) {
 		if got := p.b.infos(); got != "dtmf-relay:Signal=1|Duration=60 dtmf-relay:Signal=2|Duration=60 dtmf-relay:Signal=3|Duration=60" {
 			t.Errorf("the phone was told %s", got)
 		}
+		p.a.hangUp()
+		r := w.record()
+		if r.DTMF == nil || *r.DTMF != (bridge.DTMFRecord{ToInfo: 3}) {
+			t.Errorf("record %+v", r.DTMF)
+		}
+	})
+}
+
+// A refusal reaches who asked, in words that fit its own dialog, and is counted.
+func TestDTMFRefused(t *testing.T) {
+	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{pbxHost: true, phoneHost: true} }, func(w *world) {
+		p := keyCall(w, false, false)
 		for status, want := range map[int]int{415: 415, 481: 488, 603: 603, 202: 200} {
 			p.b.takeInfos(status)
 			p.a.sendInfo("application/dtmf", "4")
@@ -372,7 +383,7 @@ func TestDTMFOrderAndRefusal(t *testing.T) {
 		}
 		p.a.hangUp()
 		r := w.record()
-		if r.DTMF == nil || *r.DTMF != (bridge.DTMFRecord{ToInfo: 3, Relayed: 1, Lost: 3}) {
+		if r.DTMF == nil || *r.DTMF != (bridge.DTMFRecord{Relayed: 1, Lost: 3}) {
 			t.Errorf("record %+v", r.DTMF)
 		}
 	})
@@ -381,7 +392,7 @@ func TestDTMFOrderAndRefusal(t *testing.T) {
 // More keys than may wait are refused, and the call goes on.
 func TestDTMFFlood(t *testing.T) {
 	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{phoneHost: true} }, func(w *world) {
-		p := keyCall(w, true, true)
+		p := keyCall(w, true, false)
 		statuses := make(map[int]int)
 		for range 40 {
 			p.b.sendInfo("application/dtmf-relay", "Signal=5\r\nDuration=5000\r\n")
@@ -494,4 +505,58 @@ func TestDTMFIsSecret(t *testing.T) {
 	if s := log.String(); s == "" || strings.ContainsAny(s, "#") || strings.Contains(s, "Signal") {
 		t.Errorf("log %s", s)
 	}
+}
+
+// A phone that tells each key as event and by INFO at the same time presses it once.
+func TestDTMFTwice(t *testing.T) {
+	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{phoneHost: true} }, func(w *world) {
+		p := keyCall(w, true, true)
+		for _, early := range []time.Duration{0, 100 * ms, 300 * ms} { // the INFO comes with the key, during it, after it
+			time.AfterFunc(early, func() {
+				p.b.u.post(func() {
+					if _, err := p.b.Info("application/dtmf-relay", []byte("Signal=5\r\nDuration=250\r\n")); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+			p.b.press("5", 250*ms)
+			w.pass(time.Second)
+			if keys, _ := p.a.keys(); keys != "5/250ms" || p.b.infoStatus() != 200 {
+				t.Errorf("INFO after %v: %d, keys %s", early, p.b.infoStatus(), keys)
+			}
+		}
+		for i := range 2 { // without an event it is a key of its own, and the second one need not wait
+			p.b.sendInfo("application/dtmf", "7")
+			w.pass(time.Duration(1-i)*200*ms + 500*ms)
+			if keys, _ := p.a.keys(); keys != "7/250ms" {
+				t.Errorf("INFO alone, %d: keys %s", i, keys)
+			}
+		}
+		p.a.hangUp()
+		r := w.record()
+		if r.DTMF == nil || *r.DTMF != (bridge.DTMFRecord{ToEvents: 2}) {
+			t.Errorf("record %+v", r.DTMF)
+		}
+	})
+}
+
+// The same where both become INFO.
+func TestDTMFTwiceToInfo(t *testing.T) {
+	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{pbxHost: true, phoneHost: true} }, func(w *world) {
+		p := keyCall(w, true, false)
+		p.b.takeInfos(200)
+		p.a.sendInfo("application/dtmf-relay", "Signal=5\r\nDuration=160\r\n")
+		p.a.press("5", 160*ms)
+		w.pass(time.Second)
+		p.a.sendInfo("application/dtmf-relay", "Signal=6\r\nDuration=160\r\n")
+		w.pass(time.Second)
+		if got := p.b.infos(); got != "dtmf-relay:Signal=5|Duration=160 dtmf-relay:Signal=6|Duration=160" {
+			t.Errorf("the phone was told %s", got)
+		}
+		p.a.hangUp()
+		r := w.record()
+		if r.DTMF == nil || *r.DTMF != (bridge.DTMFRecord{ToInfo: 1, Relayed: 1}) {
+			t.Errorf("record %+v", r.DTMF)
+		}
+	})
 }

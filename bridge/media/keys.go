@@ -166,8 +166,10 @@ type Keys struct {
 	Clocks map[uint8]uint32
 	// Take keeps their packets from the partner (Converted).
 	Take bool
-	// Report gets each key once, when it went up. It must only post: it must not
-	// block nor call the side. No call begins after Close returned.
+	// Began is told that a key went down, unless its first packet ends it; nil: nobody
+	// asks. Report gets each key once, when it went up. They must only post: they must
+	// not block nor call the side. No call begins after Close returned.
+	Began  func()
 	Report func(dtmf.Press)
 }
 
@@ -237,8 +239,12 @@ func (e *ear) packet(h *rtp.Header, payload []byte, at time.Time) {
 	if e.closed {
 		return
 	}
+	was := e.detector.Open()
 	e.detector.Packet(h, payload, at)
 	if e.detector.Open() {
+		if !was && e.keys.Began != nil {
+			e.keys.Began()
+		}
 		e.quiet.Reset(dtmf.Quiet)
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,7 +172,8 @@ func TestDetect(t *testing.T) {
 		b.SetRemote(0, media.Remote{RTP: y.addr()})
 		media.Join(a, b)
 		var heard told
-		k := media.Keys{Clocks: map[uint8]uint32{101: 8000}, Take: true, Report: heard.report}
+		var downs atomic.Int32
+		k := media.Keys{Clocks: map[uint8]uint32{101: 8000}, Take: true, Began: func() { downs.Add(1) }, Report: heard.report}
 		for i := range 3 { // the second and third change nothing, even with a key down
 			if err := a.Detect(0, &k); err != nil {
 				t.Fatal(err)
@@ -191,8 +193,8 @@ func TestDetect(t *testing.T) {
 		if got := heard.String(); got != "7/80ms */160ms" {
 			t.Errorf("heard %s", got)
 		}
-		if n := len(y.heard()); n != 0 {
-			t.Errorf("%d packets went on", n)
+		if n := len(y.heard()); n != 0 || downs.Load() != 2 {
+			t.Errorf("%d packets went on, %d keys went down", n, downs.Load())
 		}
 		if n := a.Stats()[0].Rejected[media.Converted]; n != 4+10 {
 			t.Errorf("%d packets converted", n)
