@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pion/rtp"
@@ -162,6 +163,7 @@ func (e *end) sendKey(port uint16, p dtmf.Press, skip int) {
 			e.w.Fatal(err)
 		}
 	}
+	synctest.Wait()
 }
 
 func TestDetect(t *testing.T) {
@@ -185,7 +187,7 @@ func TestDetect(t *testing.T) {
 		if got := heard.String(); got != "" {
 			t.Errorf("told %s while the key may be down", got)
 		}
-		time.Sleep(dtmf.Quiet)
+		time.Sleep(dtmf.Quiet + time.Millisecond)
 		if got := heard.String(); got != "7/80ms" {
 			t.Errorf("heard %s", got)
 		}
@@ -241,6 +243,32 @@ func TestDetectEndsWithClose(t *testing.T) {
 		}
 		if err := a.Detect(0, &k); !errors.Is(err, media.ErrClosed) {
 			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+// At the clock of Opus a long key is two segments: the insertion counts by that clock.
+func TestPressAtAnotherClock(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, l := w.side(1), w.listener(12000)
+		a.SetRemote(0, media.Remote{RTP: l.addr()})
+		for _, d := range []time.Duration{2 * time.Second, 100 * time.Millisecond} {
+			if err := a.Press(media.Key{PayloadType: 97, Clock: 48000, Press: pressed("1", d)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Second)
+		all, came := l.packets()
+		var heard told
+		d := dtmf.NewDetector(map[uint8]uint32{97: 48000}, heard.report)
+		for i, p := range all {
+			d.Packet(&p.Header, p.Payload, came[i])
+		}
+		if got := heard.String(); got != "1/2s 1/100ms" {
+			t.Errorf("heard %s", got)
+		}
+		if gap := all[len(all)-1].Timestamp - all[0].Timestamp; gap != 2060*48 {
+			t.Errorf("the second key begins %d units after the first", gap)
 		}
 	})
 }
