@@ -54,6 +54,7 @@ type Terms struct {
 	WaitingBusy   bool // a device in a call gets no second one
 	Codecs        []string
 	SRTP          SRTP
+	DTMF          DTMF
 	// Ringback is played to callers again and again while a phone is woken, at
 	// audio.SampleRate; empty: they get a 180.
 	Ringback       []int16

@@ -22,6 +22,10 @@ func (c *Call) callerEvent(ev leg.Event) {
 		}
 	case leg.Offer:
 		c.media.offered(c.a.Leg, ev.Body)
+	case leg.Info:
+		c.info(c.a.Leg, ev)
+	case leg.InfoAnswered:
+		c.media.keypads.told(c.a.Leg, ev)
 	case leg.OfferAnswered:
 		c.media.answeredOffer(c.a.Leg, ev)
 	case leg.OfferWithdrawn:
@@ -85,6 +89,10 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 		c.calleeFailed(i, n, ev)
 	case leg.Offer:
 		c.media.offered(l.leg, ev.Body)
+	case leg.Info:
+		c.info(l.leg, ev)
+	case leg.InfoAnswered:
+		c.media.keypads.told(l.leg, ev)
 	case leg.OfferAnswered:
 		c.media.answeredOffer(l.leg, ev)
 	case leg.OfferWithdrawn:
@@ -119,6 +127,7 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 		c.note("%s rings", t.name)
 	}
 	t.legs[n].early = ev.Body
+	c.media.keypads.allows(t.legs[n].leg, ev.Response)
 	c.step(event{kind: evRinging, attempt: i, invite: n, status: ev.Status, early: len(ev.Body) > 0})
 }
 
@@ -138,6 +147,7 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 		c.step(event{kind: evAnswered, attempt: i, invite: n})
 		return
 	}
+	c.media.keypads.allows(t.legs[n].leg, ev.Response)
 	session, err := c.media.agree(t, t.legs[n], ev.Body)
 	if err != nil {
 		c.note("%s: its answer cannot be used: %v", t.name, err)

@@ -13,27 +13,32 @@ import (
 // callMedia is the media of one call: the A side, a B side for each attempt, and
 // the offers and answers that crossed. It belongs to the call's goroutine.
 type callMedia struct {
-	c      *Call
-	offer  *sdp.Description // the caller's newest
-	a      *media.Side
-	origin map[*media.Side]sdp.Origin    // o= of what we send, by side
-	keys   map[*media.Side]*keyring      // of SRTP, by side
-	sent   []byte                        // SDP that the caller has, before the 2xx
-	sound  sdp.Sound                     // our answer for the ringback tone
-	asked  *exchange                     // a re-INVITE under way
-	agreed map[*leg.Leg]*sdp.Description // what each leg said last that holds
-	closed bool
+	c       *Call
+	offer   *sdp.Description // the caller's newest
+	a       *media.Side
+	origin  map[*media.Side]sdp.Origin    // o= of what we send, by side
+	keys    map[*media.Side]*keyring      // of SRTP, by side
+	sent    []byte                        // SDP that the caller has, before the 2xx
+	sound   sdp.Sound                     // our answer for the ringback tone
+	asked   *exchange                     // a re-INVITE under way
+	agreed  map[*leg.Leg]*sdp.Description // what each leg said last that holds
+	keypads *keypads
+	closed  bool
 }
 
 // session is what an attempt's answer would make of the call.
 type session struct {
-	answer *sdp.Description
-	body   []byte          // for the caller
-	a, b   []*media.Secure // what each side's streams are protected with
+	answer  *sdp.Description
+	body    []byte           // for the caller
+	offered *sdp.Description // what the callee was offered
+	a, b    []*media.Secure  // what each side's streams are protected with
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
-	return &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring), agreed: make(map[*leg.Leg]*sdp.Description)}
+	m := &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring), agreed: make(map[*leg.Leg]*sdp.Description)}
+	m.keypads = newKeypads(m, c.b.cfg.Terms.DTMF)
+	m.keypads.allows(c.a.Leg, c.tx.Request)
+	return m
 }
 
 // video says that the caller offers it.
@@ -83,6 +88,8 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 	if err != nil {
 		return nil, err
 	}
+	l.bound = offer != m.offer
+	offer = m.keypads.invitation(offer)
 	var keys [][]sdp.Crypto
 	if secure {
 		if keys, err = m.keys[t.side].offer(offer); err != nil {
@@ -118,12 +125,12 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err := sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
 	}
-	if l.basis != m.offer { // under another payload type the caller would not know the codec
+	if l.bound { // under another payload type the caller would not know the codec
 		if _, err := m.promised(answer); err != nil {
 			return nil, err
 		}
 	}
-	s := &session{answer: answer}
+	s := &session{answer: answer, offered: l.offered}
 	if s.b, err = m.keys[t.side].answered(answer); err != nil {
 		return nil, err
 	}
@@ -136,7 +143,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := m.describe(answer, m.a, m.c.a.Flow(), lines)
+	out, err := m.describe(m.keypads.answerOf(l.leg, m.offer, answer), m.a, m.c.a.Flow(), lines)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +161,11 @@ func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
 	m.hold(t.side, b, said{s.answer, m.offer, s.b})
 	media.Join(m.a, t.side)
 	m.a.Hush()
+	m.keypads.settled(b, s.answer, s.offered)
+	if told, err := sdp.Parse(s.body); err == nil { // ours, so it can be read
+		m.keypads.settled(m.c.a.Leg, m.offer, told)
+	}
+	m.keypads.listen()
 }
 
 // isApp says that a leg is a user's app, not a trunk.

@@ -13,6 +13,7 @@ type metrics struct {
 	wake   *prometheus.HistogramVec
 	pdd    prometheus.Histogram
 	invite prometheus.Histogram
+	dtmf   *prometheus.CounterVec
 	panics prometheus.Counter
 
 	mos    *prometheus.HistogramVec
@@ -32,6 +33,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "From the caller's INVITE to the first 180 or 183 that it got.", Buckets: buckets}),
 		invite: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wakebridge_register_to_invite_seconds",
 			Help: "From an authorised REGISTER to the INVITE for the device that it woke.", Buckets: buckets}),
+		dtmf: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wakebridge_dtmf_keys_total",
+			Help: "Keys that did not simply pass as RFC 4733 events, by what became of them."}, []string{"how"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "wakebridge_call_panics_total",
 			Help: "Calls that were ended because their handling panicked."}),
 		mos: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wakebridge_media_mos",
@@ -44,10 +47,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "What was wrong with the audio of calls, as their records name it in words."}, []string{"leg", "fault"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.active, m.calls, m.wake, m.pdd, m.invite, m.panics, m.mos, m.trip, m.faults)
+		reg.MustRegister(m.active, m.calls, m.wake, m.pdd, m.invite, m.dtmf, m.panics, m.mos, m.trip, m.faults)
 	}
 	return m
 }
+
+// What becomes of keys in wakebridge_dtmf_keys_total.
+const (
+	metricInfoToEvents = "info_to_rfc4733"
+	metricEventsToInfo = "rfc4733_to_info"
+	metricInfoToInfo   = "info_to_info"
+	metricKeyLost      = "lost"
+)
 
 // stages of wakebridge_wake_seconds.
 const (

@@ -45,6 +45,7 @@ type Detail struct {
 	Attempts []AttemptRecord `json:"attempts,omitempty"`
 	Media    []MediaRecord   `json:"media,omitempty"`
 	Audio    []string        `json:"audio,omitempty"` // what was wrong with it, for a person: "the phone sent nothing"
+	DTMF     *DTMFRecord     `json:"dtmf,omitempty"`  // nil: all keys passed as telephone events, or none was pressed
 	Steps    []Step          `json:"steps,omitempty"`
 }
 

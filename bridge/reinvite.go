@@ -13,6 +13,7 @@ import (
 type exchange struct {
 	from, to *leg.Leg
 	offer    *sdp.Description
+	basis    *sdp.Description // what sent was made of: offer, perhaps with telephone events
 	sent     *sdp.Description // what to was offered
 	// void: from does not wait for the answer, because it took its offer back, or
 	// because this one only brings to back to where from is.
@@ -72,7 +73,8 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 		fail(err)
 		return
 	}
-	out, err := m.reoffer(offer, its, other.Flow())
+	basis := m.keypads.reoffer(other, offer)
+	out, err := m.reoffer(basis, its, other.Flow())
 	if err != nil {
 		fail(err)
 		return
@@ -82,7 +84,7 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 		return
 	}
 	m.c.note("re-INVITE passed on")
-	m.asked = &exchange{from: from, to: other, offer: offer, sent: out}
+	m.asked = &exchange{from: from, to: other, offer: offer, basis: basis, sent: out}
 }
 
 // reoffer makes the offer of a re-INVITE: what d says, with the protection that the
@@ -138,12 +140,15 @@ func (m *callMedia) passAnswer(x *exchange, body []byte) error {
 	if err != nil {
 		return err
 	}
-	out, err := m.describe(answer, own, x.from.Flow(), lines)
+	out, err := m.describe(m.keypads.answerOf(x.to, x.offer, answer), own, x.from.Flow(), lines)
 	if err != nil {
 		return err
 	}
 	m.hold(own, x.from, said{x.offer, answer, ownKeys})
 	m.hold(its, x.to, said{answer, x.offer, theirKeys})
+	m.keypads.settled(x.from, x.offer, out)
+	m.keypads.settled(x.to, answer, x.sent)
+	m.keypads.listen()
 	m.c.late("answer offer", x.from.AnswerOffer(out.Bytes()))
 	return nil
 }
@@ -154,7 +159,7 @@ func (m *callMedia) readAnswer(x *exchange, its *media.Side, body []byte) (*sdp.
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := sdp.Answers(x.offer.As(x.sent), answer); err != nil {
+	if err := sdp.Answers(x.basis.As(x.sent), answer); err != nil {
 		return nil, nil, err
 	}
 	keys, err := m.keys[its].answered(answer)
@@ -171,6 +176,8 @@ func (m *callMedia) restored(x *exchange, body []byte) error {
 	answer, keys, err := m.readAnswer(x, its, body)
 	if err == nil {
 		m.hold(its, x.to, said{answer, x.offer, keys})
+		m.keypads.settled(x.to, answer, x.sent)
+		m.keypads.listen()
 	}
 	return err
 }
@@ -183,7 +190,8 @@ func (m *callMedia) restore(x *exchange) {
 		return
 	}
 	before := m.agreed[x.from]
-	out, err := m.reoffer(before, its, x.to.Flow())
+	basis := m.keypads.reoffer(x.to, before)
+	out, err := m.reoffer(basis, its, x.to.Flow())
 	if err == nil {
 		err = x.to.Reinvite(out.Bytes())
 	}
@@ -192,7 +200,7 @@ func (m *callMedia) restore(x *exchange) {
 		return
 	}
 	m.c.note("session restored")
-	m.asked = &exchange{from: x.from, to: x.to, offer: before, sent: out, void: true}
+	m.asked = &exchange{from: x.from, to: x.to, offer: before, basis: basis, sent: out, void: true}
 }
 
 // offerRefusal is the status for a leg whose offer the other leg refused. What

@@ -43,7 +43,8 @@ type tried struct {
 	over    bool
 	leave   func()           // the device is no longer in this call
 	offered *sdp.Description // what its INVITE offers
-	basis   *sdp.Description // the caller's offer that this was made of
+	basis   *sdp.Description // the caller's offer that this was made of, perhaps with telephone events
+	bound   bool             // that offer was cut to what the caller was promised
 	orPlain bool             // plain RTP may be offered if SRTP is refused
 	early   []byte           // SDP of its newest 1xx
 	session *session         // what its 2xx agreed

@@ -54,7 +54,11 @@ type dialog struct {
 func (w *world) ua(name string, host netip.Addr) *ua {
 	w.t.Helper()
 	u := &ua{w: w, host: host, name: name, more: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
-	u.ep = endpoint(w.t, w.net, host, u, nil)
+	u.ep = endpoint(w.t, w.net, host, u, func(c *sipua.Config) {
+		if w.infos[host] {
+			c.Allow = withInfo
+		}
+	})
 	var err error
 	if u.rtp, err = w.net.Host(host).ListenPacket(netip.AddrPortFrom(host, 40000)); err != nil {
 		w.t.Fatal(err)

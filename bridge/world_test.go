@@ -51,6 +51,7 @@ type world struct {
 	fates  *fates
 	books  *books
 	uas    []*ua
+	infos  map[netip.Addr]bool // user agents that take INFO
 
 	looking func() // runs while a call finds out who calls
 }
@@ -61,6 +62,7 @@ type options struct {
 	media media.Config
 	route func(bridge.Query) bridge.Plan
 	log   *slog.Logger
+	infos map[netip.Addr]bool // as world.infos
 
 	alerts  bridge.Alerts
 	metrics prometheus.Registerer
@@ -112,7 +114,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 	if change != nil {
 		change(&o)
 	}
-	w := &world{t: t, net: memnet.New(memnet.Options{Seed: 1}), waker: &waker{}, fates: &fates{}, books: &books{}}
+	w := &world{t: t, net: memnet.New(memnet.Options{Seed: 1}), waker: &waker{}, fates: &fates{}, books: &books{}, infos: o.infos}
 	host := w.net.Host(serverHost)
 	var err error
 	if w.memory, err = location.NewMemory(t.Context(), noStore{}, location.Rules{AfterExpiry: true}); err != nil {
@@ -130,6 +132,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 		}})
 	w.ep = endpoint(t, w.net, serverHost, w, func(c *sipua.Config) {
 		c.Log = o.log
+		c.Allow = withInfo
 		c.Party = func(_ sipua.Transport, remote netip.AddrPort) string {
 			if tr := w.trunks.ByAddr(remote.Addr()); tr != nil {
 				return "trunk " + tr.Name
@@ -150,6 +153,9 @@ func newWorld(t *testing.T, change func(*options)) *world {
 	})
 	return w
 }
+
+// withInfo are the methods that work at the server, and at who takes INFO.
+var withInfo = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO"}
 
 // Where everybody listens. An endpoint never dials twice where it has a stream, so
 // a phone's second connection goes to the second port.

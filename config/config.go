@@ -102,6 +102,14 @@ type Media struct {
 	// Allow is the codec order and filter; when empty, everything passes as
 	// offered. Default: empty.
 	Allow []string `mapstructure:"allow" oneof:"opus|g722|alaw|ulaw|g729|g723|gsm|ilbc|speex|amr|amr-wb|evs|l16|cn|telephone-event|h263|h264|h265|vp8|vp9|av1"`
+	// DTMF is how keys go to whom they are for. auto: as RTP events (RFC 4733) where
+	// both sides of its leg agreed on them, else by SIP INFO where it takes that; what
+	// comes the other way is converted. So that it can be, events are offered for a
+	// caller who takes INFO and has none, and accepted for a callee of that sort.
+	// rfc4733: as events only; INFO is converted where events were agreed, else
+	// refused, and never sent. info: by INFO to whoever takes it, else as events.
+	// Default: auto.
+	DTMF string `mapstructure:"dtmf" oneof:"auto|rfc4733|info"`
 	// SRTP says who speaks SRTP.
 	SRTP SRTP `mapstructure:"srtp"`
 	// Workers is how many workers relay the packets; 0 is one per core.

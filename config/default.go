@@ -25,6 +25,7 @@ func Default() *Config {
 			RTPStart: 10000,
 			RTPEnd:   20000,
 			Allow:    []string{},
+			DTMF:     "auto",
 			Ringback: "none",
 			SRTP:     SRTP{Apps: "optional", Trunks: "off", KeysOver: "tls"},
 			Timeout: MediaTimeout{

@@ -177,8 +177,8 @@ func TestBadVariables(t *testing.T) {
 			"environment: WAKEBRIDGE_PORT_5060_TCP_ADDR: names no key | unset it; if Kubernetes made it, set enableServiceLinks: false for the pod",
 		},
 		"not built yet": {
-			[]string{"WAKEBRIDGE_MEDIA_DTMF=auto"},
-			"environment: WAKEBRIDGE_MEDIA_DTMF: media.dtmf is not built yet in this version | unset the variable",
+			[]string{"WAKEBRIDGE_HTTP_DASHBOARD=true"},
+			"environment: WAKEBRIDGE_HTTP_DASHBOARD: http.dashboard is not built yet in this version | unset the variable",
 		},
 		"not built yet, in an entry": {
 			[]string{"WAKEBRIDGE_TRUNKS_ASTERISK_REGISTRAR=sip:a"},

@@ -176,7 +176,6 @@ func patternOf(path string) string {
 // pendingKeys are the keys of the design that this version does not have yet.
 func pendingKeys() []string {
 	return []string{
-		"media.dtmf",
 		"domains[].users[].extension",
 		"trunks[].registrar", "trunks[].username", "trunks[].password", "trunks[].password_file",
 		"trunks[].expires", "trunks[].outbound_proxy",

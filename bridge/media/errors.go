@@ -11,6 +11,8 @@ var (
 	ErrClosed = errors.New("media relay is closed")
 	// ErrNoStream says that a side has no such m= line.
 	ErrNoStream = errors.New("media stream does not exist")
+	// ErrKeys says that as many keys wait to be sent as may.
+	ErrKeys = errors.New("too many keys wait")
 	// ErrConfig says that a Config cannot work; the text names the field.
 	ErrConfig = errors.New("media configuration")
 )

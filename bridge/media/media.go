@@ -55,6 +55,7 @@ const (
 	NoDestination = relay.NoDestination
 	SendFailed    = relay.SendFailed
 	Held          = relay.Held
+	Converted     = relay.Converted
 	Fault         = relay.Fault
 )
 

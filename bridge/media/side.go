@@ -46,13 +46,14 @@ type line struct {
 	stream relay.Stream
 	remote Remote
 	due    due
+	ear    *ear        // hears keys; nil: nobody asks; by Side.mu
 	came   atomic.Bool // the first packet
 	told   bool        // and it was reported; watchdog's
 }
 
 // Side is one leg's sockets. SetRemote, Answered, Grow, Join, Part, Watch, Play,
-// Hush and Close belong to the goroutine that owns the leg; Ports, Stats and Insert
-// may be called from any, also after Close.
+// Hush, Press, Detect and Close belong to the goroutine that owns the leg; Ports,
+// Stats and Insert may be called from any, also after Close.
 type Side struct {
 	relay *Relay
 	pool  *ports
@@ -64,13 +65,19 @@ type Side struct {
 	held     bool      // all live lines are on hold
 	turned   time.Time // when held changed
 	watch    func(Event)
-	hush     func() // ends what is played; nil: nothing is
-	closed   bool
+	own
+	closed bool
 
 	changed chan struct{} // wakes the watchdog
 	done    chan struct{}
 	guard   sync.WaitGroup
 	closing sync.Once
+}
+
+// own is what a side says of its own accord.
+type own struct {
+	hush   func() // ends what is played; nil: nothing is
+	keypad keypad
 }
 
 func newSide(r *Relay, pool *ports) *Side {
@@ -156,6 +163,7 @@ func (s *Side) open() (*line, error) {
 func (s *Side) shut(lines []*line) {
 	for _, l := range lines {
 		l.stream.Close()
+		l.ear.close()
 		if last := l.stream.Stats(); last.RTP.Packets > 0 {
 			l.lease.past = relay.Sender{Source: last.Source, SSRC: last.SSRC}
 		}

@@ -83,8 +83,10 @@ func (l *Leg) gotBye(tx *sipua.ServerTx) {
 type question struct {
 	req     *sip.Request
 	attempt *digest.Attempt
+	done    func(res *sip.Response, err error) // gets the final response, or why there is none; nil: nobody asks
 }
 
+// ask sends a question, first or again.
 func (l *Leg) ask(q *question) {
 	if _, err := l.cfg.Endpoint.Request(l.d.flow, q.req, func(res *sip.Response, err error) {
 		if err != nil || !res.IsProvisional() {
@@ -92,12 +94,18 @@ func (l *Leg) ask(q *question) {
 		}
 	}); err != nil {
 		l.cfg.Log.Info("request was not sent", "method", q.req.Method, "error", err)
+		if q.done != nil {
+			l.box.put(func() { q.done(nil, err) })
+		}
 	}
 }
 
 func (l *Leg) asked(q *question, res *sip.Response, err error) {
 	if err != nil {
 		l.cfg.Log.Info("request without response", "method", q.req.Method, "error", err)
+		if q.done != nil {
+			q.done(nil, err)
+		}
 		return
 	}
 	if again := l.authorized(q.req, res, &q.attempt); again != nil {
@@ -107,6 +115,9 @@ func (l *Leg) asked(q *question, res *sip.Response, err error) {
 	}
 	if !res.IsSuccess() {
 		l.cfg.Log.Debug("request refused", "method", q.req.Method, "status", res.StatusCode)
+	}
+	if q.done != nil {
+		q.done(res, nil)
 	}
 }
 

@@ -1,6 +1,10 @@
 package leg
 
-import "github.com/emiago/sipgo/sip"
+import (
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/sipua"
+)
 
 // Event is what a leg tells its owner: one of the types below, by value.
 type Event interface{ event() }
@@ -70,6 +74,23 @@ type OfferAnswered struct {
 	Err    error
 }
 
+// Info is an INFO of the peer (RFC 6086), also before the INVITE is answered;
+// AnswerInfo must follow.
+type Info struct {
+	ContentType string // as sent; "" without a body
+	Body        []byte
+	Request     *sip.Request
+	tx          *sipua.ServerTx
+}
+
+// InfoAnswered is the outcome of the leg's Info.
+type InfoAnswered struct {
+	Number int // Info's
+	// Status is the final response's, or what sipua.Status makes of Err.
+	Status int
+	Err    error
+}
+
 // FlowLost says that the leg's flow is gone while its dialog lives or its caller
 // waits. SetFlow continues on another one. A 2xx without ACK is repeated there.
 type FlowLost struct {
@@ -120,5 +141,7 @@ func (Confirmed) event()      {}
 func (Offer) event()          {}
 func (OfferWithdrawn) event() {}
 func (OfferAnswered) event()  {}
+func (Info) event()           {}
+func (InfoAnswered) event()   {}
 func (FlowLost) event()       {}
 func (Ended) event()          {}

@@ -89,6 +89,8 @@ func (l *Leg) request(tx *sipua.ServerTx) {
 		l.gotBye(tx)
 	case sip.INVITE:
 		l.gotReinvite(tx)
+	case sip.INFO:
+		l.gotInfo(tx)
 	case sip.OPTIONS:
 		l.answerOptions(tx)
 	default:

@@ -64,7 +64,8 @@ type Leg struct {
 	calls   *invitation     // the INVITE, as UAC
 	unacked []*confirmation // 2xx of ours without ACK
 	offers  offers          // re-INVITEs
-	bye     *goodbye        // a BYE that waits for an ACK
+	infos   infos
+	bye     *goodbye // a BYE that waits for an ACK
 }
 
 func newLeg(cfg Config) *Leg {
@@ -216,6 +217,7 @@ func (l *Leg) leave(linger bool) {
 		l.bye = nil
 	}
 	l.leaveOffers()
+	l.leaveInfos()
 	ep, id, tag := l.cfg.Endpoint, l.d.callID, l.d.localTag()
 	if linger {
 		time.AfterFunc(giveUp, func() { ep.RemoveDialog(id, tag) })

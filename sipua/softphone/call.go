@@ -27,6 +27,7 @@ type Call struct {
 	failure *leg.Failed
 	asked   *question // a re-INVITE of ours under way
 	answer  bool      // there was a 2xx
+	keypad
 
 	mu      sync.Mutex
 	events  []Event
@@ -323,6 +324,12 @@ func (c *Call) handle(e leg.Event) {
 		c.offered(e)
 	case leg.OfferAnswered:
 		c.reinvited(e)
+	case leg.Info:
+		if err := c.gotInfo(e); err != nil {
+			c.phone.cfg.Log.Warn("answer INFO", "error", err)
+		}
+	case leg.InfoAnswered:
+		c.told(e)
 	case leg.FlowLost:
 		c.add(Event{Kind: FlowLost, Err: e.Err})
 	case leg.Ended:

@@ -7,10 +7,14 @@ import (
 )
 
 // Press presses keys, one after the other, as telephone events (RFC 4733) in the
-// call's audio, which must have started; it does not wait until they are sent.
-// Errors: ErrNoEvents, audio.ErrDigit, leg.ErrState before there is audio.
+// call's audio, which must have started, or by INFO (AudioConfig.Keys); it does not
+// wait until they are sent. Errors: ErrNoEvents, audio.ErrDigit, leg.ErrState before
+// there is audio.
 func (c *Call) Press(digits string) error {
 	return c.do("press", func() error {
+		if c.phone.cfg.Audio.Keys == KeysInfo {
+			return c.pressInfo(digits)
+		}
 		if c.media == nil || !c.media.remote.known() {
 			return leg.ErrState
 		}
@@ -24,6 +28,11 @@ func (c *Call) Press(digits string) error {
 
 // Digits are the keys that the peer pressed so far.
 func (c *Call) Digits() string {
+	if c.phone.cfg.Audio.Keys == KeysInfo {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return string(c.heard)
+	}
 	if m := c.mediaNow(); m != nil {
 		return m.receiver.Digits()
 	}

@@ -2,6 +2,7 @@ package softphone_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,35 @@ func TestPressForAPeerWithoutEvents(t *testing.T) {
 		}
 		if got := b.Digits(); got != "" {
 			t.Errorf("heard %q", got)
+		}
+	})
+}
+
+// Two phones that have INFO only tell each other keys that way, in order, and their
+// descriptions have no events.
+func TestPressByInfo(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		byInfo := func(c *softphone.Config) { c.Audio.Keys = softphone.KeysInfo }
+		alice, bob := w.phone("alice", "10.0.0.1", byInfo), w.phone("bob", "10.0.0.2", byInfo)
+		a := w.call(alice, sipua.UDP, "10.0.0.2")
+		b := w.accept(bob)
+		must(t, b.Answer())
+		w.wait(b, softphone.Confirmed)
+		if strings.Contains(string(b.Invite().Body()), "telephone-event") {
+			t.Errorf("offer %s", b.Invite().Body())
+		}
+		must(t, a.Press("12#"))
+		must(t, a.Press("d"))
+		must(t, b.Press("0"))
+		if err := a.Press("x"); !errors.Is(err, audio.ErrDigit) {
+			t.Errorf("x is no key: %v", err)
+		}
+		time.Sleep(time.Second)
+		if got := b.Digits() + " " + a.Digits(); got != "12#D 0" {
+			t.Errorf("heard %s", got)
+		}
+		if e := w.wait(a, softphone.KeyAnswered); e.Status != 200 {
+			t.Errorf("%+v", e)
 		}
 	})
 }

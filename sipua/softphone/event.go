@@ -29,13 +29,15 @@ const (
 	Resumed
 	// FlowLost: the call's connection is gone; it lives on for now.
 	FlowLost
+	// KeyAnswered is the outcome of a key that went by INFO.
+	KeyAnswered
 	// Ended is the last event of each call.
 	Ended
 )
 
 // String names the kind for logs.
 func (k Kind) String() string {
-	names := [...]string{"", "invited", "trying", "ringing", "progress", "answered", "confirmed", "held", "resumed", "flow-lost", "ended"}
+	names := [...]string{"", "invited", "trying", "ringing", "progress", "answered", "confirmed", "held", "resumed", "flow-lost", "key-answered", "ended"}
 	if int(k) < len(names) {
 		return names[k]
 	}

@@ -71,6 +71,8 @@ type AudioConfig struct {
 	// SRTPAnswered, all.
 	Security Security
 	Suites   []string
+	// Keys says how keys go and come. Default: KeysEvents.
+	Keys KeyWay
 }
 
 // Tone makes a Source that sends a tone of hz at -12 dBFS.
@@ -154,6 +156,9 @@ func New(cfg Config) (*Phone, error) {
 	allow := []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"}
 	if cfg.Requests != nil {
 		allow = append(allow, "REGISTER")
+	}
+	if cfg.Audio.Keys == KeysInfo {
+		allow = append(allow, "INFO")
 	}
 	p.ep = sipua.New(sipua.Config{Handler: handler{p}, Log: cfg.Log, Dial: cfg.Dial, Tap: cfg.Tap, Agent: cfg.Agent, Allow: allow,
 		// A phone's peers are few and known: nobody is thrown out for idling.

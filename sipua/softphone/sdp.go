@@ -100,6 +100,14 @@ func (s *session) sign(d *sdp.SessionDescription) ([]byte, error) {
 // ourEvents is the payload type of telephone-event in our offers.
 const ourEvents = "101"
 
+// events is the payload type that we offer, "" for none.
+func (m *media) events() string {
+	if m.phone.cfg.Audio.Keys == KeysInfo {
+		return ""
+	}
+	return ourEvents
+}
+
 // offer makes an offer.
 func (m *media) offer(d direction) ([]byte, error) {
 	out := m.frame()
@@ -107,7 +115,7 @@ func (m *media) offer(d direction) ([]byte, error) {
 	for _, c := range m.phone.cfg.Audio.Codecs {
 		formats = append(formats, strconv.Itoa(int(c)))
 	}
-	md := m.stream(formats, ourEvents, d)
+	md := m.stream(formats, m.events(), d)
 	if err := m.crypto.offer(md); err != nil {
 		return nil, err
 	}
@@ -117,7 +125,7 @@ func (m *media) offer(d direction) ([]byte, error) {
 		return nil, err
 	}
 	m.ours = d
-	m.hearKeys(ourEvents)
+	m.hearKeys(m.events())
 	return body, nil
 }
 
@@ -254,7 +262,7 @@ func (m *media) read(d *sdp.SessionDescription, md *sdp.MediaDescription) (remot
 	if err != nil {
 		return remote{}, err
 	}
-	return remote{key: key, addr: netip.AddrPortFrom(addr, uint16(md.MediaName.Port.Value)), codec: codec, events: telephoneEvent(md), direction: directionOf(d, md)}, nil //nolint:gosec // pion/sdp bounds ports
+	return remote{key: key, addr: netip.AddrPortFrom(addr, uint16(md.MediaName.Port.Value)), codec: codec, events: m.theirEvents(md), direction: directionOf(d, md)}, nil //nolint:gosec // pion/sdp bounds ports
 }
 
 // pick takes the peer's first codec that is one of ours (RFC 3264 s6.1).
@@ -279,6 +287,14 @@ func directionOf(d *sdp.SessionDescription, md *sdp.MediaDescription) direction 
 		}
 	}
 	return sendrecv
+}
+
+// theirEvents is telephoneEvent if we take any.
+func (m *media) theirEvents(md *sdp.MediaDescription) string {
+	if m.phone.cfg.Audio.Keys == KeysInfo {
+		return ""
+	}
+	return telephoneEvent(md)
 }
 
 // telephoneEvent is the payload type of telephone-event at 8 kHz (RFC 4733), "" if

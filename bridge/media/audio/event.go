@@ -9,7 +9,9 @@ import (
 	"github.com/pion/rtp"
 )
 
-// keys are the digits of telephone events 0 to 15 (RFC 4733 s3.2).
+// keys are the digits of telephone events 0 to 15 (RFC 4733 s3.2). Nothing here is
+// shared with package dtmf, which makes and reads the bridge's events: what tests hear
+// by must be another's opinion.
 const keys = "0123456789*#ABCD"
 
 // How a key is sent: for 160 ms, then 80 ms of the source before the next.

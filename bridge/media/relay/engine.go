@@ -55,6 +55,9 @@ type Stream interface {
 	// Insert begins an insertion of packets of our own towards the far end. The
 	// stream's owner ends it.
 	Insert(Insert) *Insertion
+	// Tap gives the RTP packets of some payload types to somebody else, and may keep
+	// them from the partner; nil: none any more.
+	Tap(*Tap)
 	// Stats is a snapshot of the counters, final after Close.
 	Stats() Stats
 	// Close closes both sockets and waits for their readers. Idempotent.

@@ -46,6 +46,7 @@ type receiver struct {
 	pastAt  time.Time // when the past sender was heard last; the opening counts
 	secure  opener
 	header  rtp.Header
+	tap     *tap // nil: nobody listens
 	seq     sequence
 	reports reports
 	sound   sound
@@ -110,6 +111,7 @@ type verdict struct {
 	pkt    []byte // what goes on, if ok: the packet, or what SRTP held
 	rtcp   bool   // what it is
 	first  bool   // the first RTP packet or datagram
+	taken  bool   // the tap keeps it
 	moved  bool   // a latch learned another source: targets changed
 	report senderReport
 	reason Reason
@@ -146,6 +148,9 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 		p := packet{r.header.SSRC, r.header.Timestamp, r.header.SequenceNumber, r.header.PayloadType}
 		r.seq.add(p, r.clock(p.payloadType), now)
 		r.sound.take(&r.header, v.pkt, now)
+		if r.tap != nil {
+			v.taken = r.tap.hear(&r.header, v.pkt, now)
+		}
 	}
 	return v
 }

@@ -134,6 +134,13 @@ func (s *stream) Forward(to Stream) {
 	s.partner.Store(next)
 }
 
+// Tap implements Stream.
+func (s *stream) Tap(t *Tap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.receiver.tap = newTap(t)
+}
+
 // publish tells senders where packets for the far end go now; mu is held.
 func (s *stream) publish() {
 	rtp, rtcp := s.receiver.targets()
@@ -204,6 +211,10 @@ func (s *stream) handle(ch channel, in inbound) {
 	}
 	if v.first && s.first != nil {
 		s.first()
+	}
+	if v.taken {
+		s.unsent[Converted].Add(1)
+		return
 	}
 	partner := s.partner.Load()
 	if partner == nil {

@@ -21,6 +21,7 @@ const (
 	BadAuth                     // SRTP that was not made with the far end's key, or came before
 	NoDestination               // accepted, but there is no partner or it has no address yet
 	SendFailed                  // accepted, but the socket refused it
+	Converted                   // accepted, but its tap took it: what it said goes on in another form
 	Held                        // accepted, but something is inserted in its stead
 	NotSealed                   // accepted, but SRTP may not send it: its number was used, or it is of too many senders
 	Fault                       // a fault of ours, caught
@@ -48,6 +49,8 @@ func (r Reason) String() string {
 		return "no_destination"
 	case SendFailed:
 		return "send_failed"
+	case Converted:
+		return "converted"
 	case Held:
 		return "held"
 	case NotSealed:
@@ -67,7 +70,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// Rejections counts packets by Reason. NoDestination, SendFailed, Held, NotSealed and
+// Rejections counts packets by Reason. NoDestination, SendFailed, Converted, Held, NotSealed and
 // Fault happen to packets that were accepted: those are counted as received as well.
 type Rejections [reasonCount]uint64
 

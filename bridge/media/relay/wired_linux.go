@@ -66,6 +66,13 @@ func (s *wired) Forward(to Stream) {
 	s.partner = next
 }
 
+// Tap implements Stream.
+func (s *wired) Tap(t *Tap) {
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	s.receiver.tap = newTap(t)
+}
+
 // publish tells senders where packets for the far end go now. The worker's lock is
 // held.
 func (s *wired) publish() {
@@ -119,6 +126,10 @@ func (s *wired) handle(ch channel, in inbound) {
 	}
 	if v.first && s.first != nil {
 		s.first()
+	}
+	if v.taken {
+		s.unsent[Converted]++
+		return
 	}
 	if s.partner == nil {
 		s.unsent[NoDestination]++

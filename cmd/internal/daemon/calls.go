@@ -86,7 +86,7 @@ func terms(cfg *config.Config, node string) bridge.Terms {
 	return bridge.Terms{
 		Node: node, RingTimeout: c.RingTimeout, WakeTimeout: p.WakeTimeout, Ringing: ringing[p.Ringing], DeclineOne: c.Decline == "one",
 		DeclineWindow: c.DeclineWindow, MaxDuration: c.MaxDuration, MergeWindow: c.MergeWindow, WaitingBusy: c.Waiting == "busy",
-		Codecs: cfg.Media.Allow, SRTP: secureMedia(cfg.Media.SRTP), Ringback: cfg.Media.RingbackSound,
+		Codecs: cfg.Media.Allow, SRTP: secureMedia(cfg.Media.SRTP), DTMF: keysBy(cfg.Media.DTMF), Ringback: cfg.Media.RingbackSound,
 		WakesPerUser: perPeriod(cfg.Limits.WakesPerUser), WakesPerCaller: perPeriod(cfg.Limits.WakesPerCaller),
 	}
 }
@@ -95,6 +95,11 @@ func terms(cfg *config.Config, node string) bridge.Terms {
 func secureMedia(c config.SRTP) bridge.SRTP {
 	policy := map[string]bridge.SRTPPolicy{"off": bridge.SRTPOff, "optional": bridge.SRTPOptional, "required": bridge.SRTPRequired}
 	return bridge.SRTP{Apps: policy[c.Apps], Trunks: policy[c.Trunks], AnyTransport: c.KeysOver == "any"}
+}
+
+// keysBy is media.dtmf.
+func keysBy(word string) bridge.DTMF {
+	return map[string]bridge.DTMF{"auto": bridge.DTMFAuto, "rfc4733": bridge.DTMFEvents, "info": bridge.DTMFInfo}[word]
 }
 
 func perPeriod(r config.Rate) bridge.Rate {

@@ -39,6 +39,8 @@ func TestTerms(t *testing.T) {
 		{"push.ringing trying", func(c *config.Config) { c.Push.Ringing = "trying" }, func(b *bridge.Terms) { b.Ringing = bridge.RingTrying }},
 		{"push.ringing at_once", func(c *config.Config) { c.Push.Ringing = "at_once" }, func(b *bridge.Terms) { b.Ringing = bridge.RingAtOnce }},
 		{"media.allow", func(c *config.Config) { c.Media.Allow = []string{"alaw"} }, func(b *bridge.Terms) { b.Codecs = []string{"alaw"} }},
+		{"media.dtmf rfc4733", func(c *config.Config) { c.Media.DTMF = "rfc4733" }, func(b *bridge.Terms) { b.DTMF = bridge.DTMFEvents }},
+		{"media.dtmf info", func(c *config.Config) { c.Media.DTMF = "info" }, func(b *bridge.Terms) { b.DTMF = bridge.DTMFInfo }},
 		{"media.srtp.apps", func(c *config.Config) { c.Media.SRTP.Apps = "required" }, func(b *bridge.Terms) { b.SRTP.Apps = bridge.SRTPRequired }},
 		{"media.srtp.trunks", func(c *config.Config) { c.Media.SRTP.Trunks = "optional" }, func(b *bridge.Terms) { b.SRTP.Trunks = bridge.SRTPOptional }},
 		{"media.srtp.keys_over", func(c *config.Config) { c.Media.SRTP.KeysOver = "any" }, func(b *bridge.Terms) { b.SRTP.AnyTransport = true }},

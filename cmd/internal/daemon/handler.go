@@ -23,7 +23,7 @@ func (h *handler) Request(tx *sipua.ServerTx) {
 		h.d.registrar.Request(tx)
 	case sip.OPTIONS:
 		h.options(tx)
-	default: // a BYE outside any dialog
+	default: // a BYE or INFO outside any dialog
 		tx.Reject(sipua.Reject(481, ""))
 	}
 }

@@ -20,7 +20,7 @@ func TestOutsideOfDialogs(t *testing.T) {
 	p := peerAt(t, "127.0.0.9").of(d)
 	p.request("OPTIONS", "sip:127.0.0.1", "")
 	res := p.read("SIP/2.0 200")
-	if headerOf(res, "Allow") != "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER" || headerOf(res, "Accept") != "application/sdp" || headerOf(res, "Server") != "Wakebridge/test" {
+	if headerOf(res, "Allow") != "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO" || headerOf(res, "Accept") != "application/sdp" || headerOf(res, "Server") != "Wakebridge/test" {
 		t.Errorf("%s", res)
 	}
 	tests := []struct {
@@ -30,7 +30,7 @@ func TestOutsideOfDialogs(t *testing.T) {
 		has     string
 	}{
 		{"BYE", nil, "SIP/2.0 481", ""},
-		{"SUBSCRIBE", nil, "SIP/2.0 405", "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER"},
+		{"SUBSCRIBE", nil, "SIP/2.0 405", "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO"},
 		{"OPTIONS", []string{"Require: gruu"}, "SIP/2.0 420", "Unsupported: gruu"},
 		{"OPTIONS", []string{"Require: path, outbound"}, "SIP/2.0 200", ""},
 		{"INVITE", nil, "SIP/2.0 403 No trunk matches 127.0.0.9", ""},

@@ -30,12 +30,18 @@ func (d *Daemon) openSIP(context.Context) error {
 	conns := d.cfg.Limits.Connections
 	d.endpoint = sipua.New(sipua.Config{
 		Handler: &handler{d}, Log: d.log, Dial: d.opts.dial, Advertise: d.addresses().advertise, Party: d.party, ForceRPort: d.forceRPort(),
-		Admit: d.gate.admit, Tap: d.opts.Tap, Supported: []string{"path", "outbound"}, Agent: "Wakebridge/" + d.opts.Version,
+		Admit: d.gate.admit, Tap: d.opts.Tap, Allow: methods(),
+		Supported: []string{"path", "outbound"}, Agent: "Wakebridge/" + d.opts.Version,
 		Limits:     sipua.Limits{Connections: orNone(conns.Total), Unauthenticated: orNone(conns.UnauthenticatedPerSource)},
 		Registerer: d.registry,
 	})
 	d.onClose(func(context.Context) { d.endpoint.Close() })
 	return nil
+}
+
+// methods are those that work here, for Allow.
+func methods() []string {
+	return []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO"}
 }
 
 func peers(trunks []config.Trunk) ([]trunk.Peer, error) {

@@ -46,6 +46,7 @@ func rooms() map[string][]string {
 		},
 		"bridge/route":         nil,
 		"bridge/sdp":           nil,
+		"bridge/info":          {"bridge/media/dtmf"}, // bodies of INFO: media knows no SIP, sdp is another language
 		"bridge/media":         inMedia,
 		"bridge/media/relay":   inMedia,
 		"bridge/media/srtp":    inMedia,

@@ -45,6 +45,7 @@ type linphoneAccount struct {
 	// Encryption is none or srtp, Mandatory that it takes nothing else.
 	Encryption string
 	Mandatory  bool
+	KeysByInfo bool // it sends keys by SIP INFO, not as RFC 4733 events
 }
 
 // screen collects what a program prints.
