@@ -37,6 +37,9 @@ type Remote = relay.Remote
 // Secure are the keys of one stream in both directions.
 type Secure = relay.Secure
 
+// Tapping says who sees a side's packets.
+type Tapping = relay.Tapping
+
 // StreamStats is what one stream received and sent.
 type StreamStats = relay.Stats
 

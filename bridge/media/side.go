@@ -1,6 +1,7 @@
 package media
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,7 @@ type Side struct {
 	held     bool      // all live lines are on hold
 	turned   time.Time // when held changed
 	watch    func(Event)
+	tap      Tapping // Local has no port
 	closed   bool
 
 	changed chan struct{} // wakes the watchdog
@@ -116,6 +118,7 @@ func (s *Side) Grow(streams int) error {
 		return ErrClosed
 	}
 	s.lines = append(s.lines, added...)
+	s.tapAll(added)
 	if !s.answered.IsZero() {
 		for _, l := range added {
 			l.stream.Answered()
@@ -222,6 +225,24 @@ func (s *Side) Watch(f func(Event)) {
 	s.watch = f
 	s.mu.Unlock()
 	s.wake()
+}
+
+// Tap shows the packets of all streams from now on, of those too that Grow adds; to
+// nobody without Tapping.Tap. The port of Tapping.Local is filled in.
+func (s *Side) Tap(t Tapping) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tap = t
+	s.tapAll(s.lines)
+}
+
+// tapAll tells lines who sees them; mu is held.
+func (s *Side) tapAll(lines []*line) {
+	for _, l := range lines {
+		t := s.tap
+		t.Local = netip.AddrPortFrom(t.Local.Addr(), l.lease.port)
+		l.stream.Tap(t)
+	}
 }
 
 // Stats are the counters by m= line, final after Close.

@@ -29,12 +29,14 @@ type wired struct {
 	faulted  bool
 
 	out  [2]atomic.Pointer[departure] // to the far end, for RTP and RTCP; nil: nowhere
+	tap  atomic.Pointer[tapped]       // nil: nobody looks
 	sent [2]counter
 }
 
 // departure is where one kind of packet leaves a stream.
 type departure struct {
 	fd     int
+	via    channel
 	to     rawAddr
 	sealer *sealer // nil: plain RTP
 }
@@ -63,6 +65,9 @@ func (s *wired) Forward(to Stream) {
 	s.partner = next
 }
 
+// Tap implements Stream.
+func (s *wired) Tap(t Tapping) { s.tap.Store(newTapped(t)) }
+
 // publish tells senders where packets for the far end go now. The worker's lock is
 // held.
 func (s *wired) publish() {
@@ -88,7 +93,7 @@ func (s *wired) setOut(kind int, via channel, to netip.AddrPort) {
 		s.out[kind].Store(nil) // the other family's, or a zone that is gone
 		return
 	}
-	s.out[kind].Store(&departure{s.fd[via], raw, s.sealer})
+	s.out[kind].Store(&departure{s.fd[via], via, raw, s.sealer})
 }
 
 // handle judges one packet and passes it on. A fault of ours costs this packet
@@ -103,12 +108,19 @@ func (s *wired) handle(ch channel, in inbound) {
 			}
 		}
 	}()
+	tap := s.tap.Load()
+	if tap != nil {
+		tap.keep(ch, in.pkt)
+	}
 	v := s.receiver.receive(ch, in)
 	if v.moved {
 		s.publish()
 	}
 	if !v.ok {
 		return
+	}
+	if tap != nil {
+		tap.took(ch, in, v)
 	}
 	if v.first && s.first != nil {
 		s.first()
@@ -132,12 +144,15 @@ func (s *wired) send(rtcp bool, pkt []byte) (Reason, bool) {
 	if out == nil {
 		return NoDestination, false
 	}
-	write := func(pkt []byte) (Reason, bool) {
-		if errno := transmit(out.fd, pkt, &out.to); errno != 0 {
+	write := func(wire []byte) (Reason, bool) {
+		if errno := transmit(out.fd, wire, &out.to); errno != 0 {
 			return SendFailed, false
 		}
 		s.sent[kind].packets.Add(1)
-		s.sent[kind].octets.Add(uint64(len(pkt)))
+		s.sent[kind].octets.Add(uint64(len(wire)))
+		if tap := s.tap.Load(); tap != nil {
+			tap.sent(outgoing{out.via, out.to.netip(), rtcp, pkt, wire})
+		}
 		return 0, true
 	}
 	if out.sealer != nil {
