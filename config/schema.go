@@ -24,7 +24,7 @@ const (
 //	config:"required,path,name,off"  must be given and not be empty; is a file;
 //	                                 names its entry; may be the word off
 //	oneof:"a|b" later:"c"            the values; values that are not built yet
-//	range:"1s..1h"                   bounds of an int or a duration
+//	range:"1s..1h"                   bounds of an int, a duration or a size
 type field struct {
 	key       string
 	index     int
@@ -144,7 +144,7 @@ func shapeOf(t reflect.Type) shape {
 // isText says that a value of type t is written as one text.
 func isText(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[time.Duration](), reflect.TypeFor[Rate](), reflect.TypeFor[Secret](),
+	case reflect.TypeFor[time.Duration](), reflect.TypeFor[Rate](), reflect.TypeFor[Size](), reflect.TypeFor[Secret](),
 		reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
 		return true
 	}
@@ -181,7 +181,7 @@ func pendingKeys() []string {
 		"trunks[].expires", "trunks[].outbound_proxy",
 		"calls.session_timer", "calls.fallback",
 		"calls.fallback_busy", "calls.fallback_declined", "calls.fallback_unreachable",
-		"storage.url", "http.dashboard", "cdr", "capture",
+		"storage.url", "http.dashboard", "cdr",
 	}
 }
 

@@ -1,0 +1,92 @@
+package bridge
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"wakebridge/bridge/media"
+	"wakebridge/bridge/media/capture"
+	"wakebridge/sipua"
+	"wakebridge/sipua/header"
+	"wakebridge/sipua/location"
+)
+
+// Capture gives the messages of captured calls to their captures: sipua.Config.Tap.
+func Capture(s *capture.Store) func(sipua.Traffic) {
+	return func(t sipua.Traffic) {
+		id := t.Message.CallID()
+		if id == nil {
+			return
+		}
+		m := capture.Message{At: t.At, From: t.Flow.Remote(), To: t.Flow.Local(), Transport: t.Flow.Transport().String(), Data: t.Raw}
+		if t.Sent {
+			m.From, m.To = m.To, m.From
+		}
+		s.Message(id.Value(), m)
+	}
+}
+
+// startCapture begins the call's capture, with the INVITE that passed the tap before
+// anybody knew that there is a call.
+func (c *Call) startCapture() {
+	r := c.b.cfg.Captures.Begin(c.id)
+	if r == nil {
+		return
+	}
+	c.own.capture = r
+	r.Claim(c.tx.Request.CallID().Value())
+	f := c.tx.Flow()
+	r.Message(capture.Message{At: c.started, From: f.Remote(), To: f.Local(), Transport: f.Transport().String(), Data: []byte(c.tx.Request.String())})
+}
+
+// tap lets the capture see a side's packets; addr is the address that SDP shows of it.
+func (c *Call) tap(side *media.Side, addr netip.Addr) {
+	if r := c.own.capture; r != nil {
+		side.Tap(media.Tapping{Tap: r, Local: netip.AddrPortFrom(addr, 0), Plain: r.Plain()})
+	}
+}
+
+// endCapture says what becomes of the capture.
+func (c *Call) endCapture() {
+	r := c.own.capture
+	r.Comment(time.Now(), fmt.Sprintf("call over: %s, %d, %s", c.rec.Result, c.rec.Status, c.rec.Reason))
+	r.End(c.rec.failed())
+}
+
+// failed says that a call is one of those that capture.calls: failed keeps: nobody
+// answered it, or it was answered and ended by a fault, or one leg said nothing.
+func (r *Record) failed() bool {
+	return r.Result != Answered || r.HangupBy == string(byServer) || r.oneWay()
+}
+
+// oneWay says that one leg sent media and the other one none.
+func (r *Record) oneWay() bool {
+	silent, speaking := false, false
+	for _, m := range r.Media {
+		var n uint64
+		for _, s := range m.Streams {
+			n += s.RTP.Packets
+		}
+		silent, speaking = silent || n == 0, speaking || n > 0
+	}
+	return silent && speaking
+}
+
+// pushWords is what a capture says of a push: what became of it, and what it was sent
+// with; of its token only what may be shown.
+func pushWords(name string, p location.PushInfo, r PushRecord) string {
+	token := p.VoIP
+	if r.Kind == location.Alert.String() {
+		token = p.Alert
+	}
+	words := name + ": " + r.Words
+	for _, part := range []struct{ name, value string }{
+		{"service", p.Provider}, {"environment", r.Environment}, {"app", p.BundleID}, {"token", token.Masked()}, {"reason", r.Reason}, {"id", r.ID},
+	} {
+		if part.value != "" {
+			words += ", " + part.name + " " + part.value
+		}
+	}
+	return header.Clean(words)
+}
