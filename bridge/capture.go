@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"time"
@@ -24,6 +25,31 @@ func Capture(s *capture.Store) func(sipua.Traffic) {
 			m.From, m.To = m.To, m.From
 		}
 		s.Message(id.Value(), m)
+	}
+}
+
+// Redact is what a store does to messages: capture.Config.Redact. Where the media in
+// the files is no whole SRTP, the names of suites get dashes: readers that see SRTP
+// announced take the end of each packet for its tag.
+func Redact(wholeSRTP bool) func(message []byte) {
+	if wholeSRTP {
+		return sipua.Redact
+	}
+	return func(message []byte) {
+		sipua.Redact(message)
+		for line := range bytes.Lines(message) {
+			value, found := bytes.CutPrefix(line, []byte("a=crypto:"))
+			if !found {
+				continue
+			}
+			_, value, _ = bytes.Cut(value, []byte(" "))
+			suite, _, _ := bytes.Cut(value, []byte(" "))
+			for i, c := range suite {
+				if c == '_' {
+					suite[i] = '-'
+				}
+			}
+		}
 	}
 }
 

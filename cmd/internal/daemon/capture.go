@@ -20,10 +20,11 @@ import (
 // belong to them.
 func (d *Daemon) openCapture(context.Context) error {
 	c := d.cfg.Capture
+	whole := c.Packets == "all"
 	calls := map[string]capture.Calls{"off": capture.Off, "failed": capture.Failed, "all": capture.All}
 	captures, err := capture.New(capture.Config{
-		Dir: filepath.Join(d.cfg.Node.DataDir, "captures"), Calls: calls[c.Calls], Whole: c.Packets == "all", Decrypt: c.Decrypt,
-		Keep: c.Keep, MaxBytes: int64(c.MaxBytes), Redact: sipua.Redact, Version: d.opts.Version, Log: d.log, Registerer: d.registry,
+		Dir: filepath.Join(d.cfg.Node.DataDir, "captures"), Calls: calls[c.Calls], Whole: whole, Decrypt: c.Decrypt,
+		Keep: c.Keep, MaxBytes: int64(c.MaxBytes), Redact: bridge.Redact(whole && !c.Decrypt), Version: d.opts.Version, Log: d.log, Registerer: d.registry,
 	})
 	if err != nil {
 		return fmt.Errorf("node.data_dir %s: %w", d.cfg.Node.DataDir, err)
