@@ -17,6 +17,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/media/capture"
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/memnet"
@@ -62,8 +63,9 @@ type options struct {
 	route func(bridge.Query) bridge.Plan
 	log   *slog.Logger
 
-	alerts  bridge.Alerts
-	metrics prometheus.Registerer
+	alerts   bridge.Alerts
+	metrics  prometheus.Registerer
+	captures *capture.Store
 }
 
 // inWorld runs a test in a world, and checks afterwards that nothing is left of its
@@ -130,6 +132,9 @@ func newWorld(t *testing.T, change func(*options)) *world {
 		}})
 	w.ep = endpoint(t, w.net, serverHost, w, func(c *sipua.Config) {
 		c.Log = o.log
+		if o.captures != nil {
+			c.Tap = bridge.Capture(o.captures)
+		}
 		c.Party = func(_ sipua.Transport, remote netip.AddrPort) string {
 			if tr := w.trunks.ByAddr(remote.Addr()); tr != nil {
 				return "trunk " + tr.Name
@@ -146,7 +151,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 		Endpoint: func() *sipua.Endpoint { return w.ep }, Locator: w.memory, Waker: w.waker, Fates: w.fates, Records: w.books,
 		Directory: directory{w}, Router: router(o.route), Verifier: verifier{}, Trunks: w.trunks, Media: w.relay,
 		MediaAddr: func(*sipua.Flow) netip.Addr { return serverHost }, Terms: o.terms, Log: o.log,
-		Alerts: o.alerts, Registerer: o.metrics,
+		Alerts: o.alerts, Registerer: o.metrics, Captures: o.captures,
 	})
 	return w
 }
