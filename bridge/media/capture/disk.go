@@ -46,14 +46,14 @@ func openDisk(cfg Config) (*disk, error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		id, ours := idOf(e.Name(), unfinished)
-		if ours {
+		if _, ours := idOf(e.Name(), unfinished); ours {
 			if err := os.Remove(filepath.Join(d.dir, e.Name())); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if id, ours = idOf(e.Name(), finished); !ours {
+		id, ours := idOf(e.Name(), finished)
+		if !ours {
 			continue
 		}
 		info, err := e.Info()

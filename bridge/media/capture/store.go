@@ -240,17 +240,16 @@ func (s *Store) Open(id string) (*File, error) {
 	return &File{Reader: f, Size: info.Size(), file: f}, nil
 }
 
-// trouble logs an error of the disk, unless the last thing failed as well, and says
-// whether there was one.
-func (s *Store) trouble(what string, err error) bool {
+// trouble counts an error of the disk, and logs it unless the last thing failed as
+// well.
+func (s *Store) trouble(what string, err error) {
 	if err == nil {
-		return false
+		return
 	}
 	s.metrics.errors.Inc()
 	if !s.faulty.Swap(true) {
 		s.log.Error("captures are lost", "what", what, "error", err)
 	}
-	return true
 }
 
 // recovered notes that the disk works.

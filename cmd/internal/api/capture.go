@@ -30,7 +30,7 @@ func (h *handlers) getCapture(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, problem)
 		return
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	w.Header().Set("Content-Type", pcapType)
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s.pcapng"`, r.PathValue("id")))
