@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/media/capture"
 	"wakebridge/sipua"
@@ -21,6 +23,9 @@ func Capture(s *capture.Store) func(sipua.Traffic) {
 			return
 		}
 		m := capture.Message{At: t.At, From: t.Flow.Remote(), To: t.Flow.Local(), Transport: t.Flow.Transport().String(), Data: t.Raw}
+		if seq := t.Message.CSeq(); seq != nil {
+			m.Begins = seq.MethodName == sip.INVITE || seq.MethodName == sip.ACK // also the challenge of an INVITE
+		}
 		if t.Sent {
 			m.From, m.To = m.To, m.From
 		}
@@ -53,17 +58,10 @@ func Redact(wholeSRTP bool) func(message []byte) {
 	}
 }
 
-// startCapture begins the call's capture, with the INVITE that passed the tap before
-// anybody knew that there is a call.
+// startCapture begins the call's capture. Its INVITE passed the tap a moment ago.
 func (c *Call) startCapture() {
-	r := c.b.cfg.Captures.Begin(c.id)
-	if r == nil {
-		return
-	}
-	c.own.capture = r
-	r.Claim(c.tx.Request.CallID().Value())
-	f := c.tx.Flow()
-	r.Message(capture.Message{At: c.started, From: f.Remote(), To: f.Local(), Transport: f.Transport().String(), Data: []byte(c.tx.Request.String())})
+	c.own.capture = c.b.cfg.Captures.Begin(c.id)
+	c.own.capture.Claim(c.tx.Request.CallID().Value())
 }
 
 // tap lets the capture see a side's packets; addr is the address that SDP shows of it.

@@ -133,6 +133,52 @@ func TestClaim(t *testing.T) {
 	})
 }
 
+// What came just before a key was claimed belongs to it, if it may begin a call.
+func TestLobby(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		say := func(key, text string, begins bool) {
+			m := message(text)
+			m.Begins = begins
+			w.store.Message(key, m)
+		}
+		say("x", "forgotten", true)
+		time.Sleep(6 * time.Second)
+		say("x", "first", true)
+		time.Sleep(time.Second)
+		say("x", "no call", false)
+		say("y", "another", true)
+		say("x", "second", true)
+		a, first := w.begin()
+		a.Claim("x")
+		say("x", "third", true)
+		b, second := w.begin()
+		b.Claim("x")
+		a.End(true)
+		b.End(true)
+		w.settle()
+		var got []string
+		for _, p := range w.read(first).packets {
+			got = append(got, string(p.payload))
+		}
+		if strings.Join(got, " ") != "first second third" {
+			t.Errorf("%q", got)
+		}
+		if _, err := w.store.Open(second); !errors.Is(err, capture.ErrNone) {
+			t.Errorf("what was claimed is given away again: %v", err)
+		}
+		for range 1000 {
+			say("flood", strings.Repeat("a", 60000), true)
+		}
+		c, third := w.begin()
+		c.Claim("flood")
+		c.End(true)
+		w.settle()
+		if n := len(w.read(third).packets); n != 4 {
+			t.Errorf("%d messages waited", n)
+		}
+	})
+}
+
 // Of calls that went well nothing stays if only failed ones are wanted.
 func TestFailedOnly(t *testing.T) {
 	inWorld(t, func(c *capture.Config) { c.Calls = capture.Failed }, func(w *world) {

@@ -19,6 +19,8 @@ type Message struct {
 	From, To  netip.AddrPort
 	Transport string // "UDP", "TCP", "TLS"
 	Data      []byte // as on the wire; a copy is kept
+	// Begins says that it may belong to a call that nobody knows yet.
+	Begins bool
 }
 
 // Recording is the capture of one call while that goes on. All methods may be called

@@ -66,6 +66,7 @@ type Store struct {
 	running sync.WaitGroup // writers and the sweeper
 	quit    chan struct{}
 	faulty  atomic.Bool // the disk failed last time
+	lobby   lobby
 
 	mu      sync.RWMutex
 	closed  bool
@@ -156,13 +157,19 @@ func (s *Store) Begin(id string) *Recording {
 	return r
 }
 
-// claim makes messages with this key r's.
+// claim makes messages with this key r's, those too that wait for it.
 func (s *Store) claim(key string, r *Recording) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byID[r.id] == r {
+	known := s.byID[r.id] == r
+	if known {
 		s.claimed[key] = append(s.claimed[key], r)
 		r.keys = append(r.keys, key)
+	}
+	s.mu.Unlock()
+	if known {
+		for _, m := range s.lobby.leave(key) {
+			r.Message(m)
+		}
 	}
 }
 
@@ -184,7 +191,8 @@ func (s *Store) forget(r *Recording) {
 	}
 }
 
-// Message adds a message to the recordings that claimed its key.
+// Message adds a message to the recordings that claimed its key. One that may begin a
+// call waits a moment for being claimed.
 func (s *Store) Message(key string, m Message) {
 	if s.Calls() == Off {
 		return
@@ -194,6 +202,9 @@ func (s *Store) Message(key string, m Message) {
 	s.mu.RUnlock()
 	for _, r := range recordings {
 		r.Message(m)
+	}
+	if m.Begins && len(recordings) == 0 {
+		s.lobby.enter(key, m)
 	}
 }
 
