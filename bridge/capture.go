@@ -64,10 +64,10 @@ func (c *Call) startCapture() {
 	c.own.capture.Claim(c.tx.Request.CallID().Value())
 }
 
-// tap lets the capture see a side's packets; addr is the address that SDP shows of it.
-func (c *Call) tap(side *media.Side, addr netip.Addr) {
+// show lets the capture see a side's packets; addr is the address that SDP shows of it.
+func (c *Call) show(side *media.Side, addr netip.Addr) {
 	if r := c.own.capture; r != nil {
-		side.Tap(media.Tapping{Tap: r, Local: netip.AddrPortFrom(addr, 0), Plain: r.Plain()})
+		side.Observe(media.Observation{By: r, Local: netip.AddrPortFrom(addr, 0), Plain: r.Plain()})
 	}
 }
 

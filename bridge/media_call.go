@@ -52,7 +52,7 @@ func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 	if err != nil {
 		return nil, noPorts(err)
 	}
-	m.c.tap(side, addr)
+	m.c.show(side, addr)
 	m.origin[side], m.keys[side] = sdp.NewOrigin(addr), newKeyring()
 	return side, nil
 }

@@ -37,8 +37,8 @@ type Remote = relay.Remote
 // Secure are the keys of one stream in both directions.
 type Secure = relay.Secure
 
-// Tapping says who sees a side's packets.
-type Tapping = relay.Tapping
+// Observation says who sees a side's packets.
+type Observation = relay.Observation
 
 // StreamStats is what one stream received and sent.
 type StreamStats = relay.Stats

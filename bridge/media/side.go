@@ -64,7 +64,7 @@ type Side struct {
 	held     bool      // all live lines are on hold
 	turned   time.Time // when held changed
 	watch    func(Event)
-	tap      Tapping // Local has no port
+	observed Observation // Local has no port
 	closed   bool
 
 	changed chan struct{} // wakes the watchdog
@@ -118,7 +118,7 @@ func (s *Side) Grow(streams int) error {
 		return ErrClosed
 	}
 	s.lines = append(s.lines, added...)
-	s.tapAll(added)
+	s.showAll(added)
 	if !s.answered.IsZero() {
 		for _, l := range added {
 			l.stream.Answered()
@@ -227,21 +227,21 @@ func (s *Side) Watch(f func(Event)) {
 	s.wake()
 }
 
-// Tap shows the packets of all streams from now on, of those too that Grow adds; to
-// nobody without Tapping.Tap. The port of Tapping.Local is filled in.
-func (s *Side) Tap(t Tapping) {
+// Observe shows the packets of all streams from now on, of those too that Grow adds;
+// to nobody without an Observer. The port of Observation.Local is filled in.
+func (s *Side) Observe(o Observation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tap = t
-	s.tapAll(s.lines)
+	s.observed = o
+	s.showAll(s.lines)
 }
 
-// tapAll tells lines who sees them; mu is held.
-func (s *Side) tapAll(lines []*line) {
+// showAll tells lines who sees them; mu is held.
+func (s *Side) showAll(lines []*line) {
 	for _, l := range lines {
-		t := s.tap
-		t.Local = netip.AddrPortFrom(t.Local.Addr(), l.lease.port)
-		l.stream.Tap(t)
+		o := s.observed
+		o.Local = netip.AddrPortFrom(o.Local.Addr(), l.lease.port)
+		l.stream.Observe(o)
 	}
 }
 

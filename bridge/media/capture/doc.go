@@ -1,5 +1,5 @@
 // Package capture writes what happened on the wire of one call into one pcapng file:
-// signalling that its owner passes on, the media that a side's tap shows, and
+// signalling that its owner passes on, the media that it observes, and
 // comments. It knows no SIP.
 //
 // A Store keeps the files, for a time and within a number of bytes; a Recording is

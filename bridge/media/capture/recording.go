@@ -65,10 +65,10 @@ func (r *Recording) Comment(at time.Time, text string) {
 	}
 }
 
-// Plain says that media is captured as SRTP holds it: relay.Tapping.
+// Plain says that media is captured as SRTP holds it: relay.Observation.
 func (r *Recording) Plain() bool { return r.store.cfg.Decrypt }
 
-// See implements relay.Tap.
+// See implements relay.Observer.
 func (r *Recording) See(p relay.Seen) {
 	data := p.Data
 	if !r.store.cfg.Whole && !p.RTCP {

@@ -52,8 +52,8 @@ type Stream interface {
 	// other stream, which must be of an engine of the same kind. Nil: packets
 	// are counted and dropped. One direction only.
 	Forward(to Stream)
-	// Tap shows the stream's packets from now on; without Tapping.Tap to nobody.
-	Tap(Tapping)
+	// Observe shows the stream's packets from now on; without an Observer to nobody.
+	Observe(Observation)
 	// Stats is a snapshot of the counters, final after Close.
 	Stats() Stats
 	// Close closes both sockets and waits for their readers. Idempotent.

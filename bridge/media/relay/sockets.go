@@ -87,8 +87,8 @@ type stream struct {
 	partner  atomic.Pointer[stream]
 	out      [2]atomic.Pointer[outlet] // to the far end, for RTP and RTCP; nil: nowhere
 	sent     [2]counter
-	tap      atomic.Pointer[tapped]     // nil: nobody looks
-	unsent   [reasonCount]atomic.Uint64 // after acceptance
+	observed atomic.Pointer[observation] // nil: nobody looks
+	unsent   [reasonCount]atomic.Uint64  // after acceptance
 	faultLog sync.Once
 }
 
@@ -127,9 +127,6 @@ func (s *stream) Forward(to Stream) {
 	next, _ := to.(*stream) // nil and streams of a foreign engine: nowhere
 	s.partner.Store(next)
 }
-
-// Tap implements Stream.
-func (s *stream) Tap(t Tapping) { s.tap.Store(newTapped(t)) }
 
 // publish tells senders where packets for the far end go now; mu is held.
 func (s *stream) publish() {
@@ -191,16 +188,16 @@ func (s *stream) handle(ch channel, in inbound) {
 			})
 		}
 	}()
-	tap := s.tap.Load()
-	if tap != nil {
-		tap.keep(ch, in.pkt)
+	observed := s.observed.Load()
+	if observed != nil {
+		observed.keep(ch, in.pkt)
 	}
 	v := s.judge(ch, in)
 	if !v.ok {
 		return
 	}
-	if tap != nil {
-		tap.took(ch, in, v)
+	if observed != nil {
+		observed.took(ch, in, v)
 	}
 	if v.first && s.first != nil {
 		s.first()
@@ -241,8 +238,8 @@ func (s *stream) send(rtcp bool, pkt []byte) (Reason, bool) {
 		}
 		s.sent[kind].packets.Add(1)
 		s.sent[kind].octets.Add(uint64(len(wire)))
-		if tap := s.tap.Load(); tap != nil {
-			tap.sent(outgoing{out.via, out.to.at, rtcp, pkt, wire})
+		if observed := s.observed.Load(); observed != nil {
+			observed.sent(outgoing{out.via, out.to.at, rtcp, pkt, wire})
 		}
 		return 0, true
 	}

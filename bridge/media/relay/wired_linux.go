@@ -28,9 +28,9 @@ type wired struct {
 	unsent   [reasonCount]uint64
 	faulted  bool
 
-	out  [2]atomic.Pointer[departure] // to the far end, for RTP and RTCP; nil: nowhere
-	tap  atomic.Pointer[tapped]       // nil: nobody looks
-	sent [2]counter
+	out      [2]atomic.Pointer[departure] // to the far end, for RTP and RTCP; nil: nowhere
+	observed atomic.Pointer[observation]  // nil: nobody looks
+	sent     [2]counter
 }
 
 // departure is where one kind of packet leaves a stream.
@@ -64,9 +64,6 @@ func (s *wired) Forward(to Stream) {
 	defer s.worker.mu.Unlock()
 	s.partner = next
 }
-
-// Tap implements Stream.
-func (s *wired) Tap(t Tapping) { s.tap.Store(newTapped(t)) }
 
 // publish tells senders where packets for the far end go now. The worker's lock is
 // held.
@@ -108,9 +105,9 @@ func (s *wired) handle(ch channel, in inbound) {
 			}
 		}
 	}()
-	tap := s.tap.Load()
-	if tap != nil {
-		tap.keep(ch, in.pkt)
+	observed := s.observed.Load()
+	if observed != nil {
+		observed.keep(ch, in.pkt)
 	}
 	v := s.receiver.receive(ch, in)
 	if v.moved {
@@ -119,8 +116,8 @@ func (s *wired) handle(ch channel, in inbound) {
 	if !v.ok {
 		return
 	}
-	if tap != nil {
-		tap.took(ch, in, v)
+	if observed != nil {
+		observed.took(ch, in, v)
 	}
 	if v.first && s.first != nil {
 		s.first()
@@ -150,8 +147,8 @@ func (s *wired) send(rtcp bool, pkt []byte) (Reason, bool) {
 		}
 		s.sent[kind].packets.Add(1)
 		s.sent[kind].octets.Add(uint64(len(wire)))
-		if tap := s.tap.Load(); tap != nil {
-			tap.sent(outgoing{out.via, out.to.netip(), rtcp, pkt, wire})
+		if observed := s.observed.Load(); observed != nil {
+			observed.sent(outgoing{out.via, out.to.netip(), rtcp, pkt, wire})
 		}
 		return 0, true
 	}

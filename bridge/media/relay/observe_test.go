@@ -15,7 +15,7 @@ import (
 	"wakebridge/bridge/media/srtp"
 )
 
-// witness is a Tap that keeps all.
+// witness is an Observer that keeps all.
 type witness struct {
 	mu   sync.Mutex
 	seen []Seen
@@ -41,24 +41,24 @@ func (w *witness) take(t *testing.T, n int) []Seen {
 		}
 		w.mu.Unlock()
 		if time.Now().After(deadline) {
-			t.Fatalf("the tap did not see %d packets", n)
+			t.Fatalf("the observer did not see %d packets", n)
 		}
 	}
 }
 
 // Each packet is seen once where it comes in and once where it leaves, as it is on the
 // wire or, if that is asked for, as SRTP holds it.
-func TestTap(t *testing.T) {
+func TestObserve(t *testing.T) {
 	for _, protected := range []bool{false, true} {
 		for _, plain := range []bool{false, true} {
 			t.Run(fmt.Sprintf("protected=%t,plain=%t", protected, plain), func(t *testing.T) {
-				engines(t, func(t *testing.T, e Engine) { tap(t, e, protected, plain) })
+				engines(t, func(t *testing.T, e Engine) { observe(t, e, protected, plain) })
 			})
 		}
 	}
 }
 
-func tap(t *testing.T, e Engine, protected, plain bool) {
+func observe(t *testing.T, e Engine, protected, plain bool) {
 	suites := [2]srtp.Suite{}
 	if protected {
 		suites = [2]srtp.Suite{srtp.AESCM128HMACSHA180, srtp.AEADAES128GCM}
@@ -66,8 +66,8 @@ func tap(t *testing.T, e Engine, protected, plain bool) {
 	a, b := newParty(t, e, suites[0]), newParty(t, e, suites[1])
 	join(a, b)
 	var in, out witness
-	a.stream.Tap(Tapping{Tap: &in, Local: netip.MustParseAddrPort("203.0.113.1:40000"), Plain: plain})
-	b.stream.Tap(Tapping{Tap: &out, Local: netip.MustParseAddrPort("203.0.113.1:40002"), Plain: plain})
+	a.stream.Observe(Observation{By: &in, Local: netip.MustParseAddrPort("203.0.113.1:40000"), Plain: plain})
+	b.stream.Observe(Observation{By: &out, Local: netip.MustParseAddrPort("203.0.113.1:40002"), Plain: plain})
 
 	for _, c := range []struct {
 		rtcp     bool
@@ -101,13 +101,13 @@ func tap(t *testing.T, e Engine, protected, plain bool) {
 	}
 }
 
-// What is refused is not seen, and a tap that was taken away sees nothing more.
-func TestTapSeesOnlyWhatIsAccepted(t *testing.T) {
+// What is refused is not seen, and an observer that was taken away sees nothing more.
+func TestObserverSeesOnlyWhatIsAccepted(t *testing.T) {
 	engines(t, func(t *testing.T, e Engine) {
 		a, b := newParty(t, e, 0), newParty(t, e, 0)
 		join(a, b)
 		var w witness
-		a.stream.Tap(Tapping{Tap: &w})
+		a.stream.Observe(Observation{By: &w})
 		first := packetOf(t, rtp.Header{SSRC: 5, SequenceNumber: 1}, 160)
 		write(t, a.rtp, first[:11], addrOf(t, a.pair.RTP))
 		write(t, a.rtp, first, addrOf(t, a.pair.RTP))
@@ -115,7 +115,7 @@ func TestTapSeesOnlyWhatIsAccepted(t *testing.T) {
 		if got := w.take(t, 1); len(got) != 1 || !bytes.Equal(got[0].Data, first) {
 			t.Errorf("%+v", got)
 		}
-		a.stream.Tap(Tapping{})
+		a.stream.Observe(Observation{})
 		second := packetOf(t, rtp.Header{SSRC: 5, SequenceNumber: 2}, 160)
 		write(t, a.rtp, second, addrOf(t, a.pair.RTP))
 		b.hears(t, false, second)
