@@ -64,13 +64,14 @@ type Side struct {
 	held     bool      // all live lines are on hold
 	turned   time.Time // when held changed
 	watch    func(Event)
-	observed Observation // Local has no port
 	closed   bool
 
 	changed chan struct{} // wakes the watchdog
 	done    chan struct{}
 	guard   sync.WaitGroup
 	closing sync.Once
+
+	observed Observation // by mu; Local has no port
 }
 
 func newSide(r *Relay, pool *ports) *Side {

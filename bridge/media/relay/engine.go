@@ -52,10 +52,10 @@ type Stream interface {
 	// other stream, which must be of an engine of the same kind. Nil: packets
 	// are counted and dropped. One direction only.
 	Forward(to Stream)
-	// Observe shows the stream's packets from now on; without an Observer to nobody.
-	Observe(Observation)
 	// Stats is a snapshot of the counters, final after Close.
 	Stats() Stats
+	// Observe shows the stream's packets from now on; without an Observer to nobody.
+	Observe(Observation)
 	// Close closes both sockets and waits for their readers. Idempotent.
 	Close()
 }

@@ -87,9 +87,10 @@ type stream struct {
 	partner  atomic.Pointer[stream]
 	out      [2]atomic.Pointer[outlet] // to the far end, for RTP and RTCP; nil: nowhere
 	sent     [2]counter
-	observed atomic.Pointer[observation] // nil: nobody looks
-	unsent   [reasonCount]atomic.Uint64  // after acceptance
+	unsent   [reasonCount]atomic.Uint64 // after acceptance
 	faultLog sync.Once
+
+	observed atomic.Pointer[observation] // nil: nobody looks
 }
 
 // outlet is where one kind of packet leaves a stream.
@@ -232,14 +233,15 @@ func (s *stream) send(rtcp bool, pkt []byte) (Reason, bool) {
 	if out == nil {
 		return NoDestination, false
 	}
-	write := func(wire []byte) (Reason, bool) {
-		if err := s.socket[out.via].write(wire, out.to); err != nil {
+	plain := pkt
+	write := func(pkt []byte) (Reason, bool) {
+		if err := s.socket[out.via].write(pkt, out.to); err != nil {
 			return SendFailed, false
 		}
 		s.sent[kind].packets.Add(1)
-		s.sent[kind].octets.Add(uint64(len(wire)))
+		s.sent[kind].octets.Add(uint64(len(pkt)))
 		if observed := s.observed.Load(); observed != nil {
-			observed.sent(outgoing{out.via, out.to.at, rtcp, pkt, wire})
+			observed.sent(outgoing{out.via, out.to.at, rtcp, plain, pkt})
 		}
 		return 0, true
 	}

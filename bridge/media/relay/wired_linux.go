@@ -28,9 +28,10 @@ type wired struct {
 	unsent   [reasonCount]uint64
 	faulted  bool
 
-	out      [2]atomic.Pointer[departure] // to the far end, for RTP and RTCP; nil: nowhere
-	observed atomic.Pointer[observation]  // nil: nobody looks
-	sent     [2]counter
+	out  [2]atomic.Pointer[departure] // to the far end, for RTP and RTCP; nil: nowhere
+	sent [2]counter
+
+	observed atomic.Pointer[observation] // nil: nobody looks
 }
 
 // departure is where one kind of packet leaves a stream.
@@ -141,14 +142,15 @@ func (s *wired) send(rtcp bool, pkt []byte) (Reason, bool) {
 	if out == nil {
 		return NoDestination, false
 	}
-	write := func(wire []byte) (Reason, bool) {
-		if errno := transmit(out.fd, wire, &out.to); errno != 0 {
+	plain := pkt
+	write := func(pkt []byte) (Reason, bool) {
+		if errno := transmit(out.fd, pkt, &out.to); errno != 0 {
 			return SendFailed, false
 		}
 		s.sent[kind].packets.Add(1)
-		s.sent[kind].octets.Add(uint64(len(wire)))
+		s.sent[kind].octets.Add(uint64(len(pkt)))
 		if observed := s.observed.Load(); observed != nil {
-			observed.sent(outgoing{out.via, out.to.netip(), rtcp, pkt, wire})
+			observed.sent(outgoing{out.via, out.to.netip(), rtcp, plain, pkt})
 		}
 		return 0, true
 	}
