@@ -89,6 +89,26 @@ func TestWholePackets(t *testing.T) {
 	})
 }
 
+// Packets that were not believed are there with the reason, their headers only, and
+// not more than a few.
+func TestRefusedPackets(t *testing.T) {
+	inWorld(t, func(c *capture.Config) { c.Whole = true }, func(w *world) {
+		r, id := w.begin()
+		for i := range 1000 {
+			p := voice(t, uint16(i), 160)
+			p.Refused, p.Reason = true, relay.WrongSource
+			r.See(p)
+		}
+		r.See(voice(t, 1, 160))
+		r.End(false)
+		w.settle()
+		got := w.read(id).of("media")
+		if len(got) != 201 || len(got[0].payload) != 24 || !slices.Equal(got[0].comments, []string{"refused: wrong_source"}) || len(got[200].payload) != 184 || got[200].comments != nil {
+			t.Errorf("%d packets: %+v", len(got), got[0])
+		}
+	})
+}
+
 // A message longer than a UDP packet may be is cut, and says so.
 func TestLongMessage(t *testing.T) {
 	inWorld(t, nil, func(w *world) {

@@ -73,6 +73,9 @@ func (p *pages) add(it *item, data []byte) error {
 	var options pcapgo.NgPacketOptions
 	switch it.kind {
 	case mediaPacket:
+		if it.text != "" {
+			options.Comments = append(options.Comments, it.text)
+		}
 	case signalling:
 		if it.text != "UDP" {
 			options.Comments = append(options.Comments, "over "+it.text)

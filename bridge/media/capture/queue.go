@@ -34,7 +34,7 @@ type item struct {
 	kind       kind
 	at         time.Time
 	from, to   netip.AddrPort
-	text       string // a comment; the transport of signalling
+	text       string // a comment, the transport of signalling, why a packet was refused
 	length     int    // of the whole, of which the queue may hold a beginning
 	start, end int    // of its data, in that of its batch
 }

@@ -31,6 +31,7 @@ type Recording struct {
 	keys  []string // by store.mu
 
 	queue   queue
+	refused atomic.Int64 // packets that were not believed
 	visible atomic.Int64 // bytes of the file that can be read
 	pages   pages        // the writer's
 }
@@ -68,13 +69,24 @@ func (r *Recording) Comment(at time.Time, text string) {
 // Plain says that media is captured as SRTP holds it: relay.Observation.
 func (r *Recording) Plain() bool { return r.store.cfg.Decrypt }
 
-// See implements relay.Observer.
+// mostRefused is how many packets that were not believed a call's capture has: enough
+// to see who sends them, too few to drown it.
+const mostRefused = 200
+
+// See implements relay.Observer. Of what was refused, headers are enough.
 func (r *Recording) See(p relay.Seen) {
 	data := p.Data
-	if !r.store.cfg.Whole && !p.RTCP {
+	if p.Refused || !r.store.cfg.Whole && !p.RTCP {
 		data = data[:headerLen(data)]
 	}
-	r.queue.put(item{kind: mediaPacket, at: p.At, from: p.From, to: p.To, length: len(p.Data)}, data)
+	it := item{kind: mediaPacket, at: p.At, from: p.From, to: p.To, length: len(p.Data)}
+	if p.Refused {
+		if r.refused.Add(1) > mostRefused {
+			return
+		}
+		it.text = "refused: " + p.Reason.String()
+	}
+	r.queue.put(it, data)
 }
 
 // End says that the call is over, and whether it failed. What is said of it within

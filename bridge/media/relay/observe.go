@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Observer sees the packets that a stream accepts or sends. See runs on the engine's
-// goroutines, those of several streams at once: it must return at once, keep no
-// part of Data, and not call the stream.
+// Observer sees the packets that come to a stream or are sent by it. See runs on the
+// engine's goroutines, those of several streams at once: it must return at once, keep
+// no part of Data, and not call the stream.
 type Observer interface{ See(Seen) }
 
 // Seen is one packet of a stream.
@@ -15,6 +15,8 @@ type Seen struct {
 	At       time.Time
 	From, To netip.AddrPort
 	RTCP     bool
+	Refused  bool // it came and was not believed, for Reason; of SRTP the header is readable, not more
+	Reason   Reason
 	Data     []byte // the UDP payload, until See returns
 }
 
@@ -61,13 +63,16 @@ func (o *observation) keep(ch channel, pkt []byte) {
 	}
 }
 
-// took shows a packet that was accepted.
-func (o *observation) took(ch channel, in inbound, v verdict) {
-	pkt := o.wire[ch]
-	if o.Plain {
+// came shows a packet that came.
+func (o *observation) came(ch channel, in inbound, v verdict) {
+	pkt := in.pkt
+	switch {
+	case !o.Plain:
+		pkt = o.wire[ch]
+	case v.ok:
 		pkt = v.pkt
 	}
-	o.By.See(Seen{At: in.at, From: plain(in.from), To: o.local(ch), RTCP: v.rtcp, Data: pkt})
+	o.By.See(Seen{At: in.at, From: plain(in.from), To: o.local(ch), RTCP: v.rtcp, Refused: !v.ok, Reason: v.reason, Data: pkt})
 }
 
 // outgoing is a packet that was sent.

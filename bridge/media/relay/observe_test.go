@@ -101,18 +101,25 @@ func observe(t *testing.T, e Engine, protected, plain bool) {
 	}
 }
 
-// What is refused is not seen, and an observer that was taken away sees nothing more.
-func TestObserverSeesOnlyWhatIsAccepted(t *testing.T) {
+// What is refused is seen as such, and an observer that was taken away sees nothing
+// more.
+func TestObserverSeesWhatIsRefused(t *testing.T) {
 	engines(t, func(t *testing.T, e Engine) {
 		a, b := newParty(t, e, 0), newParty(t, e, 0)
 		join(a, b)
 		var w witness
 		a.stream.Observe(Observation{By: &w})
 		first := packetOf(t, rtp.Header{SSRC: 5, SequenceNumber: 1}, 160)
+		stranger := listenAt(t, "127.0.0.9")
+		write(t, stranger, first, addrOf(t, a.pair.RTP))
+		got := w.take(t, 1)
+		if s := got[0]; len(got) != 1 || !s.Refused || s.Reason != WrongSource || s.From != addrOf(t, stranger) || !bytes.Equal(s.Data, first) {
+			t.Errorf("%+v", got)
+		}
 		write(t, a.rtp, first[:11], addrOf(t, a.pair.RTP))
 		write(t, a.rtp, first, addrOf(t, a.pair.RTP))
 		b.hears(t, false, first)
-		if got := w.take(t, 1); len(got) != 1 || !bytes.Equal(got[0].Data, first) {
+		if got := w.take(t, 2); len(got) != 2 || !got[0].Refused || got[0].Reason != BadHeader || got[1].Refused || !bytes.Equal(got[1].Data, first) {
 			t.Errorf("%+v", got)
 		}
 		a.stream.Observe(Observation{})

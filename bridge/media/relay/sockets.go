@@ -194,11 +194,11 @@ func (s *stream) handle(ch channel, in inbound) {
 		observed.keep(ch, in.pkt)
 	}
 	v := s.judge(ch, in)
+	if observed != nil {
+		observed.came(ch, in, v)
+	}
 	if !v.ok {
 		return
-	}
-	if observed != nil {
-		observed.took(ch, in, v)
 	}
 	if v.first && s.first != nil {
 		s.first()

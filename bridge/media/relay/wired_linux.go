@@ -114,11 +114,11 @@ func (s *wired) handle(ch channel, in inbound) {
 	if v.moved {
 		s.publish()
 	}
+	if observed != nil {
+		observed.came(ch, in, v)
+	}
 	if !v.ok {
 		return
-	}
-	if observed != nil {
-		observed.took(ch, in, v)
 	}
 	if v.first && s.first != nil {
 		s.first()

@@ -223,7 +223,8 @@ func TestCaptureOfAWokenCall(t *testing.T) {
 			c.checkSIP(t, file, r)
 			c.checkComments(t, file)
 			v.checkRTP(t, file, r)
-			if bad := fields(t, file, "_ws.malformed || _ws.expert.severity == error", "frame.number", "_ws.expert.message"); len(bad) > 0 {
+			// Of an SRTP packet that came too early there is the header only.
+			if bad := fields(t, file, "(_ws.malformed || _ws.expert.severity == error) && !(frame.comment contains refused)", "frame.number", "_ws.expert.message"); len(bad) > 0 {
 				t.Errorf("tshark complains: %v", bad)
 			}
 		})
@@ -298,7 +299,7 @@ func (v captureVariant) checkRTP(t *testing.T, file string, r bridge.Record) {
 		t.Errorf("%+v", r.Media)
 	}
 	legs := map[bool][]string{}
-	for _, p := range fields(t, file, "rtp && ip.src == "+trunkHost+" || rtp && ip.dst == "+phoneHost, "ip.src", "frame.cap_len", "rtp.payload", "srtp.enc_payload") {
+	for _, p := range fields(t, file, "rtp && (ip.src == "+trunkHost+" || ip.dst == "+phoneHost+") && !(frame.comment contains refused)", "ip.src", "frame.cap_len", "rtp.payload", "srtp.enc_payload") {
 		legs[p[0] == trunkHost] = append(legs[p[0] == trunkHost], p[2]+p[3])
 		if v.capture.Packets == "headers" && p[1] != strconv.Itoa(20+8+12) {
 			t.Fatalf("a packet of %s octets", p[1])
