@@ -308,12 +308,16 @@ func (v captureVariant) checkRTP(t *testing.T, file string, r bridge.Record) {
 	if v.capture.Packets == "headers" {
 		return
 	}
-	first := legs[true][0]
-	if first == "" {
+	if len(legs[true]) < 25 || legs[true][0] == "" {
 		t.Fatal("no sound is captured")
 	}
-	readable := slices.Contains(legs[false], first)
-	if readable != v.capture.Decrypt {
-		t.Errorf("the phone's packets hold what the trunk sent: %t\n%.40s\n%.40s", readable, first, legs[false][0])
+	same := 0
+	for _, payload := range legs[true] {
+		if slices.Contains(legs[false], payload) {
+			same++
+		}
+	}
+	if v.capture.Decrypt && same < 20 || !v.capture.Decrypt && same > 0 {
+		t.Errorf("%d packets of the phone's leg hold what the trunk sent, of %d", same, len(legs[true]))
 	}
 }
