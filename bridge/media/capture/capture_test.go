@@ -109,6 +109,47 @@ func TestRefusedPackets(t *testing.T) {
 	})
 }
 
+// What several goroutines put in at the same moment is in the order of its times.
+func TestOrder(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		r, id := w.begin()
+		p := voice(t, 1, 160)
+		time.Sleep(time.Millisecond)
+		r.Comment(time.Now(), "second")
+		r.Comment(time.Now(), "third")
+		r.See(p)
+		r.End(true)
+		w.settle()
+		if c := w.read(id); len(c.packets) != 3 || c.packets[0].face != "media" || c.packets[1].comments[0] != "second" || c.packets[2].comments[0] != "third" {
+			t.Errorf("%+v", c.packets)
+		}
+	})
+}
+
+// A fault of ours costs the capture of one call.
+func TestFault(t *testing.T) {
+	inWorld(t, func(c *capture.Config) { c.Redact = func(b []byte) { _ = b[5] } }, func(w *world) {
+		bad, first := w.begin()
+		good, second := w.begin()
+		bad.Message(message("BYE"))
+		good.Message(message("INVITE"))
+		time.Sleep(time.Second)
+		bad.Message(message("INVITE"))
+		bad.End(true)
+		good.End(true)
+		w.settle()
+		if _, err := w.store.Open(first); !errors.Is(err, capture.ErrNone) {
+			t.Error(err)
+		}
+		if c := w.read(second); len(c.packets) != 1 {
+			t.Errorf("%+v", c)
+		}
+		if n := w.count("calls_total", "failed"); n != 1 || !strings.Contains(w.log.String(), "fault") {
+			t.Errorf("%v failed: %s", n, w.log.String())
+		}
+	})
+}
+
 // A message longer than a UDP packet may be is cut, and says so.
 func TestLongMessage(t *testing.T) {
 	inWorld(t, nil, func(w *world) {

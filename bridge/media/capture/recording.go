@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,7 @@ func (r *Recording) run() {
 	defer func() { // a fault of ours costs this capture only
 		if fault := recover(); fault != nil {
 			r.abandon(fmt.Errorf("fault: %v", fault))
+			r.store.metrics.calls.WithLabelValues(failed).Inc()
 		}
 	}()
 	var over <-chan time.Time
@@ -152,6 +154,8 @@ func (r *Recording) write(b *batch) {
 	for i := range b.lost {
 		r.lose(kind(i), b.lost[i]) //nolint:gosec // three kinds
 	}
+	// Several goroutines put things in, each with a time from before it waited.
+	slices.SortStableFunc(b.items, func(x, y item) int { return x.at.Compare(y.at) })
 	p := &r.pages
 	for i := range b.items {
 		it := &b.items[i]
