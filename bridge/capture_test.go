@@ -74,7 +74,7 @@ func (w *world) frames(s *capture.Store, id string) (sip, media, comments []stri
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		p := gopacket.NewPacket(data, layers.LinkTypeRaw, gopacket.Default)
+		p := gopacket.NewPacket(data, layers.LinkTypeEthernet, gopacket.Default)
 		ends := p.NetworkLayer().NetworkFlow()
 		switch face.Name {
 		case "sip":

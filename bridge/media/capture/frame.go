@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	ethHeader  = 14
 	ipv4Header = 20
 	ipv6Header = 40
 	udpHeader  = 8
@@ -34,15 +35,18 @@ func headerLen(pkt []byte) int {
 	return min(n, len(pkt))
 }
 
-// framer puts UDP and IP around payloads.
+// framer puts UDP, IP and Ethernet around payloads. Ethernet has no addresses, as on a
+// loopback interface; libpcap reads a file with several interfaces only if the number
+// of their link type is the same on all systems, which that of bare IP is not.
 type framer struct{ buf gopacket.SerializeBuffer }
 
-// frame is the IP packet of an item, of whose payload only a beginning may be there,
-// and the length of the whole. The packet is valid until the next call.
-func (f *framer) frame(it *item, payload []byte) (packet []byte, length int, err error) {
+// frame is the frame of an item, of whose payload only a beginning may be there,
+// and the length of the whole. The frame is valid until the next call.
+func (f *framer) frame(it *item, payload []byte) (frame []byte, length int, err error) {
 	from, to := plain(it.from), plain(it.to)
 	udp := &layers.UDP{SrcPort: layers.UDPPort(from.Port()), DstPort: layers.UDPPort(to.Port()), Length: uint16(udpHeader + it.length)} //nolint:gosec // at most maxPayload
 	src, dst := net.IP(from.Addr().AsSlice()), net.IP(to.Addr().AsSlice())
+	eth := &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6), EthernetType: layers.EthernetTypeIPv4}
 	var ip interface {
 		gopacket.SerializableLayer
 		gopacket.NetworkLayer
@@ -52,6 +56,7 @@ func (f *framer) frame(it *item, payload []byte) (packet []byte, length int, err
 		ip = &layers.IPv4{Version: 4, IHL: ipv4Header / 4, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolUDP, SrcIP: src, DstIP: dst, Length: uint16(length)} //nolint:gosec // at most maxPayload
 	} else {
 		length = ipv6Header + udpHeader + it.length
+		eth.EthernetType = layers.EthernetTypeIPv6
 		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: src.To16(), DstIP: dst.To16(), Length: udp.Length}
 	}
 	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
@@ -60,10 +65,11 @@ func (f *framer) frame(it *item, payload []byte) (packet []byte, length int, err
 	if f.buf == nil {
 		f.buf = gopacket.NewSerializeBuffer()
 	}
-	if err := gopacket.SerializeLayers(f.buf, gopacket.SerializeOptions{ComputeChecksums: true}, ip, udp, gopacket.Payload(payload)); err != nil {
+	if err := gopacket.SerializeLayers(f.buf, gopacket.SerializeOptions{ComputeChecksums: true}, eth, ip, udp, gopacket.Payload(payload)); err != nil {
 		return nil, 0, fmt.Errorf("frame: %w", err)
 	}
-	return f.buf.Bytes(), length, nil
+	length += ethHeader
+	return f.buf.Bytes()[:length-it.length+len(payload)], length, nil // without the padding of Ethernet
 }
 
 // plain is an address as IPv4 where it is one, without zone, and never none.

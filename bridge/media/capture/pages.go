@@ -12,7 +12,7 @@ import (
 )
 
 // blockOverhead bounds what a block takes besides the payload and comments: headers of
-// pcapng, IPv6 and UDP, options, padding.
+// pcapng, Ethernet, IPv6 and UDP, options, padding.
 const blockOverhead = 192
 
 // fileOverhead bounds what a file takes besides its packets.
@@ -55,7 +55,7 @@ func (p *pages) open(path string, h header) error {
 		remark:      {Name: "wakebridge", Description: "pushes and decisions, as syslog packets that nobody sent"},
 	}
 	for i := range faces {
-		faces[i].LinkType, faces[i].TimestampResolution = layers.LinkTypeRaw, 9
+		faces[i].LinkType, faces[i].TimestampResolution = layers.LinkTypeEthernet, 9
 	}
 	p.out, err = pcapgo.NewNgWriterInterface(p, faces[0], pcapgo.NgWriterOptions{
 		SectionInfo: pcapgo.NgSectionInfo{Application: "Wakebridge " + h.version, Comment: h.comment},

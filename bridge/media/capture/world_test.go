@@ -171,6 +171,9 @@ func (w *world) read(id string) contents {
 		w.Fatal(err)
 	}
 	c.comment = r.SectionInfo().Comment
+	if r.LinkType() != layers.LinkTypeEthernet {
+		w.Errorf("link type %v: libpcap could not read it", r.LinkType())
+	}
 	for {
 		data, ci, opts, err := r.ReadPacketDataWithOptions()
 		if errors.Is(err, io.EOF) {
@@ -183,7 +186,7 @@ func (w *world) read(id string) contents {
 		if err != nil {
 			w.Fatal(err)
 		}
-		p := gopacket.NewPacket(data, layers.LinkTypeRaw, gopacket.Default)
+		p := gopacket.NewPacket(data, layers.LinkTypeEthernet, gopacket.Default)
 		udp, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
 		if !ok {
 			w.Fatalf("no UDP in %v", p)

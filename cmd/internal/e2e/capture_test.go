@@ -301,7 +301,7 @@ func (v captureVariant) checkRTP(t *testing.T, file string, r bridge.Record) {
 	legs := map[bool][]string{}
 	for _, p := range fields(t, file, "rtp && (ip.src == "+trunkHost+" || ip.dst == "+phoneHost+") && !(frame.comment contains refused)", "ip.src", "frame.cap_len", "rtp.payload", "srtp.enc_payload") {
 		legs[p[0] == trunkHost] = append(legs[p[0] == trunkHost], p[2]+p[3])
-		if v.capture.Packets == "headers" && p[1] != strconv.Itoa(20+8+12) {
+		if v.capture.Packets == "headers" && p[1] != strconv.Itoa(14+20+8+12) {
 			t.Fatalf("a packet of %s octets", p[1])
 		}
 	}
