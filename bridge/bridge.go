@@ -14,12 +14,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/media/capture"
 	"wakebridge/sipua"
 	"wakebridge/sipua/trunk"
 )
 
-// Config is what a Bridge needs. All fields but Alerts and Registerer are
-// required.
+// Config is what a Bridge needs. All fields but Alerts, Captures and
+// Registerer are required.
 type Config struct {
 	Endpoint  func() *sipua.Endpoint // the endpoint whose Handler passes INVITEs here
 	Locator   Locator
@@ -34,6 +35,7 @@ type Config struct {
 	Media     *media.Relay
 	// MediaAddr is the address that SDP shows on a flow.
 	MediaAddr func(f *sipua.Flow) netip.Addr
+	Captures  *capture.Store // nil: no call is captured. The endpoint's Tap is Capture
 	Terms     Terms
 	Log       *slog.Logger
 	// Registerer gets the metrics; nil: none.
@@ -145,6 +147,7 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 	if b.closed {
 		b.mu.Unlock()
 		c.own.cancel()
+		c.own.capture.End(true)
 		c.a.Drop()
 		return
 	}

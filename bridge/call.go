@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"wakebridge/bridge/media/capture"
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/leg"
@@ -43,6 +44,8 @@ type owner struct {
 	stages map[string]bool // of wakebridge_wake_seconds that were observed
 	atEnd  []func()        // run when the call is over, last first
 	done   bool
+
+	capture *capture.Recording // nil: none
 }
 
 type timerKey struct {
@@ -72,6 +75,7 @@ func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
 		DeclineOne: b.cfg.Terms.DeclineOne, DeclineWindow: b.cfg.Terms.DeclineWindow, MaxDuration: b.cfg.Terms.MaxDuration,
 	})
 	c.rec = Record{ID: c.id, CallID: req.CallID().Value(), Started: c.started, To: req.Recipient.String(), Trunk: origin.Trunk}
+	c.startCapture()
 	// The leg exists before this returns to the read loop, so that a CANCEL right
 	// behind the INVITE finds it.
 	c.a = &inbound{release: func() {}, leave: func() {}, Leg: leg.NewUAS(leg.Config{
@@ -207,11 +211,17 @@ func (c *Call) checkOver() {
 	c.own.done = true
 }
 
-// note adds a step to the record and the log.
+// note adds a step to the record, the log and the capture.
 func (c *Call) note(format string, args ...any) {
-	what := header.Clean(fmt.Sprintf(format, args...))
+	c.own.capture.Comment(time.Now(), c.record(format, args...))
+}
+
+// record adds a step to the record and the log.
+func (c *Call) record(format string, args ...any) (what string) {
+	what = header.Clean(fmt.Sprintf(format, args...))
 	c.rec.Steps = append(c.rec.Steps, Step{At: time.Now(), What: what})
 	c.log.Debug("step", "what", what)
+	return what
 }
 
 func (c *Call) hungUpBy(who party) {
@@ -234,6 +244,7 @@ func (c *Call) finish() {
 		c.cleanUp(c.own.atEnd[i])
 	}
 	c.cleanUp(c.report)
+	c.cleanUp(c.endCapture)
 }
 
 // cleanUp goes on after a panic: the rest must be given back too.

@@ -58,6 +58,7 @@ func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 	if err != nil {
 		return nil, noPorts(err)
 	}
+	m.c.show(side, addr)
 	m.origin[side], m.keys[side] = sdp.NewOrigin(addr), newKeyring()
 	return side, nil
 }

@@ -154,7 +154,8 @@ func (c *Call) woken(i int, r WakeResult) {
 	t := c.attempts[i]
 	rec := r.Record(pushName(r.Alert))
 	t.rec.Pushes = append(t.rec.Pushes, rec)
-	c.note("%s: %s", t.name, rec.Words)
+	c.record("%s: %s", t.name, rec.Words)
+	c.own.capture.Comment(time.Now(), pushWords(t.name, t.device.Push, rec))
 	if !r.Written.IsZero() {
 		c.reached(i, metricPushWritten, r.Written)
 	}
@@ -207,6 +208,7 @@ func (c *Call) invite(a action) {
 	c.reached(i, metricInvited, now)
 	c.note("INVITE to %s", t.name)
 	inv := c.invitation(t, flow, offer)
+	c.own.capture.Claim(inv.CallID)
 	inv.Otherwise = func(status int) []byte { return c.media.otherwise(t, l, flow, status) }
 	l.leg = leg.NewUAC(leg.Config{
 		Endpoint: c.b.cfg.Endpoint(), Post: c.own.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.calleeEvent(i, n, ev) },
@@ -217,7 +219,7 @@ func (c *Call) invite(a action) {
 // invitation is the INVITE of a B leg. Only what is known to be meant for the
 // callee crosses from the A leg.
 func (c *Call) invitation(t *try, flow *sipua.Flow, offer []byte) leg.Invite {
-	inv := leg.Invite{Flow: flow, Body: offer, Headers: []sip.Header{c.maxForwards()}}
+	inv := leg.Invite{Flow: flow, CallID: sipua.NewTag(), Body: offer, Headers: []sip.Header{c.maxForwards()}}
 	from := leg.Address{Name: c.caller.name, URI: c.caller.uri}
 	if c.caller.private {
 		from.Name = "Anonymous"

@@ -17,6 +17,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/media/capture"
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/memnet"
@@ -64,8 +65,9 @@ type options struct {
 	log   *slog.Logger
 	infos map[netip.Addr]bool // as world.infos
 
-	alerts  bridge.Alerts
-	metrics prometheus.Registerer
+	alerts   bridge.Alerts
+	metrics  prometheus.Registerer
+	captures *capture.Store
 }
 
 // inWorld runs a test in a world, and checks afterwards that nothing is left of its
@@ -133,6 +135,9 @@ func newWorld(t *testing.T, change func(*options)) *world {
 	w.ep = endpoint(t, w.net, serverHost, w, func(c *sipua.Config) {
 		c.Log = o.log
 		c.Allow = withInfo
+		if o.captures != nil {
+			c.Tap = bridge.Capture(o.captures)
+		}
 		c.Party = func(_ sipua.Transport, remote netip.AddrPort) string {
 			if tr := w.trunks.ByAddr(remote.Addr()); tr != nil {
 				return "trunk " + tr.Name
@@ -149,7 +154,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 		Endpoint: func() *sipua.Endpoint { return w.ep }, Locator: w.memory, Waker: w.waker, Fates: w.fates, Records: w.books,
 		Directory: directory{w}, Router: router(o.route), Verifier: verifier{}, Trunks: w.trunks, Media: w.relay,
 		MediaAddr: func(*sipua.Flow) netip.Addr { return serverHost }, Terms: o.terms, Log: o.log,
-		Alerts: o.alerts, Registerer: o.metrics,
+		Alerts: o.alerts, Registerer: o.metrics, Captures: o.captures,
 	})
 	return w
 }

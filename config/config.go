@@ -34,6 +34,8 @@ type Config struct {
 	Storage Storage `mapstructure:"storage"`
 	// Limits are the rates and counts beyond which requests are refused.
 	Limits Limits `mapstructure:"limits"`
+	// Capture writes calls into files.
+	Capture Capture `mapstructure:"capture"`
 	// HTTP is the port for health, metrics and the API.
 	HTTP HTTP `mapstructure:"http"`
 }
@@ -154,6 +156,24 @@ type MediaTimeout struct {
 type Storage struct {
 	// Driver is sqlite: a database in Node.DataDir. Default: sqlite.
 	Driver string `mapstructure:"driver" oneof:"sqlite" later:"redis"`
+}
+
+// Capture writes what is on the wire of calls into pcapng files, one per call, in the
+// folder captures of Node.DataDir.
+type Capture struct {
+	// Calls says which: off, failed (not answered, ended by a fault, or one leg sent
+	// no media) or all. Default: off.
+	Calls string `mapstructure:"calls" oneof:"off|failed|all"`
+	// Packets says how much of RTP: headers, or all, which is what was said.
+	// Default: headers.
+	Packets string `mapstructure:"packets" oneof:"headers|all"`
+	// Decrypt writes what SRTP holds; else it stays encrypted. Default: false.
+	Decrypt bool `mapstructure:"decrypt"`
+	// Keep is how long after its call a file is kept. Default: 7d.
+	Keep time.Duration `mapstructure:"keep" range:"1h..365d"`
+	// MaxBytes bounds all files together; the oldest go first. One call may take a
+	// sixteenth. Default: 1GiB.
+	MaxBytes Size `mapstructure:"max_bytes" range:"16MiB..1024TiB"`
 }
 
 // HTTP is the port for health, metrics and the API.

@@ -54,7 +54,8 @@ func Default() *Config {
 			AuthFailures:      AuthFailures{Max: 10, Per: time.Minute, Ban: 15 * time.Minute},
 			Connections:       Connections{Total: 20000, UnauthenticatedPerSource: 64},
 		},
-		HTTP: HTTP{Bind: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8080)},
+		Capture: Capture{Calls: "off", Packets: "headers", Keep: 7 * day, MaxBytes: 1 << 30},
+		HTTP:    HTTP{Bind: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8080)},
 	}
 }
 

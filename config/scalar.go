@@ -142,6 +142,8 @@ func parseScalar(text string, f field) (any, *finding) {
 			return nil, &finding{strconv.Quote(text) + " is not a rate", "write for example 20/s, 6/m, 100/h or off"}
 		}
 		return rate, nil
+	case reflect.TypeFor[Size]():
+		return parseSize(text)
 	case reflect.TypeFor[Secret]():
 		if text == redacted {
 			return nil, &finding{"is the mask that stands for a secret in printed configurations",
@@ -182,6 +184,17 @@ func parseDuration(text string) (any, *finding) {
 	return d, nil
 }
 
+func parseSize(text string) (any, *finding) {
+	size, err := ParseSize(text)
+	switch {
+	case errors.Is(err, errSizeNoUnit):
+		return nil, &finding{text + " has no unit", "write " + text + "MiB if mebibytes are meant; units are KiB, MiB, GiB and TiB"}
+	case err != nil:
+		return nil, &finding{strconv.Quote(text) + " is not a size", "write for example 512MiB, 1GiB or 2TiB"}
+	}
+	return size, nil
+}
+
 // parseWord reads a string and, where only some are allowed, which.
 func parseWord(text string, f field) (any, *finding) {
 	if len(f.oneOf) == 0 || f.path || slices.Contains(f.oneOf, text) {
@@ -211,6 +224,11 @@ func outside(text string, v any, f field) *finding {
 		var from, to time.Duration
 		from, errLow = ParseDuration(f.low)
 		to, errHigh = ParseDuration(f.high)
+		value, low, high = int64(v), int64(from), int64(to)
+	case Size:
+		var from, to Size
+		from, errLow = ParseSize(f.low)
+		to, errHigh = ParseSize(f.high)
 		value, low, high = int64(v), int64(from), int64(to)
 	case int:
 		value = int64(v)

@@ -25,7 +25,7 @@ const (
 //	                                 names its entry; may be the word off
 //	oneof:"a|b" later:"c"            the values (of a file: beside its name);
 //	                                 values that are not built yet
-//	range:"1s..1h"                   bounds of an int or a duration
+//	range:"1s..1h"                   bounds of an int, a duration or a size
 type field struct {
 	key       string
 	index     int
@@ -145,7 +145,7 @@ func shapeOf(t reflect.Type) shape {
 // isText says that a value of type t is written as one text.
 func isText(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[time.Duration](), reflect.TypeFor[Rate](), reflect.TypeFor[Secret](),
+	case reflect.TypeFor[time.Duration](), reflect.TypeFor[Rate](), reflect.TypeFor[Size](), reflect.TypeFor[Secret](),
 		reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
 		return true
 	}
@@ -181,7 +181,7 @@ func pendingKeys() []string {
 		"trunks[].expires", "trunks[].outbound_proxy",
 		"calls.session_timer", "calls.fallback",
 		"calls.fallback_busy", "calls.fallback_declined", "calls.fallback_unreachable",
-		"storage.url", "http.dashboard", "cdr", "capture",
+		"storage.url", "http.dashboard", "cdr",
 	}
 }
 

@@ -139,6 +139,25 @@ func TestRates(t *testing.T) {
 	}
 }
 
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]Size{
+		"1KiB": 1 << 10, "1536KiB": 1536 << 10, "64MiB": 64 << 20, "1GiB": 1 << 30, "8388607TiB": 8388607 << 40, "0KiB": 0,
+	} {
+		got, err := ParseSize(text)
+		if err != nil || got != want || got.String() != text {
+			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "GiB", "1GB", "1gib", "1.5GiB", "-1GiB", "+1GiB", "01GiB", "1 GiB", "1GiBB", "8388608TiB", "99999999999999999999KiB"} {
+		if got, err := ParseSize(text); !errors.Is(err, errSize) {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+	}
+	if _, err := ParseSize("1024"); !errors.Is(err, errSizeNoUnit) {
+		t.Error(err)
+	}
+}
+
 // Any configuration of valid scalars survives being rendered and loaded.
 func TestScalarsSurviveRendering(t *testing.T) {
 	folder := t.TempDir()
@@ -157,6 +176,7 @@ func TestScalarsSurviveRendering(t *testing.T) {
 		cfg.Push.WakeTimeout = cfg.Calls.RingTimeout - time.Second
 		cfg.Calls.MergeWindow = second("merge", 0, 60)
 		cfg.Push.AfterExpiry = rapid.Bool().Draw(rt, "after")
+		cfg.Capture.MaxBytes = Size(rapid.IntRange(16<<10, 1<<22).Draw(rt, "bytes")) << 10
 		cfg.Limits.WakesPerUser = Rate{rapid.IntRange(1, maxRate).Draw(rt, "wakes"), time.Hour}
 		cfg.Limits.AuthFailures.Max = rapid.IntRange(0, 100).Draw(rt, "failures")
 		cfg.Media.Allow = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"opus", "g722", "alaw", "ulaw"}), 0, 4,

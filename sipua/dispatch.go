@@ -39,7 +39,7 @@ func (ep *Endpoint) receive(f *Flow, fr frame) {
 		}
 	}
 	if tap := ep.cfg.Tap; tap != nil {
-		tap(Traffic{Flow: f, At: time.Now(), Message: msg})
+		tap(Traffic{Flow: f, At: time.Now(), Message: msg, Raw: fr.data})
 	}
 	switch msg := msg.(type) {
 	case *sip.Request:

@@ -83,6 +83,7 @@ type Traffic struct {
 	Sent    bool // by us
 	At      time.Time
 	Message sip.Message
+	Raw     []byte // as on the wire, until Tap returns
 }
 
 // Destination is where a new flow should lead.

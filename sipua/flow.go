@@ -312,10 +312,11 @@ func (f *Flow) WriteMsg(msg sip.Message) error {
 	default:
 	}
 	f.ep.metrics.sent(f.transport, msg)
+	raw := []byte(text)
 	if tap := f.ep.cfg.Tap; tap != nil {
-		tap(Traffic{Flow: f, Sent: true, At: time.Now(), Message: msg})
+		tap(Traffic{Flow: f, Sent: true, At: time.Now(), Message: msg, Raw: raw})
 	}
-	if err := f.wire.send([]byte(text)); err != nil {
+	if err := f.wire.send(raw); err != nil {
 		// Not here: a transaction may hold its lock while it writes, and Shut
 		// ends the flow's transactions.
 		f.ep.launch(func() { f.Shut(err) })

@@ -730,6 +730,9 @@ func TestTap(t *testing.T) {
 				dir = "out "
 			}
 			l, _, _ := strings.Cut(m.Message.String(), "\r\n")
+			if raw, _, _ := strings.Cut(string(m.Raw), "\r\n"); raw != l {
+				l = "raw " + raw
+			}
 			seen = append(seen, dir+l)
 		}
 	})

@@ -37,6 +37,9 @@ type Remote = relay.Remote
 // Secure are the keys of one stream in both directions.
 type Secure = relay.Secure
 
+// Observation says who sees a side's packets.
+type Observation = relay.Observation
+
 // StreamStats is what one stream received and sent.
 type StreamStats = relay.Stats
 

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,8 @@ type Side struct {
 	done    chan struct{}
 	guard   sync.WaitGroup
 	closing sync.Once
+
+	observed Observation // by mu; Local has no port
 }
 
 // own is what a side says of its own accord.
@@ -125,6 +128,7 @@ func (s *Side) Grow(streams int) error {
 		return ErrClosed
 	}
 	s.lines = append(s.lines, added...)
+	s.showAll(added)
 	if !s.answered.IsZero() {
 		for _, l := range added {
 			l.stream.Answered()
@@ -235,6 +239,24 @@ func (s *Side) Watch(f func(Event)) {
 	s.watch = f
 	s.mu.Unlock()
 	s.wake()
+}
+
+// Observe shows the packets of all streams from now on, of those too that Grow adds;
+// to nobody without an Observer. The port of Observation.Local is filled in.
+func (s *Side) Observe(o Observation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observed = o
+	s.showAll(s.lines)
+}
+
+// showAll tells lines who sees them; mu is held.
+func (s *Side) showAll(lines []*line) {
+	for _, l := range lines {
+		o := s.observed
+		o.Local = netip.AddrPortFrom(o.Local.Addr(), l.lease.port)
+		l.stream.Observe(o)
+	}
 }
 
 // Stats are the counters by m= line, final after Close.

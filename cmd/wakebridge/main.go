@@ -53,7 +53,7 @@ Try it: wakebridge demo`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), checkCommand(), demoCommand(), pushCommand(), simCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), demoCommand(), callCommand(), pushCommand(), simCommand(), versionCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -60,6 +60,8 @@ type Stream interface {
 	Tap(*Tap)
 	// Stats is a snapshot of the counters, final after Close.
 	Stats() Stats
+	// Observe shows the stream's packets from now on; without an Observer to nobody.
+	Observe(Observation)
 	// Close closes both sockets and waits for their readers. Idempotent.
 	Close()
 }

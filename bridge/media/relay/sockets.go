@@ -90,6 +90,8 @@ type stream struct {
 	sent     [2]counter
 	unsent   [reasonCount]atomic.Uint64 // after acceptance
 	faultLog sync.Once
+
+	observed atomic.Pointer[observation] // nil: nobody looks
 }
 
 // outlet is where one kind of packet leaves a stream.
@@ -205,7 +207,14 @@ func (s *stream) handle(ch channel, in inbound) {
 			})
 		}
 	}()
+	observed := s.observed.Load()
+	if observed != nil {
+		observed.keep(ch, in.pkt)
+	}
 	v := s.judge(ch, in)
+	if observed != nil {
+		observed.came(ch, in, v)
+	}
 	if !v.ok {
 		return
 	}
@@ -261,11 +270,15 @@ func (s *stream) deliver(rtcp bool, out *outlet, pkt []byte) (Reason, bool) {
 	if rtcp {
 		kind = 1
 	}
+	plain := pkt
 	write := func(pkt []byte) (Reason, bool) {
 		if err := s.socket[out.via].write(pkt, out.to); err != nil {
 			return SendFailed, false
 		}
 		s.sent[kind].add(len(pkt))
+		if observed := s.observed.Load(); observed != nil {
+			observed.sent(outgoing{out.via, out.to.at, rtcp, plain, pkt})
+		}
 		return 0, true
 	}
 	if out.sealer != nil {

@@ -32,11 +32,14 @@ type wired struct {
 
 	out  [2]atomic.Pointer[departure] // to the far end, for RTP and RTCP; nil: nowhere
 	sent [2]counter
+
+	observed atomic.Pointer[observation] // nil: nobody looks
 }
 
 // departure is where one kind of packet leaves a stream.
 type departure struct {
 	fd     int
+	via    channel
 	to     rawAddr
 	sealer *sealer // nil: plain RTP
 	voice  *voice  // nil: nothing was inserted yet, or it is no RTP
@@ -98,7 +101,7 @@ func (s *wired) setOut(kind int, via channel, to netip.AddrPort) {
 		s.out[kind].Store(nil) // the other family's, or a zone that is gone
 		return
 	}
-	d := &departure{fd: s.fd[via], to: raw, sealer: s.sealer}
+	d := &departure{fd: s.fd[via], via: via, to: raw, sealer: s.sealer}
 	if kind == 0 && !s.receiver.remote.Datagram {
 		d.voice = s.voice
 	}
@@ -117,9 +120,16 @@ func (s *wired) handle(ch channel, in inbound) {
 			}
 		}
 	}()
+	observed := s.observed.Load()
+	if observed != nil {
+		observed.keep(ch, in.pkt)
+	}
 	v := s.receiver.receive(ch, in)
 	if v.moved {
 		s.publish()
+	}
+	if observed != nil {
+		observed.came(ch, in, v)
 	}
 	if !v.ok {
 		return
@@ -165,11 +175,15 @@ func (s *wired) deliver(rtcp bool, out *departure, pkt []byte) (Reason, bool) {
 	if rtcp {
 		kind = 1
 	}
+	plain := pkt
 	write := func(pkt []byte) (Reason, bool) {
 		if errno := transmit(out.fd, pkt, &out.to); errno != 0 {
 			return SendFailed, false
 		}
 		s.sent[kind].add(len(pkt))
+		if observed := s.observed.Load(); observed != nil {
+			observed.sent(outgoing{out.via, out.to.netip(), rtcp, plain, pkt})
+		}
 		return 0, true
 	}
 	if out.sealer != nil {

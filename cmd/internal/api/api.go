@@ -31,9 +31,10 @@ type Config struct {
 	Log     *slog.Logger
 	// Serving says that the parts below may be used; until then everything under
 	// /v1/ is answered 503. nil: they may.
-	Serving func() bool
-	Devices Devices
-	Pusher  PushTester
+	Serving  func() bool
+	Devices  Devices
+	Pusher   PushTester
+	Captures Captures
 }
 
 // New makes the handler.

@@ -46,48 +46,81 @@ func (c Client) TestPush(ctx context.Context, req PushRequest) (PushOutcome, err
 	return out, err
 }
 
-func (c Client) post(ctx context.Context, path string, body, into any) error {
-	base, err := url.Parse(c.Server)
-	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return fmt.Errorf("%w: %q is no URL such as http://127.0.0.1:8080", ErrServer, c.Server)
+// captureTimeout is how long a capture may take on its way.
+const captureTimeout = 10 * time.Minute
+
+// Capture writes the capture of a call to w. Errors: a Problem, which says why there is
+// none; ErrServer; those of w and of reading TokenFile.
+func (c Client) Capture(ctx context.Context, id string, w io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
+	defer cancel()
+	res, err := c.ask(ctx, http.MethodGet, "/v1/calls/"+url.PathEscape(id)+"/pcap", nil)
+	if err != nil {
+		return err
 	}
+	defer res.Body.Close()
+	n, err := io.Copy(w, res.Body)
+	if err == nil && n != res.ContentLength {
+		err = fmt.Errorf("%w: %d bytes of %d", ErrServer, n, res.ContentLength)
+	}
+	return err
+}
+
+func (c Client) post(ctx context.Context, path string, body, into any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base.JoinPath(path).String(), bytes.NewReader(text))
+	res, err := c.ask(ctx, http.MethodPost, path, text)
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if c.TokenFile != "" {
-		token, err := os.ReadFile(c.TokenFile)
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	res, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return fmt.Errorf("%w: %w; is the server running, and is http.bind this address?", ErrServer, err)
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrServer, err)
 	}
-	if res.StatusCode == http.StatusOK {
-		if err := json.Unmarshal(answer, into); err != nil {
-			return fmt.Errorf("%w: %w", ErrServer, err)
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("%w: %w", ErrServer, err)
+	}
+	return nil
+}
+
+// ask sends a request, with JSON if there is a body. An answer that is not 200 is an
+// error: the Problem that it holds.
+func (c Client) ask(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	base, err := url.Parse(c.Server)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, fmt.Errorf("%w: %q is no URL such as http://127.0.0.1:8080", ErrServer, c.Server)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base.JoinPath(path).String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.TokenFile != "" {
+		token, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return nil, err
 		}
-		return nil
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; is the server running, and is http.bind this address?", ErrServer, err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res, nil
+	}
+	defer res.Body.Close()
 	var problem Problem
-	if err := json.Unmarshal(answer, &problem); err != nil || problem.Title == "" {
-		return fmt.Errorf("%w: HTTP %d", ErrServer, res.StatusCode)
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&problem); err != nil || problem.Title == "" {
+		return nil, fmt.Errorf("%w: HTTP %d", ErrServer, res.StatusCode)
 	}
-	return problem
+	return nil, problem
 }
 
 // Explain tells a person what became of the pushes.

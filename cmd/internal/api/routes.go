@@ -39,6 +39,7 @@ func (h *handlers) routes() []route {
 		{"PUT", "/v1/users/{user}/devices/{instance}", served(h.putDevice)},
 		{"DELETE", "/v1/users/{user}/devices/{instance}", served(h.deleteDevice)},
 		{"POST", "/v1/push/test", served(h.pushTest)},
+		{"GET", "/v1/calls/{id}/pcap", served(h.getCapture)},
 	}
 }
 

@@ -37,7 +37,7 @@ func (d *Daemon) openCalls(context.Context) error {
 	d.alerts = newAlerts(d.waker, d.memory, d.amend, d.log)
 	d.bridge = bridge.New(bridge.Config{
 		Endpoint: func() *sipua.Endpoint { return d.endpoint }, Locator: d.memory, Waker: d.waker, Alerts: d.alerts, Fates: fates{d}, Records: records{d},
-		Directory: u, Router: table, Verifier: auth, Trunks: d.trunks, Media: d.media, MediaAddr: d.addresses().mediaAddr,
+		Directory: u, Router: table, Verifier: auth, Trunks: d.trunks, Media: d.media, MediaAddr: d.addresses().mediaAddr, Captures: d.captures,
 		Terms: terms(d.cfg, d.node()), Log: d.log, Registerer: d.registry,
 	})
 	d.registrar = registrar.New(registrar.Config{

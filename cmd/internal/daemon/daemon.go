@@ -16,6 +16,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/media/capture"
 	"wakebridge/cmd/internal/api"
 	"wakebridge/cmd/internal/metrics"
 	"wakebridge/cmd/internal/store"
@@ -57,6 +58,7 @@ type Daemon struct {
 // of use.
 type parts struct {
 	store     *store.DB
+	captures  *capture.Store
 	memory    *location.Memory
 	trunks    *trunk.Set
 	gate      *gate
@@ -86,7 +88,7 @@ const startFailed = time.Second
 func New(ctx context.Context, cfg *config.Config, opts Options) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, opts: opts, log: opts.Log, registry: metrics.New(opts.Version)}
 	// HTTP stands first because it ends last: it tells how far the end is.
-	for _, open := range []func(context.Context) error{d.openHTTP, d.openStore, d.openSIP, d.openCalls, d.listen} {
+	for _, open := range []func(context.Context) error{d.openHTTP, d.openStore, d.openCapture, d.openSIP, d.openCalls, d.listen} {
 		if err := open(ctx); err != nil {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), startFailed)
 			defer cancel()

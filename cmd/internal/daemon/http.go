@@ -52,7 +52,7 @@ func (d *Daemon) api() http.Handler {
 	devices := newDevices(d)
 	return api.New(api.Config{
 		Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Version: d.opts.Version, Log: d.log,
-		Serving: func() bool { return d.phase.Load() != starting }, Devices: devices, Pusher: &pushTester{d: d, devices: devices},
+		Serving: func() bool { return d.phase.Load() != starting }, Devices: devices, Pusher: &pushTester{d: d, devices: devices}, Captures: d,
 	})
 }
 

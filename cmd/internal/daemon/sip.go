@@ -30,7 +30,7 @@ func (d *Daemon) openSIP(context.Context) error {
 	conns := d.cfg.Limits.Connections
 	d.endpoint = sipua.New(sipua.Config{
 		Handler: &handler{d}, Log: d.log, Dial: d.opts.dial, Advertise: d.addresses().advertise, Party: d.party, ForceRPort: d.forceRPort(),
-		Admit: d.gate.admit, Tap: d.opts.Tap, Allow: methods(),
+		Admit: d.gate.admit, Tap: d.tap(), Allow: methods(),
 		Supported: []string{"path", "outbound"}, Agent: "Wakebridge/" + d.opts.Version,
 		Limits:     sipua.Limits{Connections: orNone(conns.Total), Unauthenticated: orNone(conns.UnauthenticatedPerSource)},
 		Registerer: d.registry,

@@ -1,0 +1,209 @@
+package sipua
+
+import (
+	"bytes"
+	"net/url"
+	"strings"
+)
+
+// blank stands for each octet of a secret.
+const blank = 'x'
+
+// Redact blanks what is secret in a message, as it is on the wire, in place and octet
+// for octet, so that syntax and lengths stay: credentials (RFC 3261 s22.4) but for
+// the parameters that name them, push tokens (RFC 8599 and what came before it),
+// passwords in URIs, and keys in SDP (RFC 4568, 4567, 8866 s5.12, 8839). It does
+// not need a message that parses.
+func Redact(message []byte) {
+	for rest := message; len(rest) > 0; {
+		n := fieldEnd(rest)
+		redactField(rest[:n])
+		rest = rest[n:]
+	}
+}
+
+// fieldEnd is where a line and those that are folded into it end.
+func fieldEnd(b []byte) int {
+	for i, c := range b {
+		if c == '\n' && (i+1 == len(b) || b[i+1] != ' ' && b[i+1] != '\t') {
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+func redactField(f []byte) {
+	name, value, _ := bytes.Cut(f, []byte(":"))
+	switch strings.ToLower(string(bytes.TrimSpace(name))) {
+	case "authorization", "proxy-authorization", "authentication-info", "proxy-authentication-info":
+		redactCredentials(value)
+		return
+	case "a=crypto":
+		redactCrypto(value)
+		return
+	case "a=ice-pwd", "a=key-mgmt":
+		hide(value)
+		return
+	}
+	if _, key, found := bytes.Cut(f, []byte("=")); found && bytes.HasPrefix(bytes.ToLower(bytes.TrimLeft(f, " \t")), []byte("k=")) {
+		hide(key)
+		return
+	}
+	redactPasswords(f)
+	redactTokens(f)
+}
+
+// hide blanks all but white space.
+func hide(b []byte) {
+	for i, c := range b {
+		if !isWhite(c) {
+			b[i] = blank
+		}
+	}
+}
+
+func isWhite(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// named are the parameters of Digest credentials that tell nothing of a password.
+func named(param string) bool {
+	switch strings.ToLower(param) {
+	case "username", "realm", "uri", "algorithm", "qop", "nc":
+		return true
+	}
+	return false
+}
+
+// redactCredentials blanks the value of a header with credentials, but for its scheme
+// and what names them.
+func redactCredentials(v []byte) {
+	rest := bytes.TrimLeft(v, " \t\r\n")
+	scheme := rest[:indexOr(rest, " \t\r\n")]
+	switch {
+	case bytes.EqualFold(scheme, []byte("Digest")):
+		rest = rest[len(scheme):]
+	case !bytes.ContainsRune(scheme, '='): // another scheme
+		hide(rest[len(scheme):])
+		return
+	}
+	for len(rest) > 0 {
+		n := paramEnd(rest)
+		name, value, found := bytes.Cut(rest[:n], []byte("="))
+		switch {
+		case !found:
+			hide(name)
+		case !named(string(bytes.TrimSpace(name))):
+			hideQuoted(value)
+		}
+		if rest = rest[n:]; len(rest) > 0 {
+			rest = rest[1:] // the comma
+		}
+	}
+}
+
+// paramEnd is where the next comma outside quotes is.
+func paramEnd(b []byte) int {
+	quoted := false
+	for i := 0; i < len(b); i++ {
+		switch {
+		case quoted && b[i] == '\\':
+			i++
+		case b[i] == '"':
+			quoted = !quoted
+		case b[i] == ',' && !quoted:
+			return i
+		}
+	}
+	return len(b)
+}
+
+// hideQuoted is hide, but the quotes around a value stay.
+func hideQuoted(b []byte) {
+	b = bytes.Trim(b, " \t\r\n")
+	if len(b) >= 2 && b[0] == '"' && b[len(b)-1] == '"' {
+		b = b[1 : len(b)-1]
+	}
+	hide(b)
+}
+
+// indexOr is where the first of the characters is, else the length.
+func indexOr(b []byte, chars string) int {
+	if i := bytes.IndexAny(b, chars); i >= 0 {
+		return i
+	}
+	return len(b)
+}
+
+// redactCrypto blanks the keys of "a=crypto:TAG SUITE METHOD:KEY|LIFETIME|MKI ...".
+func redactCrypto(v []byte) {
+	for range 2 {
+		v = bytes.TrimLeft(v, " \t")
+		v = v[indexOr(v, " \t\r\n"):]
+	}
+	v = bytes.TrimLeft(v, " \t")
+	for params := v[:indexOr(v, " \t\r\n")]; len(params) > 0; {
+		n := indexOr(params, ";")
+		_, key, found := bytes.Cut(params[:n], []byte(":"))
+		if !found {
+			key = params[:n]
+		}
+		hide(key[:indexOr(key, "|")])
+		params = params[min(n+1, len(params)):]
+	}
+}
+
+// redactPasswords blanks them in SIP URIs: sip:user:password@host.
+func redactPasswords(f []byte) {
+	for {
+		i := bytes.Index(bytes.ToLower(f), []byte("sip"))
+		if i < 0 {
+			return
+		}
+		f = f[i+len("sip"):]
+		uri := bytes.TrimPrefix(bytes.TrimPrefix(f, []byte("s")), []byte("S"))
+		if len(uri) == 0 || uri[0] != ':' {
+			continue
+		}
+		user, _, found := bytes.Cut(uri[1:1+indexOr(uri[1:], "<>\" \t\r\n")], []byte("@"))
+		if !found {
+			continue
+		}
+		if _, password, found := bytes.Cut(user, []byte(":")); found {
+			hide(password)
+		}
+	}
+}
+
+// secretParams are the parameters that carry push tokens.
+func secretParam(name string) bool {
+	switch strings.ToLower(name) {
+	case "pn-prid", "pn-tok", "pn-voip-tok", "pn-im-tok":
+		return true
+	}
+	return false
+}
+
+// redactTokens blanks push tokens in parameters, of a URI or of a header.
+func redactTokens(f []byte) {
+	for {
+		i := bytes.IndexAny(f, ";?&")
+		if i < 0 {
+			return
+		}
+		f = f[i+1:]
+		eq := bytes.IndexByte(f, '=')
+		if eq < 0 {
+			return
+		}
+		name, err := url.PathUnescape(string(bytes.TrimSpace(f[:eq])))
+		if err != nil || !secretParam(name) {
+			continue
+		}
+		value := bytes.TrimLeft(f[eq+1:], " \t\r\n")
+		if len(value) > 0 && value[0] == '"' {
+			value = value[1:]
+			hide(value[:indexOr(value, "\"")])
+			continue
+		}
+		hide(value[:indexOr(value, ";>?, \t\r\n")])
+	}
+}

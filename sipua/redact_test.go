@@ -1,0 +1,73 @@
+package sipua_test
+
+import (
+	"strings"
+	"testing"
+
+	"wakebridge/sipua"
+)
+
+func TestRedact(t *testing.T) {
+	for name, c := range map[string]struct{ in, want string }{
+		"nothing secret": {
+			"INVITE sip:bob@example.com SIP/2.0\r\nCall-ID: a\r\nContact: <sip:a@h;ob>;+sip.instance=\"<urn:uuid:1>\"\r\n\r\nv=0\r\nm=audio 9 RTP/SAVP 0\r\n",
+			"INVITE sip:bob@example.com SIP/2.0\r\nCall-ID: a\r\nContact: <sip:a@h;ob>;+sip.instance=\"<urn:uuid:1>\"\r\n\r\nv=0\r\nm=audio 9 RTP/SAVP 0\r\n",
+		},
+		"digest": {
+			"Authorization: Digest username=\"alice\", realm=\"a,b\", nonce=\"n0\", uri=\"sip:h\", response=\"0a1b\",qop=auth, nc=00000001, cnonce=\"c\\\"n\",opaque=o1\r\n",
+			"Authorization: Digest username=\"alice\", realm=\"a,b\", nonce=\"xx\", uri=\"sip:h\", response=\"xxxx\",qop=auth, nc=00000001, cnonce=\"xxxx\",opaque=xx\r\n",
+		},
+		"folded, spaced, in any case": {
+			"proxy-AUTHORIZATION :  digest username=a,\r\n response = \"0a\r\n 1b\"\r\nTo: b\r\n",
+			"proxy-AUTHORIZATION :  digest username=a,\r\n response = \"xx\r\n xx\"\r\nTo: b\r\n",
+		},
+		"broken digest":     {"Authorization: Digest 0a1b, response=\"0a1b\r\n", "Authorization: Digest xxxx, response=xxxxx\r\n"},
+		"other schemes":     {"Authorization: Bearer eyJh.b==\r\n", "Authorization: Bearer xxxxxxxx\r\n"},
+		"server's proof":    {"Authentication-Info: rspauth=\"0a\", qop=auth\r\n", "Authentication-Info: rspauth=\"xx\", qop=auth\r\n"},
+		"challenges remain": {"WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n", "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n"},
+		"push tokens": {
+			"Contact: <sip:a@h;PN-prid=00ff:voip&11ee:remote;pn-param=T.b;pn-voip-tok=1>;pn-tok=\"a;b\";q=1, <sip:b@h;pn%2dprid=zz>\r\n",
+			"Contact: <sip:a@h;PN-prid=xxxxxxxxxxxxxxxxxxxxx;pn-param=T.b;pn-voip-tok=x>;pn-tok=\"xxx\";q=1, <sip:b@h;pn%2dprid=xx>\r\n",
+		},
+		"token in the request line": {"INVITE sip:a@h;pn-prid=00ff SIP/2.0\r\n", "INVITE sip:a@h;pn-prid=xxxx SIP/2.0\r\n"},
+		"password in a URI":         {"Contact: <sips:alice:pa:ss@h:5061>, SIP:b:p@h\r\n", "Contact: <sips:alice:xxxxx@h:5061>, SIP:b:x@h\r\n"},
+		"a port is no password":     {"To: <sip:h:5060>;a=b, <sip:c@d>\r\n", "To: <sip:h:5060>;a=b, <sip:c@d>\r\n"},
+		"SDES": {
+			"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNf/+==|2^20|1:4 FEC_ORDER=FEC_SRTP\r\na=crypto:2 X inline:AAAA;inline:BBBB|2:1\r\na=CRYPTO:3  X  odd\na=mid:1\r\n",
+			"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:xxxxxxxx|2^20|1:4 FEC_ORDER=FEC_SRTP\r\na=crypto:2 X inline:xxxx;inline:xxxx|2:1\r\na=CRYPTO:3  X  xxx\na=mid:1\r\n",
+		},
+		"other keys": {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := []byte(c.in)
+			sipua.Redact(b)
+			if string(b) != c.want {
+				t.Errorf("got  %q\nwant %q", b, c.want)
+			}
+		})
+	}
+}
+
+// Whatever comes, the length and the lines stay, what was blanked stays blank, and a
+// secret behind it is found.
+func FuzzRedact(f *testing.F) {
+	f.Add([]byte("Authorization: Digest response=\"a\""))
+	f.Add([]byte("k=\r\na=crypto:1 X inline:"))
+	f.Add([]byte("sip:a:\r\n ;pn-prid=\""))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		const secret = "\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:S3CRET|2^31\r\nAuthorization: Digest nonce=S3CRET\r\n"
+		b := append(append([]byte{}, in...), secret...)
+		sipua.Redact(b)
+		if len(b) != len(in)+len(secret) || strings.Contains(string(b), "S3CRET") && !strings.Contains(string(in), "S3CRET") {
+			t.Errorf("%q", b)
+		}
+		if got, want := strings.Count(string(b), "\n"), strings.Count(string(in)+secret, "\n"); got != want {
+			t.Errorf("%d lines, want %d", got, want)
+		}
+		again := append([]byte{}, b...)
+		sipua.Redact(again)
+		if string(again) != string(b) {
+			t.Errorf("%q became %q", b, again)
+		}
+	})
+}
