@@ -13,6 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/media/audio"
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/config"
 	"wakebridge/push/apnssim"
@@ -20,23 +21,35 @@ import (
 	"wakebridge/sipua/softphone"
 )
 
-// pbx is a PBX at trunkHost, as the server's trunk "pbx" knows it.
+// pbx is a PBX at trunkHost, as the server's trunk "pbx" knows it; it sends a tone of
+// hz.
 func pbx(t *testing.T, hz float64) (*softphone.Phone, int) {
+	t.Helper()
+	return pbxWith(t, softphone.Tone(hz))
+}
+
+// pbxSaying is a PBX that says what its mouth does.
+func pbxSaying(t *testing.T, m *mouth) (*softphone.Phone, int) {
+	t.Helper()
+	return pbxWith(t, func() audio.Source { return m })
+}
+
+func pbxWith(t *testing.T, sound func() audio.Source) (*softphone.Phone, int) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", trunkHost+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := phone(t, softphone.Config{AOR: sipua.NewAOR("100", trunkHost), Display: "Anna", Packets: []net.PacketConn{conn}}, trunkHost, hz)
+	p := phone(t, softphone.Config{AOR: sipua.NewAOR("100", trunkHost), Display: "Anna", Packets: []net.PacketConn{conn}}, trunkHost, sound)
 	return p, conn.LocalAddr().(*net.UDPAddr).Port
 }
 
-// phone makes a softphone whose media are at host and which sends a tone of hz.
-func phone(t *testing.T, cfg softphone.Config, host string, hz float64) *softphone.Phone {
+// phone makes a softphone whose media are at host and which sends a sound.
+func phone(t *testing.T, cfg softphone.Config, host string, sound func() audio.Source) *softphone.Phone {
 	t.Helper()
 	cfg.Media = func() (net.PacketConn, error) { return net.ListenPacket("udp4", host+":0") }
 	cfg.Log = slog.New(slog.DiscardHandler)
-	cfg.Audio.Source = softphone.Tone(hz)
+	cfg.Audio.Source = sound
 	p, err := softphone.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +65,7 @@ func app(t *testing.T, hz float64) *softphone.Phone {
 		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(phoneHost + ":0"))}
 		return d.DialContext(ctx, "tcp", to.Addr.String())
 	}
-	return phone(t, softphone.Config{AOR: sipua.NewAOR("alice", daemon.DevDomain), Password: "secret", Dial: dial}, phoneHost, hz)
+	return phone(t, softphone.Config{AOR: sipua.NewAOR("alice", daemon.DevDomain), Password: "secret", Dial: dial}, phoneHost, softphone.Tone(hz))
 }
 
 // account registers over TCP at s, with push tokens if there are any.
