@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,7 +20,7 @@ import (
 	"wakebridge/sipua/softphone"
 )
 
-// mobile is alice's softphone, which can leave one network for another.
+// mobile is a user's softphone, which can leave one network for another.
 type mobile struct {
 	*softphone.Phone
 	mouth mouth
@@ -32,6 +33,7 @@ type mobile struct {
 // mobileKind is what a mobile is at first.
 type mobileKind struct {
 	host  string
+	user  string      // default: alice
 	tls   *tls.Config // nil: TCP
 	audio softphone.AudioConfig
 	media func(net.PacketConn) net.PacketConn // stands between phone and network; nil: nothing does
@@ -40,9 +42,11 @@ type mobileKind struct {
 func newMobile(t *testing.T, k mobileKind) *mobile {
 	t.Helper()
 	m := &mobile{host: netip.MustParseAddr(k.host)}
-	k.audio.Source = func() audio.Source { return &m.mouth }
+	if k.audio.Source == nil {
+		k.audio.Source = func() audio.Source { return &m.mouth }
+	}
 	var err error
-	m.Phone, err = softphone.New(softphone.Config{AOR: sipua.NewAOR("alice", daemon.DevDomain), Password: "secret", Log: slog.New(slog.DiscardHandler), Audio: k.audio,
+	m.Phone, err = softphone.New(softphone.Config{AOR: sipua.NewAOR(cmp.Or(k.user, "alice"), daemon.DevDomain), Password: "secret", Log: slog.New(slog.DiscardHandler), Audio: k.audio,
 		Dial: func(ctx context.Context, tr sipua.Transport, to sipua.Destination) (net.Conn, error) {
 			up, err := m.dial(ctx, to.Addr)
 			if err != nil || tr != sipua.TLS {

@@ -36,18 +36,23 @@ func pbxSaying(t *testing.T, m *mouth) (*softphone.Phone, int) {
 
 func pbxWith(t *testing.T, sound func() audio.Source) (*softphone.Phone, int) {
 	t.Helper()
-	conn, err := net.ListenPacket("udp4", trunkHost+":0")
+	return pbxAt(t, trunkHost, sound)
+}
+
+func pbxAt(t *testing.T, host string, sound func() audio.Source) (*softphone.Phone, int) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := phone(t, softphone.Config{AOR: sipua.NewAOR("100", trunkHost), Display: "Anna", Packets: []net.PacketConn{conn}}, trunkHost, sound)
+	p := phone(t, softphone.Config{AOR: sipua.NewAOR("100", "pbx.example"), Display: "Anna", Packets: []net.PacketConn{conn}}, host, sound)
 	return p, conn.LocalAddr().(*net.UDPAddr).Port
 }
 
 // phone makes a softphone whose media are at host and which sends a sound.
 func phone(t *testing.T, cfg softphone.Config, host string, sound func() audio.Source) *softphone.Phone {
 	t.Helper()
-	cfg.Media = func() (net.PacketConn, error) { return net.ListenPacket("udp4", host+":0") }
+	cfg.Media = func() (net.PacketConn, error) { return net.ListenPacket("udp", net.JoinHostPort(host, "0")) }
 	cfg.Log = slog.New(slog.DiscardHandler)
 	cfg.Audio.Source = sound
 	p, err := softphone.New(cfg)
