@@ -51,8 +51,10 @@ const (
 	WrongSource   = relay.WrongSource
 	BadHeader     = relay.BadHeader
 	PayloadType   = relay.PayloadType
+	BadAuth       = relay.BadAuth
 	NoDestination = relay.NoDestination
 	SendFailed    = relay.SendFailed
+	NotSealed     = relay.NotSealed
 	Fault         = relay.Fault
 )
 

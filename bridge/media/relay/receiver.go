@@ -155,27 +155,36 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 		}
 	}
 	next, ok := l.take(in.from, in.at)
+	authentic := false
+	if r.secure.on {
+		v.pkt, authentic = r.secure.open(v.rtcp, pkt)
+	}
 	switch {
-	case r.secure.on:
-		plain, authentic := r.secure.open(v.rtcp, pkt)
-		switch {
-		case authentic && !ok:
-			next = l.moved(in.from, in.at)
-		case !ok:
-			return refuse(WrongSource)
-		case !authentic:
-			return refuse(BadAuth)
-		}
-		v.pkt = plain
-	case !ok:
+	case !ok && !authentic:
 		return refuse(WrongSource)
+	case r.secure.on && !authentic:
+		return refuse(BadAuth)
 	}
 	if reason, bad := r.malformed(v.rtcp, v.pkt); bad {
 		return refuse(reason)
 	}
+	if !ok && r.isNews(ch, v.rtcp) {
+		next = l.moved(in.from, in.at)
+	}
 	v.moved = next.source != l.source
 	*l = next
 	return v
+}
+
+// isNews says that an authentic packet is newer than all before it, so that it tells
+// where the far end is now. One that is late, or that somebody on its way held back,
+// would send what follows to where the far end was, or to that somebody (the same rule
+// as that of RFC 9146 s6). RTCP counts where it has a port of its own.
+func (r *receiver) isNews(ch channel, rtcp bool) bool {
+	if rtcp {
+		return ch == rtcpChannel
+	}
+	return r.seq.isNews(r.header.SSRC, r.header.SequenceNumber)
 }
 
 // malformed runs the header checks; it fills r.header for RTP.

@@ -182,6 +182,27 @@ func TestSecureFollowsTheKey(t *testing.T) {
 	})
 }
 
+// A packet that was held back, and comes by another way once newer ones came, is what
+// its sender said; but it does not say where the sender is.
+func TestSecureDoesNotFollowOldPackets(t *testing.T) {
+	engines(t, func(t *testing.T, e Engine) {
+		a, b := newParty(t, e, srtp.AESCM128HMACSHA180), newParty(t, e, 0)
+		join(a, b)
+		voice := func(seq uint16) []byte { return packetOf(t, rtp.Header{SSRC: 5, SequenceNumber: seq}, 160) }
+		held := a.seal(t, false, voice(1))
+		write(t, a.rtp, a.seal(t, false, voice(2)), addrOf(t, a.pair.RTP))
+		b.hears(t, false, voice(2))
+		stranger := listenAt(t, "127.0.0.9")
+		write(t, stranger, held, addrOf(t, a.pair.RTP))
+		b.hears(t, false, voice(1))
+		write(t, b.rtp, voice(9), addrOf(t, b.pair.RTP))
+		a.hears(t, false, voice(9))
+		if s := a.stream.Stats(); s.Source != addrOf(t, a.rtp) {
+			t.Errorf("followed to %v", s.Source)
+		}
+	})
+}
+
 // The same keys again (a re-INVITE for a hold) go on counting; new ones begin anew.
 func TestSecureRekeyed(t *testing.T) {
 	engines(t, func(t *testing.T, e Engine) {

@@ -29,17 +29,28 @@ const burst = 32
 
 // datagram is one packet as it came from a socket.
 type datagram struct {
-	port port
-	size int
-	from rawAddr
-	buf  [maxPacket + 1]byte // one more, so that a longer packet shows
+	stream  *wired
+	channel channel
+	size    int
+	from    rawAddr
+	buf     [maxPacket + 1]byte // one more, so that a longer packet shows
 }
 
 // port says whose a descriptor is.
 type port struct {
 	stream  *wired
 	channel channel
+	read    time.Time // when it was read last
 }
+
+// A socket that is ready again so soon is of no call's 20 ms: it has video's bursts,
+// or somebody shoots at it, and what its far end says must not be lost behind that. It
+// is read until it is empty, or so many packets came. The others get one read for each
+// packet and no more.
+const (
+	eager = 5 * time.Millisecond
+	many  = burst
+)
 
 func newWorker(e *Workers) (*worker, error) {
 	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -72,7 +83,7 @@ func (w *worker) add(s *wired) error {
 			w.dropLocked(s)
 			return err
 		}
-		w.ports[fd] = port{s, channel(ch)} //nolint:gosec // 0 or 1
+		w.ports[fd] = port{stream: s, channel: channel(ch)} //nolint:gosec // 0 or 1
 	}
 	return nil
 }
@@ -131,32 +142,41 @@ func (w *worker) batch(n int) (taken int, ended bool) {
 	for events := w.events[:n]; len(events) > 0; {
 		now := time.Now()
 		k := min(len(events), burst)
-		held := w.read(events[:k])
+		held := w.read(events[:k], now)
 		events = events[k:]
 		for i := range held {
 			d := &w.taken[i]
-			d.port.stream.handle(d.port.channel, inbound{d.buf[:d.size], d.from.netip(), now})
+			d.stream.handle(d.channel, inbound{d.buf[:d.size], d.from.netip(), now})
 		}
 		taken += held
 	}
 	return taken, w.ended
 }
 
-// read takes a packet from each of at most burst sockets and says how many there
-// were.
-func (w *worker) read(events []unix.EpollEvent) (held int) {
+// read takes a packet from each of at most burst sockets, several from those in a
+// hurry, and says how many there were. Sockets for which there is no room are ready
+// again.
+func (w *worker) read(events []unix.EpollEvent, now time.Time) (held int) {
 	for i := range events {
 		fd := int(events[i].Fd)
 		if fd >= len(w.ports) || w.ports[fd].stream == nil {
 			continue // a stream that was closed meanwhile
 		}
-		d := &w.taken[held]
-		size, errno := receive(fd, d.buf[:], &d.from)
-		if errno != 0 {
-			continue // nothing there any more, or an error that this call has cleared
+		p := &w.ports[fd]
+		want := 1
+		if now.Sub(p.read) < eager {
+			want = many
 		}
-		d.port, d.size = w.ports[fd], size
-		held++
+		p.read = now
+		for ; want > 0 && held < burst; want-- {
+			d := &w.taken[held]
+			size, errno := receive(fd, d.buf[:], &d.from)
+			if errno != 0 {
+				break // nothing there any more, or an error that this call has cleared
+			}
+			d.stream, d.channel, d.size = p.stream, p.channel, size
+			held++
+		}
 	}
 	return held
 }

@@ -95,13 +95,19 @@ func trunkAt(port int) func(*config.Config) {
 // dial calls a number from the PBX.
 func dial(t *testing.T, s *server, p *softphone.Phone, number string) *softphone.Call {
 	t.Helper()
+	return dialAt(t, s.Addr(sipua.UDP), p, number)
+}
+
+// dialAt is dial for any server.
+func dialAt(t *testing.T, server netip.AddrPort, p *softphone.Phone, number string) *softphone.Call {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	flow, err := p.Connect(ctx, sipua.UDP, softphone.At(s.Addr(sipua.UDP)))
+	flow, err := p.Connect(ctx, sipua.UDP, softphone.At(server))
 	if err != nil {
 		t.Fatal(err)
 	}
-	call, err := p.Call(softphone.Outgoing{Target: sip.Uri{Scheme: "sip", User: number, Host: serverHost, Port: s.port(sipua.UDP)}, Flow: flow})
+	call, err := p.Call(softphone.Outgoing{Target: sip.Uri{Scheme: "sip", User: number, Host: serverHost, Port: int(server.Port())}, Flow: flow})
 	if err != nil {
 		t.Fatal(err)
 	}
