@@ -172,6 +172,9 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 		if app {
 			r.Signalling = l.Flow().Remote().Addr()
 		}
+		if s.RTCPMux && i < len(others) && others[i].RTCPMux {
+			r.RTCP = r.RTP // one end offered it and the other one took it, so we did on both legs
+		}
 		if s.IsRTP() {
 			r.PayloadTypes = agreed(s, others, i)
 			r.ClockRates = clocks(s)
