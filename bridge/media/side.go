@@ -141,7 +141,7 @@ func (s *Side) open() (*line, error) {
 		l.came.Store(true)
 		s.wake()
 	}
-	l.stream, err = s.relay.engine.Open(pair, relay.Options{First: first, Past: lease.past})
+	l.stream, err = s.relay.engine.Open(pair, relay.Options{First: first, Past: lease.past, Older: lease.older})
 	if err != nil {
 		s.pool.give(lease, time.Now())
 		return nil, ErrClosed
@@ -155,7 +155,7 @@ func (s *Side) shut(lines []*line) {
 	for _, l := range lines {
 		l.stream.Close()
 		if last := l.stream.Stats(); last.RTP.Packets > 0 {
-			l.lease.past = relay.Sender{Source: last.Source, SSRC: last.SSRC}
+			l.lease.sent(relay.Sender{Source: last.Source, SSRC: last.SSRC})
 		}
 		s.pool.give(l.lease, time.Now())
 	}

@@ -3,6 +3,7 @@ package relay
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pion/rtp"
@@ -24,7 +25,7 @@ type packet struct {
 	payloadType uint8
 }
 
-// pastSilence is how long the past sender must be silent to be forgotten.
+// pastSilence is how long a past sender must be silent to be forgotten.
 const pastSilence = time.Second
 
 // Sender is a source of RTP: where it sends from and its SSRC. The zero value
@@ -42,16 +43,28 @@ type receiver struct {
 	clocks map[uint8]uint32
 	rtp    latch
 	rtcp   latch
-	past   Sender
-	pastAt time.Time // when the past sender was heard last; the opening counts
+	past   []pastSender
 	secure opener
 	header rtp.Header
 	seq    sequence
 	stats  Stats
 }
 
-func newReceiver(past Sender, now time.Time) *receiver {
-	return &receiver{past: past, pastAt: now, types: newPayloadTypes(nil)}
+// pastSender is one of a call that used the port before.
+type pastSender struct {
+	Sender
+	heard time.Time // last; the opening counts
+}
+
+// newReceiver makes one for a port that past used last, and older before.
+func newReceiver(past Sender, now time.Time, older ...Sender) *receiver {
+	r := &receiver{types: newPayloadTypes(nil)}
+	for _, s := range append([]Sender{past}, older...) {
+		if s.Source.IsValid() {
+			r.past = append(r.past, pastSender{s, now})
+		}
+	}
+	return r
 }
 
 // setRemote takes over what signalling said.
@@ -200,29 +213,29 @@ func (r *receiver) malformed(rtcp bool, pkt []byte) (Reason, bool) {
 	return PayloadType, !r.types.has(r.header.PayloadType)
 }
 
-// fromPast says that the packet is of the call that used the port before
-// (DESIGN s7, test M9): same source and SSRC, not the address that this call's
-// SDP names, and never silent since the port was opened.
+// fromPast says that the packet is of a call that used the port before (DESIGN s7,
+// test M9): same source and SSRC, not the address that this call's SDP names, and never
+// silent since the port was opened.
 func (r *receiver) fromPast(ch channel, in inbound) bool {
-	if !r.past.Source.IsValid() {
+	if len(r.past) == 0 {
 		return false
 	}
-	if in.at.Sub(r.pastAt) > pastSilence {
-		r.past = Sender{}
-		return false
-	}
-	if ch != rtpChannel || in.from != r.past.Source || in.from == r.remote.RTP || len(in.pkt) < rtpFixed {
+	r.past = slices.DeleteFunc(r.past, func(p pastSender) bool { return in.at.Sub(p.heard) > pastSilence })
+	if ch != rtpChannel || in.from == r.remote.RTP || len(in.pkt) < rtpFixed {
 		return false
 	}
 	at := 8 // of the SSRC in RTP
 	if looksRTCP(in.pkt) {
 		at = 4
 	}
-	if binary.BigEndian.Uint32(in.pkt[at:]) != r.past.SSRC {
-		return false
+	ssrc := binary.BigEndian.Uint32(in.pkt[at:])
+	for i, p := range r.past {
+		if in.from == p.Source && ssrc == p.SSRC {
+			r.past[i].heard = in.at
+			return true
+		}
 	}
-	r.pastAt = in.at
-	return true
+	return false
 }
 
 func (r *receiver) clock(t uint8) uint32 {

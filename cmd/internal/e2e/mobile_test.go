@@ -117,7 +117,7 @@ var errNoNetwork = errors.New("the network is gone")
 func (u *uplink) leave() {
 	u.once.Do(func() {
 		close(u.left)
-		u.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // it wakes the reader, if there is one
+		u.SetReadDeadline(time.Unix(1, 0)) // it wakes the reader, if there is one
 	})
 }
 

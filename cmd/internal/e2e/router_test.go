@@ -102,7 +102,7 @@ func (r *router) outwards(in *inside) {
 			return
 		}
 		if out := r.outside(binding{phone, in.port}, in); out != nil {
-			out.WriteToUDPAddrPort(buf[:n], netip.AddrPortFrom(netip.MustParseAddr(serverHost), in.port)) //nolint:errcheck // networks lose packets
+			out.WriteToUDPAddrPort(buf[:n], netip.AddrPortFrom(netip.MustParseAddr(serverHost), in.port)) // networks lose packets
 		}
 	}
 }
@@ -128,7 +128,7 @@ func (r *router) outside(b binding, in *inside) *net.UDPConn {
 			if err != nil {
 				return
 			}
-			in.WriteToUDPAddrPort(buf[:n], b.phone) //nolint:errcheck // networks lose packets
+			in.WriteToUDPAddrPort(buf[:n], b.phone) // networks lose packets
 		}
 	})
 	return conn
@@ -170,7 +170,7 @@ func (r *router) gate(s *server, transport sipua.Transport) int {
 			r.keep(up)
 			for _, way := range [][2]net.Conn{{phone, up}, {up, phone}} {
 				r.running.Go(func() {
-					io.Copy(way[0], way[1]) //nolint:errcheck // it ends with either
+					io.Copy(way[0], way[1]) // it ends with either
 					way[0].Close()
 				})
 			}
