@@ -18,6 +18,7 @@ type callMedia struct {
 	a      *media.Side
 	origin map[*media.Side]sdp.Origin    // o= of what we send, by side
 	keys   map[*media.Side]*keyring      // of SRTP, by side
+	opened map[*media.Side]netip.Addr    // what was shown at first, in the family of the side's sockets
 	sent   []byte                        // SDP that the caller has, before the 2xx
 	asked  *exchange                     // a re-INVITE under way
 	agreed map[*leg.Leg]*sdp.Description // what each leg said last that holds
@@ -32,7 +33,8 @@ type session struct {
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
-	return &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring), agreed: make(map[*leg.Leg]*sdp.Description)}
+	return &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring),
+		opened: make(map[*media.Side]netip.Addr), agreed: make(map[*leg.Leg]*sdp.Description)}
 }
 
 // video says that the caller offers it.
@@ -52,14 +54,25 @@ func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 	if err != nil {
 		return nil, noPorts(err)
 	}
-	m.origin[side], m.keys[side] = sdp.NewOrigin(addr), newKeyring()
+	m.origin[side], m.keys[side], m.opened[side] = sdp.NewOrigin(addr), newKeyring(), addr
 	return side, nil
+}
+
+// shown is the address of a side that the peer of f gets to see. A phone that went
+// over to a network of the other family in the middle of a call sees the one of before:
+// the side has no other sockets.
+func (m *callMedia) shown(side *media.Side, f *sipua.Flow) netip.Addr {
+	addr := m.c.b.cfg.MediaAddr(f)
+	if was := m.opened[side]; media.FamilyOf(was) != media.FamilyOf(addr) {
+		return was
+	}
+	return addr
 }
 
 // describe makes the description that a leg gets: d with our address and ports, and
 // our keys for the streams that have some.
 func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, keys [][]sdp.Crypto) (*sdp.Description, error) {
-	out, err := d.Relay(sdp.Relay{Addr: m.c.b.cfg.MediaAddr(f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true, Crypto: keys})
+	out, err := d.Relay(sdp.Relay{Addr: m.shown(side, f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true, Crypto: keys})
 	if err != nil {
 		return nil, err
 	}
@@ -172,13 +185,13 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 		if app {
 			r.Signalling = l.Flow().Remote().Addr()
 		}
-		if s.RTCPMux && i < len(others) && others[i].RTCPMux {
-			r.RTCP = r.RTP // one end offered it and the other one took it, so we did on both legs
-		}
 		if s.IsRTP() {
 			r.PayloadTypes = agreed(s, others, i)
 			r.ClockRates = clocks(s)
 			inUse[i], r.Secure = what.keys[i], what.keys[i]
+			if s.RTCPMux && i < len(others) && others[i].RTCPMux {
+				r.RTCP = r.RTP // a=rtcp-mux crosses, so that the legs agree on it or neither does
+			}
 		}
 		r.Hold = !s.Sends() || i < len(others) && !others[i].Receives()
 		side.SetRemote(i, r)

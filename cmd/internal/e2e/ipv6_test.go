@@ -68,7 +68,7 @@ func audioOf(t *testing.T, body []byte) sdp.Stream {
 func TestIPv6(t *testing.T) {
 	needIPv6(t)
 	for name, hosts := range map[string][2]string{ // PBX, phone
-		"phone with IPv6, PBX with IPv4": {trunkHost, sixHost},
+		"phone with IPv6, PBX with IPv4": {trunkHost, sixHost}, // and SRTP
 		"phone with IPv4, PBX with IPv6": {sixHost, phoneHost},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +79,9 @@ func TestIPv6(t *testing.T) {
 				bothFamilies(c)
 				at := netip.MustParseAddr(trunk)
 				c.Trunks[0].Match = []netip.Prefix{netip.PrefixFrom(at, at.BitLen())}
+				if phone == sixHost {
+					c.Media.SRTP = config.SRTP{Apps: "required", Trunks: "off", KeysOver: "any"}
+				}
 				c.Trunks[0].Contact = "sip:" + netip.AddrPortFrom(at, uint16(port)).String() //nolint:gosec // a port
 			})
 			m := toneMobile(t, phone, "alice", 620)
@@ -148,9 +151,9 @@ func bothHear(ctx context.Context, t *testing.T, from *softphone.Phone, flow *si
 		other := map[*softphone.Call]*softphone.Call{out: in, in: out}[c]
 		held := len(kindsOf(other, softphone.Held))
 		must(t, c.Hold(ctx))
-		if n := len(kindsOf(other, softphone.Held)); n != held+1 {
-			t.Errorf("held by %s, but the other saw %v", who, other.Events())
-		}
+		wait(t, 5*time.Second, "the other to see that it is held by "+who, func() (bool, string) { // it notes so once it has answered
+			return len(kindsOf(other, softphone.Held)) == held+1, "it does not"
+		})
 		fallsSilent(t, "held by "+who, c)
 		must(t, c.Resume(ctx))
 		speaks(t, "resumed by "+who, out)
@@ -196,6 +199,43 @@ func checkFamilies(t *testing.T, r bridge.Record, hosts [2]string) {
 			t.Errorf("leg %s: %+v", m.Leg, s)
 		}
 	}
+}
+
+// A phone leaves an IPv4 network for an IPv6 one in the middle of a call. Our media
+// stay where they are, and so says our answer; a phone that reaches both families goes
+// on, by SRTP, which proves that it is it.
+func TestPhoneMovesToIPv6(t *testing.T) {
+	needIPv6(t)
+	t.Parallel()
+	p, port := pbx(t, 440)
+	s := start(t, func(c *config.Config) {
+		bothFamilies(c)
+		trunkAt(port)(c)
+		c.Media.SRTP = config.SRTP{Apps: "required", Trunks: "off", KeysOver: "any"}
+	})
+	k := mobileKind{host: phoneHost, any: true}
+	k.audio.Source, k.audio.Security = softphone.Tone(620), softphone.SRTPOnly
+	m := newMobile(t, k)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	acc := account(s, "", "")
+	reg, bound, err := m.RegisterAndWait(ctx, acc)
+	must(t, err)
+	c := answeredCall(ctx, t, s, p, m)
+	c.clean(t, "over IPv4")
+	reg.Close()
+	for _, up := range m.leave(netip.MustParseAddr(sixHost)) {
+		t.Cleanup(func() { up.Conn.Close() })
+	}
+	m.Disconnect(bound.Flow)
+	acc.Server = softphone.At(s.listening(t, sipua.TCP, sixHost))
+	_, bound, err = m.RegisterAndWait(ctx, acc)
+	must(t, err)
+	must(t, c.in.Move(ctx, bound.Flow))
+	speaks(t, "over IPv6: the PBX", c.out)
+	speaks(t, "over IPv6: the phone", c.in)
+	c.clean(t, "over IPv6")
+	c.end(ctx, t)
 }
 
 // Peers outside local_net see external_media_address of their leg's family, whatever

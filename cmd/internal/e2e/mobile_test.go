@@ -36,6 +36,7 @@ type mobileKind struct {
 	user  string      // default: alice
 	tls   *tls.Config // nil: TCP
 	audio softphone.AudioConfig
+	any   bool                                // its media reach both families; else host's only
 	media func(net.PacketConn) net.PacketConn // stands between phone and network; nil: nothing does
 }
 
@@ -56,7 +57,11 @@ func newMobile(t *testing.T, k mobileKind) *mobile {
 		},
 		Media: func() (net.PacketConn, error) {
 			var lc net.ListenConfig
-			conn, err := lc.ListenPacket(t.Context(), "udp", netip.AddrPortFrom(m.at(), 0).String())
+			at := netip.AddrPortFrom(m.at(), 0).String()
+			if k.any {
+				at = ":0"
+			}
+			conn, err := lc.ListenPacket(t.Context(), "udp", at)
 			if err == nil && k.media != nil {
 				conn = k.media(conn)
 			}
