@@ -54,7 +54,6 @@ const (
 	BadAuth       = relay.BadAuth
 	NoDestination = relay.NoDestination
 	SendFailed    = relay.SendFailed
-	NotSealed     = relay.NotSealed
 	Fault         = relay.Fault
 )
 
