@@ -198,6 +198,15 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 	}
 }
 
+// moved takes over from where an answered leg's signalling comes now: an app whose
+// network changed may send its media from there before it offers anything, or without.
+func (m *callMedia) moved(l *leg.Leg) {
+	own, other, _, ok := m.sides(l)
+	if theirs, others := m.agreed[l], m.agreed[other]; ok && theirs != nil && others != nil {
+		m.hold(own, l, said{theirs, others, m.keys[own].inUse})
+	}
+}
+
 // agreed are the payload types that the peer may send: those of either
 // description, because an answerer may number a codec its own way.
 func agreed(s sdp.Stream, others []sdp.Stream, i int) []uint8 {

@@ -275,7 +275,7 @@ func TestM8Bombing(t *testing.T) {
 	}
 	close(stop)
 	bombers.Wait()
-	if bombs[0]+bombs[1] < 20000 {
+	if bombs[0]+bombs[1] < 5000 {
 		t.Errorf("only %v bombs", bombs)
 	}
 	for i, c := range calls {

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +91,57 @@ func changeNetwork(t *testing.T, secure bool, anna, alice []int16) {
 	}
 	if n := len(kindsOf(out, softphone.Ended)); n != 1 || len(kindsOf(out, softphone.Held)) > 0 {
 		t.Errorf("the PBX saw %+v", out.Events())
+	}
+}
+
+// detour is a socket whose packets may leave from another one.
+type detour struct {
+	net.PacketConn
+	other atomic.Pointer[net.UDPConn]
+}
+
+// WriteTo implements net.PacketConn.
+func (d *detour) WriteTo(b []byte, to net.Addr) (int, error) {
+	if other := d.other.Load(); other != nil {
+		return other.WriteTo(b, to)
+	}
+	return d.PacketConn.WriteTo(b, to)
+}
+
+// A phone that registers from another network and sends its media from there, but
+// offers nothing: the register tells where it is, so it is heard; a stranger is not.
+func TestPhoneRegistersFromAnotherNetwork(t *testing.T) {
+	t.Parallel()
+	p, port := pbx(t, 440)
+	s := start(t, trunkAt(port))
+	var way *detour
+	k := mobileKind{host: phoneHost, media: func(conn net.PacketConn) net.PacketConn {
+		way = &detour{PacketConn: conn}
+		return way
+	}}
+	k.audio.Source = softphone.Tone(620)
+	m := newMobile(t, k)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	acc := account(s, "", "")
+	reg, bound, err := m.RegisterAndWait(ctx, acc)
+	must(t, err)
+	c := answeredCall(ctx, t, s, p, m)
+	c.clean(t, "at home")
+	pause(ctx, 2*time.Second) // past the latch's window
+	way.other.Store(newStranger(t, otherHost, 0).conn)
+	fallsSilent(t, "from elsewhere without a word", c.out)
+	reg.Close()
+	for _, up := range m.leave(netip.MustParseAddr(otherHost)) {
+		t.Cleanup(func() { up.Conn.Close() })
+	}
+	m.Disconnect(bound.Flow)
+	_, _, err = m.RegisterAndWait(ctx, acc)
+	must(t, err)
+	speaks(t, "registered from there: the PBX", c.out)
+	c.end(ctx, t)
+	if got := s.record(t, 0).Media[1].Streams[0].Source.Addr().String(); got != otherHost {
+		t.Errorf("the phone's media come from %s", got)
 	}
 }
 
