@@ -355,6 +355,52 @@ func answerOf(t *testing.T, c *softphone.Call) []byte {
 	return all[0].Response.Body()
 }
 
+// M8: one call's port is bombed with up to 100,000 packets per second; the call beside it loses nothing.
+func TestM8BombedCall(t *testing.T) {
+	t.Parallel()
+	p, port := pbx(t, 440)
+	s := start(t, trunkAt(port))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	bombed := callPhone(ctx, t, s, p, toneMobile(t, phoneHost, "alice", 620), account(s, "", ""))
+	x := newStranger(t, strangerHost, 0)
+	to := int(audioOf(t, answerOf(t, bombed.out)).Port)
+	ctxBombs, stop := context.WithCancel(ctx)
+	defer stop()
+	bombs := 0
+	var bombing sync.WaitGroup
+	bombing.Go(func() {
+		for ; ctxBombs.Err() == nil; bombs++ {
+			x.shoot(make([]byte, 172), to)
+			if bombs%100 == 99 { // more would fill the kernel's queue, which all share
+				pause(ctxBombs, time.Millisecond)
+			}
+		}
+	})
+	m := toneMobile(t, otherHost, "bob", 620)
+	acc := account(s, "", "")
+	acc.Contact = nil
+	_, _, err := m.RegisterAndWait(ctx, acc)
+	must(t, err)
+	beside := toneCall{out: dial(t, s, p, "202")}
+	beside.in, err = m.Accept(ctx)
+	must(t, err)
+	must(t, beside.in.Answer())
+	_, err = beside.out.Wait(ctx, softphone.Answered)
+	must(t, err)
+	speaks(t, "beside the bombs: the PBX", beside.out)
+	pause(ctx, 2*time.Second)
+	beside.clean(t, "beside the bombs")
+	beside.end(ctx, t)
+	stop()
+	bombing.Wait()
+	bombed.end(ctx, t)
+	if bombs < 10000 {
+		t.Errorf("only %d bombs", bombs)
+	}
+	t.Logf("%d bombs", bombs)
+}
+
 // A phone whose audio starts 8 s after the answer, as CallKit may have it, is heard,
 // and hears from then on.
 func TestAudioThatStartsLate(t *testing.T) {
