@@ -43,14 +43,11 @@ type port struct {
 	read    time.Time // when it was read last
 }
 
-// A socket that is ready again so soon is of no call's 20 ms: it has video's bursts,
-// or somebody shoots at it, and what its far end says must not be lost behind that. It
-// is read until it is empty, or so many packets came. The others get one read for each
-// packet and no more.
-const (
-	eager = 5 * time.Millisecond
-	many  = burst
-)
+// eager is how soon a socket is ready again that is in a hurry. It is of no call's
+// 20 ms: it has video's bursts, or somebody shoots at it, and what its far end says
+// must not be lost behind that. It is read until it is empty, but after all others.
+// Those get one read for each packet and no more.
+const eager = 5 * time.Millisecond
 
 func newWorker(e *Workers) (*worker, error) {
 	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -153,30 +150,42 @@ func (w *worker) batch(n int) (taken int, ended bool) {
 	return taken, w.ended
 }
 
-// read takes a packet from each of at most burst sockets, several from those in a
-// hurry, and says how many there were. Sockets for which there is no room are ready
-// again.
+// read takes a packet from each of at most burst sockets, then more from those in a
+// hurry while there is room, and says how many there were.
 func (w *worker) read(events []unix.EpollEvent, now time.Time) (held int) {
+	var hurried [burst]int
+	n := 0
 	for i := range events {
 		fd := int(events[i].Fd)
 		if fd >= len(w.ports) || w.ports[fd].stream == nil {
 			continue // a stream that was closed meanwhile
 		}
-		p := &w.ports[fd]
-		want := 1
-		if now.Sub(p.read) < eager {
-			want = many
+		if !w.take(fd, held) {
+			continue
 		}
-		p.read = now
-		for ; want > 0 && held < burst; want-- {
-			d := &w.taken[held]
-			size, errno := receive(fd, d.buf[:], &d.from)
-			if errno != 0 {
-				break // nothing there any more, or an error that this call has cleared
-			}
-			d.stream, d.channel, d.size = p.stream, p.channel, size
+		held++
+		if p := &w.ports[fd]; now.Sub(p.read) < eager {
+			hurried[n] = fd
+			n++
+		}
+		w.ports[fd].read = now
+	}
+	for _, fd := range hurried[:n] {
+		for held < burst && w.take(fd, held) {
 			held++
 		}
 	}
 	return held
+}
+
+// take reads a packet into a place. False: nothing is there any more, or there was an
+// error that this call has cleared.
+func (w *worker) take(fd, place int) bool {
+	d := &w.taken[place]
+	size, errno := receive(fd, d.buf[:], &d.from)
+	if errno != 0 {
+		return false
+	}
+	d.stream, d.channel, d.size = w.ports[fd].stream, w.ports[fd].channel, size
+	return true
 }

@@ -12,7 +12,7 @@ import (
 
 // A socket of a call's pace is read once for each time that it is ready; one in a
 // hurry until it is empty, so that what its far end says is not lost behind what
-// others shoot at it.
+// others shoot at it; but nobody waits for that.
 func TestSocketsInAHurryAreEmptied(t *testing.T) {
 	e, err := NewWorkers(1, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -46,6 +46,21 @@ func TestSocketsInAHurryAreEmptied(t *testing.T) {
 		now = now.Add(step.after)
 		if got := w.read(ready, now); got != step.got {
 			t.Errorf("step %d: %d packets of %d were read, want %d", i, got, step.sent, step.got)
+		}
+	}
+	other := socketAddr(t, s.fd[rtcpChannel])
+	for range 3 * burst {
+		write(t, from, []byte{0}, at)
+	}
+	for i := range 3 {
+		write(t, from, []byte{1}, other)
+		now = now.Add(time.Millisecond)
+		got, heard := w.read(ready, now), false
+		for _, d := range w.taken[:got] {
+			heard = heard || d.channel == rtcpChannel
+		}
+		if got != burst || !heard {
+			t.Errorf("beside the bombs, read %d: %d packets, the other socket's %v", i, got, heard)
 		}
 	}
 }
