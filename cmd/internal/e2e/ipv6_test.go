@@ -234,7 +234,7 @@ func TestPhoneMovesToIPv6(t *testing.T) {
 	must(t, c.in.Move(ctx, bound.Flow))
 	speaks(t, "over IPv6: the PBX", c.out)
 	speaks(t, "over IPv6: the phone", c.in)
-	c.clean(t, "over IPv6")
+	c.heard(t, "over IPv6")
 	c.end(ctx, t)
 }
 
