@@ -200,6 +200,7 @@ func (c *Call) move(l *leg.Leg, id sipua.FlowID) {
 	if f != nil && f != l.Flow() {
 		c.note("the call goes on over another connection")
 		c.late("move", l.SetFlow(f))
+		c.media.moved(l)
 	}
 }
 

@@ -18,6 +18,7 @@ type callMedia struct {
 	a       *media.Side
 	origin  map[*media.Side]sdp.Origin    // o= of what we send, by side
 	keys    map[*media.Side]*keyring      // of SRTP, by side
+	opened  map[*media.Side]netip.Addr    // what was shown at first, in the family of the side's sockets
 	sent    []byte                        // SDP that the caller has, before the 2xx
 	sound   sdp.Sound                     // our answer for the ringback tone
 	asked   *exchange                     // a re-INVITE under way
@@ -35,7 +36,8 @@ type session struct {
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
-	m := &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring), agreed: make(map[*leg.Leg]*sdp.Description)}
+	m := &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring),
+		opened: make(map[*media.Side]netip.Addr), agreed: make(map[*leg.Leg]*sdp.Description)}
 	m.keypads = newKeypads(m, c.b.cfg.Terms.DTMF)
 	m.keypads.allows(c.a.Leg, c.tx.Request)
 	return m
@@ -59,14 +61,25 @@ func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 		return nil, noPorts(err)
 	}
 	m.c.show(side, addr)
-	m.origin[side], m.keys[side] = sdp.NewOrigin(addr), newKeyring()
+	m.origin[side], m.keys[side], m.opened[side] = sdp.NewOrigin(addr), newKeyring(), addr
 	return side, nil
+}
+
+// shown is the address of a side that the peer of f gets to see. A phone that went
+// over to a network of the other family in the middle of a call sees the one of before:
+// the side has no other sockets.
+func (m *callMedia) shown(side *media.Side, f *sipua.Flow) netip.Addr {
+	addr := m.c.b.cfg.MediaAddr(f)
+	if was := m.opened[side]; media.FamilyOf(was) != media.FamilyOf(addr) {
+		return was
+	}
+	return addr
 }
 
 // describe makes the description that a leg gets: d with our address and ports, and
 // our keys for the streams that have some.
 func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, keys [][]sdp.Crypto) (*sdp.Description, error) {
-	out, err := d.Relay(sdp.Relay{Addr: m.c.b.cfg.MediaAddr(f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true, Crypto: keys})
+	out, err := d.Relay(sdp.Relay{Addr: m.shown(side, f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true, Crypto: keys})
 	if err != nil {
 		return nil, err
 	}
@@ -211,6 +224,15 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 		// Who holds the other one need not send either: not every phone plays music.
 		r.Hold = s.Held() || !s.Sends() || i < len(others) && !others[i].Receives()
 		side.SetRemote(i, r)
+	}
+}
+
+// moved takes over from where an answered leg's signalling comes now: an app whose
+// network changed may send its media from there before it offers anything, or without.
+func (m *callMedia) moved(l *leg.Leg) {
+	own, other, _, ok := m.sides(l)
+	if theirs, others := m.agreed[l], m.agreed[other]; ok && theirs != nil && others != nil {
+		m.hold(own, l, said{theirs, others, m.keys[own].inUse})
 	}
 }
 

@@ -251,7 +251,7 @@ func TestPlainAfter488(t *testing.T) {
 	}
 }
 
-// What the policy does not allow is refused in words, and never carried anyway.
+// M6: what the policy does not allow is refused in words, and never carried anyway.
 func TestSRTPPolicy(t *testing.T) {
 	type side struct {
 		security softphone.Security

@@ -96,7 +96,7 @@ func TestOldCallNeverReachesTheNext(t *testing.T) {
 			}
 			old.talk(port, "old", 1)
 		}
-		a, _ = call(next)
+		a, b = call(next)
 		if a.Ports()[0] != port {
 			w.Fatalf("the pair used first is taken first: %d, want %d", a.Ports()[0], port)
 		}
@@ -115,6 +115,20 @@ func TestOldCallNeverReachesTheNext(t *testing.T) {
 		}
 		if s := a.Stats()[0]; s.Rejected[media.PastSender] < 100 {
 			w.Errorf("%v", s.Rejected)
+		}
+		// And it does not stop: the call after the next is spared as well.
+		a.Close()
+		b.Close()
+		old.talk(port, "old", 110)
+		third := w.far(pbx, 12004)
+		a, _ = call(third)
+		old.talk(port, "old", 10)
+		if n := len(other.heard()); n != 0 || a.Ports()[0] != port {
+			w.Fatalf("%d packets of the first call reached the third, at port %d", n, a.Ports()[0])
+		}
+		third.talk(port, "third", 10)
+		if n := other.hears("third"); n != 10 {
+			w.Fatalf("heard %d of the third call", n)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -26,8 +27,21 @@ const (
 
 // lease is a port pair out of the pool: port and port+1.
 type lease struct {
-	port uint16
-	past relay.Sender // who sent to it last
+	port  uint16
+	past  relay.Sender   // who sent to it last
+	older []relay.Sender // and before, newest first
+}
+
+// maxOlder bounds the memory of a port.
+const maxOlder = 7
+
+// sent notes the last sender of a call that is over.
+func (l *lease) sent(by relay.Sender) {
+	if l.past.Source.IsValid() && l.past != by {
+		l.older = slices.Insert(slices.Clone(l.older), 0, l.past)
+		l.older = l.older[:min(len(l.older), maxOlder)]
+	}
+	l.past = by
 }
 
 type resting struct {

@@ -154,7 +154,7 @@ func (s *Side) open() (*line, error) {
 		l.came.Store(true)
 		s.wake()
 	}
-	l.stream, err = s.relay.engine.Open(pair, relay.Options{First: first, Past: lease.past})
+	l.stream, err = s.relay.engine.Open(pair, relay.Options{First: first, Past: lease.past, Older: lease.older})
 	if err != nil {
 		s.pool.give(lease, time.Now())
 		return nil, ErrClosed
@@ -169,7 +169,7 @@ func (s *Side) shut(lines []*line) {
 		l.stream.Close()
 		l.ear.close()
 		if last := l.stream.Stats(); last.RTP.Packets > 0 {
-			l.lease.past = relay.Sender{Source: last.Source, SSRC: last.SSRC}
+			l.lease.sent(relay.Sender{Source: last.Source, SSRC: last.SSRC})
 		}
 		s.pool.give(l.lease, time.Now())
 	}

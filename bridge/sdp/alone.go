@@ -17,7 +17,7 @@ type Sound struct {
 // of the codecs, by name and under a payload type of RFC 3551. The stream keeps that
 // codec and telephone events of its clock, because who plays a sound of one codec may
 // not be sent another by a callee that is found later; other audio streams are
-// refused. allow is that of Relay, and says which of several codecs it is; else the
+// refused, and so is rtcp-mux, which that callee may not have. allow is that of Relay, and says which of several codecs it is; else the
 // offer's order does. ok is false if there is no such stream, or if the offer has one
 // that is no audio: the call would lose it.
 func (d *Description) Alone(allow []string, names ...string) (s Sound, ok bool) {
@@ -46,7 +46,7 @@ func (d *Description) Alone(allow []string, names ...string) (s Sound, ok bool) 
 				formats = append(formats, c.Format)
 			}
 		}
-		m.lines = keep(m.lines, "rtpmap", "fmtp", "rtcp-mux", "crypto")
+		m.lines = keep(m.lines, "rtpmap", "fmtp", "crypto")
 		m.setFormats(formats)
 		out.media[i] = m
 		s.Stream, s.Codec, ok = i, codec, true

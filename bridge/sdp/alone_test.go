@@ -69,7 +69,7 @@ func TestAloneEchoesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\ns=call\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 10000 RTP/AVP 0 101\r\n" +
-		"a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=rtcp-mux\r\n"
+		"a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
 	if got := string(out.Bytes()); got != want {
 		t.Errorf("answer:\n%s\nwant:\n%s", got, want)
 	}

@@ -56,7 +56,7 @@ func foreign(offer, answer media) string {
 }
 
 // Restrict is offer with only those streams, codecs and payload types that
-// answered has too: once an SDP went to the caller, a device that is offered more
+// answered has too, rtcp-mux included: once an SDP went to the caller, a device that is offered more
 // could choose what the caller was not told of. A payload type counts as the same
 // if its meaning is. The error is ErrNoCodec if an audio stream the caller was
 // promised loses every codec, or wraps ErrNotAnAnswer if answered does not fit.
@@ -77,6 +77,9 @@ func Restrict(offer, answered *Description) (*Description, error) {
 				return nil, fmt.Errorf("m-line %d: %w", i+1, ErrNoCodec)
 			}
 			m.setFormats(formats)
+			if !a.muxed() { // what the caller was not promised, no device can agree to
+				m.lines = slices.DeleteFunc(m.lines, func(l string) bool { return strings.HasPrefix(attribute(l), "rtcp-mux") })
+			}
 		}
 	}
 	return out, nil

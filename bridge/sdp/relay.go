@@ -33,11 +33,11 @@ var errNoAddr = errors.New("sdp: relay without an address")
 // Relay makes the description that the other leg gets: our address and ports,
 // streams in the same order, each refused one with port 0, and nothing that only
 // concerns the path to the author (ICE, DTLS, keys, bundles, capability
-// negotiation). A stream held by the address 0.0.0.0 stays held that way. The o=
-// line is empty until Origin.Sign.
+// negotiation). A stream held by the address 0.0.0.0 or :: stays held that way, in
+// the family of Addr. The o= line is empty until Origin.Sign.
 //
 // Streams that the relay cannot carry (TCP, DTLS, SRTP without a usable a=crypto
-// line) are refused. If that or Allow leaves no audio where there was some (or no
+// line, keys for a profile that has no secure twin) are refused. If that or Allow leaves no audio where there was some (or no
 // stream at all), the error is ErrSRTP or ErrNoCodec.
 func (d *Description) Relay(r Relay) (*Description, error) {
 	if !r.Addr.IsValid() {
@@ -122,7 +122,11 @@ func (r Relay) stream(m media, port uint16, keys []Crypto) (media, error) {
 			return m, ErrNoCodec
 		}
 	}
-	m.port, m.proto = port, profile(m.proto, len(keys) > 0)
+	proto := profile(m.proto, len(keys) > 0)
+	if len(keys) > 0 && isRTP(proto) && !isSecure(proto) {
+		return m, fmt.Errorf("%s has no secure profile: %w", proto, ErrSRTP) // rather than plain where keys were to be
+	}
+	m.port, m.proto = port, proto
 	m.lines = insert(r.lines(m, keys), "i", r.connections(m.lines))
 	return m, nil
 }
@@ -132,7 +136,7 @@ func (r Relay) lines(m media, keys []Crypto) []string {
 	keyed := len(keys) > 0 || slices.ContainsFunc(m.lines, func(l string) bool {
 		return attribute(l) == "crypto" || attribute(l) == "fingerprint"
 	})
-	mux := r.Mux && slices.ContainsFunc(m.lines, func(l string) bool { return attribute(l) == "rtcp-mux" })
+	mux := r.Mux && m.muxed()
 	var lines []string
 	for _, line := range m.lines {
 		name := attribute(line)
@@ -154,6 +158,11 @@ func (r Relay) lines(m media, keys []Crypto) []string {
 		}
 	}
 	return lines
+}
+
+// muxed says that the stream has RTP and RTCP on one port, or offers it.
+func (m media) muxed() bool {
+	return slices.ContainsFunc(m.lines, func(l string) bool { return attribute(l) == "rtcp-mux" })
 }
 
 func rtcpPort(port uint16, mux bool) uint16 {
@@ -222,7 +231,7 @@ func (r Relay) session(lines []string) []string {
 	}
 	connections := r.connections(lines)
 	if connections == nil {
-		connections = []string{r.connection()}
+		connections = []string{connection(r.Addr)}
 	}
 	out = insert(out, "vosiuep", connections)
 	if !hasType(out, 't') {
@@ -231,8 +240,8 @@ func (r Relay) session(lines []string) []string {
 	return out
 }
 
-// connections is the c= line that takes the place of those among lines: ours, or
-// theirs if it holds the stream; nil if there are none.
+// connections is the c= line that takes the place of those among lines: ours, or the
+// one that holds the stream as theirs does; nil if there are none.
 func (r Relay) connections(lines []string) []string {
 	var last string
 	for _, line := range lines {
@@ -244,12 +253,20 @@ func (r Relay) connections(lines []string) []string {
 		return nil
 	}
 	if addr, _, err := parseConnection(last); err == nil && addr.IsValid() && addr.IsUnspecified() {
-		return []string{last}
+		return []string{connection(unspecified(r.Addr))}
 	}
-	return []string{r.connection()}
+	return []string{connection(r.Addr)}
 }
 
-func (r Relay) connection() string { return "c=" + family(r.Addr) + " " + r.Addr.String() }
+func connection(a netip.Addr) string { return "c=" + family(a) + " " + a.String() }
+
+// unspecified is the address of RFC 2543's hold in the family of a.
+func unspecified(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
 
 func family(a netip.Addr) string {
 	if a.Is4() {
@@ -284,7 +301,8 @@ func isOfThePath(name string) bool {
 		"csup", "creq", "acap", "tcap", "pcfg", "acfg", // RFC 5939
 		"rmcap", "omcap", "mfcap", "mscap", "bcap", "lcfg", "sescap", // RFC 6871
 		"ccap",                  // RFC 7006
-		"source-filter", "path": // addresses again
+		"source-filter", "path", // addresses again
+		"oldmediaip", "oldmediaip6", "nortpproxy", "rtpengine": // what proxies leave for proxies on the same path
 		return true
 	}
 	return strings.HasPrefix(name, "ice-")

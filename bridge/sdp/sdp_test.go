@@ -333,7 +333,7 @@ func TestAnswers(t *testing.T) {
 
 func TestRestrict(t *testing.T) {
 	const head = "v=0\no=- 1 1 IN IP4 10.0.0.1\ns=-\nc=IN IP4 10.0.0.1\nt=0 0\n"
-	offer := parse(t, head+"m=audio 4000 RTP/AVP 96 8 0 101\na=rtpmap:96 opus/48000/2\na=fmtp:96 useinbandfec=1\na=rtpmap:8 PCMA/8000\na=rtpmap:101 telephone-event/8000\na=ptime:20\nm=video 4002 RTP/AVP 99\na=rtpmap:99 H264/90000\n")
+	offer := parse(t, head+"m=audio 4000 RTP/AVP 96 8 0 101\na=rtpmap:96 opus/48000/2\na=fmtp:96 useinbandfec=1\na=rtpmap:8 PCMA/8000\na=rtpmap:101 telephone-event/8000\na=ptime:20\na=rtcp-mux\nm=video 4002 RTP/AVP 99\na=rtpmap:99 H264/90000\n")
 	// A tone in PCMU went to the caller, without video.
 	tone := parse(t, head+"m=audio 20000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\nm=video 0 RTP/AVP 99\n")
 	got, err := Restrict(offer, tone)
@@ -349,6 +349,10 @@ func TestRestrict(t *testing.T) {
 	moved := parse(t, head+"m=audio 20000 RTP/AVP 96 8\na=rtpmap:96 speex/8000\nm=video 20002 RTP/AVP 99\na=rtpmap:99 H264/90000\n")
 	if got, err = Restrict(offer, moved); err != nil || !slices.Equal(got.Streams()[0].Formats, []string{"8"}) || !got.Streams()[1].Active() {
 		t.Errorf("%v, %v", got, err)
+	}
+	early := parse(t, head+"m=audio 20000 RTP/AVP 8\na=rtcp-mux\nm=video 0 RTP/AVP 99\n")
+	if got, err = Restrict(offer, early); err != nil || !got.Streams()[0].RTCPMux {
+		t.Errorf("the caller was promised rtcp-mux: %v, %v", got, err)
 	}
 	if _, err := Restrict(offer, parse(t, head+"m=audio 20000 RTP/AVP 18\nm=video 0 RTP/AVP 99\n")); !errors.Is(err, ErrNoCodec) {
 		t.Error(err)

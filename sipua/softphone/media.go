@@ -15,6 +15,7 @@ import (
 // sides agreed on. It belongs to the loop; sender and receiver are goroutines.
 type media struct {
 	phone    *Phone
+	socket   *socket
 	crypto   *crypto
 	local    netip.AddrPort // as the SDP shows it
 	session  session
@@ -45,19 +46,12 @@ func (m *media) stand(s stance) {
 // openMedia opens the call's socket and begins to record.
 func (c *Call) openMedia(f *sipua.Flow) error {
 	p := c.phone
-	conn, err := p.cfg.Media()
+	opened, local, err := p.openSocket(f)
 	if err != nil {
 		return fmt.Errorf("media socket: %w", err)
 	}
-	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
-	if err != nil {
-		return fmt.Errorf("media socket: %w", err)
-	}
-	if local.Addr().IsUnspecified() && f != nil {
-		local = netip.AddrPortFrom(f.Local().Addr(), local.Port())
-	}
-	m := &media{phone: p, crypto: newCrypto(p.cfg.Audio, conn), local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
-		session: newSession(), stance: stance{ours: sendrecv}}
+	conn := &socket{conn: opened}
+	m := &media{phone: p, socket: conn, crypto: newCrypto(p.cfg.Audio, conn), local: local, session: newSession(), stance: stance{ours: sendrecv}}
 	m.ctx, m.cancel = context.WithCancel(p.ctx)
 	m.receiver = audio.NewReceiver(m.crypto.conn, 0)
 	m.sender = audio.NewSender(m.crypto.conn, p.cfg.Audio.Codecs[0], &mutable{source: p.cfg.Audio.Source(), muted: &m.muted})

@@ -36,9 +36,9 @@ func checkRTP(h *rtp.Header, pkt []byte) bool {
 	return true
 }
 
-// checkRTCP walks a compound packet: version 2, an RTCP type, and lengths that
-// add up (RFC 3550 appendix A.2; a first packet other than SR or RR is allowed
-// by RFC 5506).
+// checkRTCP walks a compound packet: version 2, an RTCP type, lengths that add up,
+// and room for as many blocks as it announces (RFC 3550 s6.4 to s6.6, appendix A.2; a
+// first packet other than SR or RR is allowed by RFC 5506).
 func checkRTCP(pkt []byte) bool {
 	if len(pkt) < rtcpFixed || len(pkt)%4 != 0 {
 		return false
@@ -48,12 +48,26 @@ func checkRTCP(pkt []byte) bool {
 			return false
 		}
 		n := 4 * (int(binary.BigEndian.Uint16(pkt[2:4])) + 1)
-		if n > len(pkt) {
+		if n > len(pkt) || n < leastRTCP(pkt[1], int(pkt[0]&0x1f)) {
 			return false
 		}
 		pkt = pkt[n:]
 	}
 	return true
+}
+
+// leastRTCP is how many octets an RTCP packet of a type has at least with count
+// blocks, sources or chunks.
+func leastRTCP(kind byte, count int) int {
+	switch kind {
+	case 200: // sender report
+		return 28 + 24*count
+	case 201: // receiver report
+		return 8 + 24*count
+	case 202, 203: // source description, goodbye
+		return 4 + 4*count
+	}
+	return 4
 }
 
 // payloadTypes is a set of payload types.

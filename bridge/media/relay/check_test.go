@@ -92,6 +92,12 @@ func TestCheckRTCP(t *testing.T) {
 		{"version 1", append([]byte{0x40}, good[1:]...), false},
 		{"an RTP payload type", []byte{0x80, 72, 0, 1, 0, 0, 0, 7}, false},
 		{"length beyond the packet", []byte{0x80, 201, 0xff, 0xff, 0, 0, 0, 7}, false},
+		{"RR of 31 blocks that are not there", []byte{0x9f, 201, 0, 1, 0, 0, 0, 7}, false},
+		{"SR without its sender's part", []byte{0x80, 200, 0, 1, 0, 0, 0, 7}, false},
+		{"SDES of two chunks in one", []byte{0x82, 202, 0, 1, 0, 0, 0, 7}, false},
+		{"BYE of more sources than fit", []byte{0x83, 203, 0, 2, 0, 0, 0, 7, 0, 0, 0, 8}, false},
+		{"feedback, whose count is a format", []byte{0x8f, 206, 0, 2, 0, 0, 0, 7, 0, 0, 0, 8}, true},
+		{"RR, then BYE of nobody", []byte{0x80, 201, 0, 1, 0, 0, 0, 7, 0x80, 203, 0, 0}, true},
 		{"second packet is rubbish", append([]byte{0x80, 201, 0, 1, 0, 0, 0, 7}, 1, 2, 3, 4), false},
 	}
 	for _, tt := range tests {

@@ -27,6 +27,8 @@ type Options struct {
 	// Past is the last sender of the stream that used the same port pair
 	// before; its packets are refused until it fell silent.
 	Past Sender
+	// Older are those of the streams before that, who may not have stopped either.
+	Older []Sender
 }
 
 // Engine moves the packets of many streams. All methods may be called from any

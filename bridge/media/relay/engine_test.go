@@ -136,6 +136,7 @@ func forward(t *testing.T, e Engine, wrap func(net.PacketConn) net.PacketConn) {
 	write(t, a.rtcp, report, addrOf(t, a.pair.RTCP))
 	receives(t, b.rtcp, report, addrOf(t, b.pair.RTCP))
 	once.Wait()
+	waitFor(t, a, func(s Stats) bool { return s.Sent.Packets == 1 }) // it is counted once it is gone
 
 	s := a.stream.Stats()
 	if s.RTP != (Count{1, 172}) || s.RTCP != (Count{1, uint64(len(report))}) || s.Sent != (Count{1, 172}) || s.SSRC != 5 ||

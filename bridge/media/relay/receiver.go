@@ -3,6 +3,7 @@ package relay
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pion/rtp"
@@ -24,7 +25,7 @@ type packet struct {
 	payloadType uint8
 }
 
-// pastSilence is how long the past sender must be silent to be forgotten.
+// pastSilence is how long a past sender must be silent to be forgotten.
 const pastSilence = time.Second
 
 // Sender is a source of RTP: where it sends from and its SSRC. The zero value
@@ -42,8 +43,7 @@ type receiver struct {
 	clocks  map[uint8]uint32
 	rtp     latch
 	rtcp    latch
-	past    Sender
-	pastAt  time.Time // when the past sender was heard last; the opening counts
+	past    []pastSender
 	secure  opener
 	header  rtp.Header
 	tap     *tap // nil: nobody listens
@@ -54,8 +54,21 @@ type receiver struct {
 	stats   Stats
 }
 
-func newReceiver(past Sender, now time.Time) *receiver {
-	return &receiver{past: past, pastAt: now, types: newPayloadTypes(nil), reports: reports{told: new(told)}}
+// pastSender is one of a call that used the port before.
+type pastSender struct {
+	Sender
+	heard time.Time // last; the opening counts
+}
+
+// newReceiver makes one for a port that past used last, and older before.
+func newReceiver(past Sender, now time.Time, older ...Sender) *receiver {
+	r := &receiver{types: newPayloadTypes(nil), reports: reports{told: new(told)}}
+	for _, s := range append([]Sender{past}, older...) {
+		if s.Source.IsValid() {
+			r.past = append(r.past, pastSender{s, now})
+		}
+	}
+	return r
 }
 
 // setRemote takes over what signalling said.
@@ -185,27 +198,36 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 		}
 	}
 	next, ok := l.take(in.from, in.at)
+	authentic := false
+	if r.secure.on {
+		v.pkt, authentic = r.secure.open(v.rtcp, pkt)
+	}
 	switch {
-	case r.secure.on:
-		plain, authentic := r.secure.open(v.rtcp, pkt)
-		switch {
-		case authentic && !ok:
-			next = l.moved(in.from, in.at)
-		case !ok:
-			return refuse(WrongSource)
-		case !authentic:
-			return refuse(BadAuth)
-		}
-		v.pkt = plain
-	case !ok:
+	case !ok && !authentic:
 		return refuse(WrongSource)
+	case r.secure.on && !authentic:
+		return refuse(BadAuth)
 	}
 	if reason, bad := r.malformed(v.rtcp, v.pkt); bad {
 		return refuse(reason)
 	}
+	if !ok && r.isNews(ch, v.rtcp) {
+		next = l.moved(in.from, in.at)
+	}
 	v.moved = next.source != l.source
 	*l = next
 	return v
+}
+
+// isNews says that an authentic packet is newer than all before it, so that it tells
+// where the far end is now. One that is late, or that somebody on its way held back,
+// would send what follows to where the far end was, or to that somebody (the same rule
+// as that of RFC 9146 s6). RTCP counts where it has a port of its own.
+func (r *receiver) isNews(ch channel, rtcp bool) bool {
+	if rtcp {
+		return ch == rtcpChannel
+	}
+	return r.seq.isNews(r.header.SSRC, r.header.SequenceNumber)
 }
 
 // malformed runs the header checks; it fills r.header for RTP.
@@ -221,29 +243,29 @@ func (r *receiver) malformed(rtcp bool, pkt []byte) (Reason, bool) {
 	return PayloadType, !r.types.has(r.header.PayloadType)
 }
 
-// fromPast says that the packet is of the call that used the port before
-// (DESIGN s7, test M9): same source and SSRC, not the address that this call's
-// SDP names, and never silent since the port was opened.
+// fromPast says that the packet is of a call that used the port before (DESIGN s7,
+// test M9): same source and SSRC, not the address that this call's SDP names, and never
+// silent since the port was opened.
 func (r *receiver) fromPast(ch channel, in inbound) bool {
-	if !r.past.Source.IsValid() {
+	if len(r.past) == 0 {
 		return false
 	}
-	if in.at.Sub(r.pastAt) > pastSilence {
-		r.past = Sender{}
-		return false
-	}
-	if ch != rtpChannel || in.from != r.past.Source || in.from == r.remote.RTP || len(in.pkt) < rtpFixed {
+	r.past = slices.DeleteFunc(r.past, func(p pastSender) bool { return in.at.Sub(p.heard) > pastSilence })
+	if ch != rtpChannel || in.from == r.remote.RTP || len(in.pkt) < rtpFixed {
 		return false
 	}
 	at := 8 // of the SSRC in RTP
 	if looksRTCP(in.pkt) {
 		at = 4
 	}
-	if binary.BigEndian.Uint32(in.pkt[at:]) != r.past.SSRC {
-		return false
+	ssrc := binary.BigEndian.Uint32(in.pkt[at:])
+	for i, p := range r.past {
+		if in.from == p.Source && ssrc == p.SSRC {
+			r.past[i].heard = in.at
+			return true
+		}
 	}
-	r.pastAt = in.at
-	return true
+	return false
 }
 
 func (r *receiver) clock(t uint8) uint32 {

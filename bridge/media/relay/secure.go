@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"sync"
 
 	"wakebridge/bridge/media/srtp"
@@ -12,18 +13,41 @@ type opener struct {
 	on       bool
 	key      srtp.Key
 	receiver *srtp.Receiver // nil: a key that cannot be used, so nothing is authentic
+	past     []opened
 }
 
+// opened is a key that the far end used before, and what was counted under it.
+type opened struct {
+	key      srtp.Key
+	receiver *srtp.Receiver
+}
+
+// maxOpened is how many keys of the past are remembered.
+const maxOpened = 8
+
 // with is the opener for what signalling says now. Under the same key, what was
-// counted goes on.
+// counted goes on (RFC 3711 s3.3.1), also if the key was out of use for a while, as
+// when a stream ends and comes back: else what was sent under it before could be
+// played again.
 func (o opener) with(r Remote) opener {
-	switch {
-	case r.Secure == nil || r.Datagram:
-		return opener{}
-	case o.on && o.key.Equal(r.Secure.Theirs):
+	secure := r.Secure != nil && !r.Datagram
+	if o.on && secure && o.key.Equal(r.Secure.Theirs) {
 		return o
 	}
-	next := opener{on: true, key: r.Secure.Theirs}
+	if o.on {
+		o.past = append(o.past, opened{o.key, o.receiver})
+		o.past = o.past[max(0, len(o.past)-maxOpened):]
+	}
+	if !secure {
+		return opener{past: o.past}
+	}
+	next := opener{on: true, key: r.Secure.Theirs, past: o.past}
+	for i, old := range o.past {
+		if old.key.Equal(next.key) {
+			next.receiver, next.past = old.receiver, slices.Delete(slices.Clone(o.past), i, i+1)
+			return next
+		}
+	}
 	if receiver, err := srtp.NewReceiver(next.key); err == nil {
 		next.receiver = receiver
 	}

@@ -18,6 +18,7 @@ type party struct {
 	keys     *Secure // as the relay sees them
 	sender   *srtp.Sender
 	receiver *srtp.Receiver
+	count    uint16
 }
 
 func newParty(t *testing.T, e Engine, suite srtp.Suite) *party {
@@ -182,6 +183,27 @@ func TestSecureFollowsTheKey(t *testing.T) {
 	})
 }
 
+// A packet that was held back, and comes by another way once newer ones came, is what
+// its sender said; but it does not say where the sender is.
+func TestSecureDoesNotFollowOldPackets(t *testing.T) {
+	engines(t, func(t *testing.T, e Engine) {
+		a, b := newParty(t, e, srtp.AESCM128HMACSHA180), newParty(t, e, 0)
+		join(a, b)
+		voice := func(seq uint16) []byte { return packetOf(t, rtp.Header{SSRC: 5, SequenceNumber: seq}, 160) }
+		held := a.seal(t, false, voice(1))
+		write(t, a.rtp, a.seal(t, false, voice(2)), addrOf(t, a.pair.RTP))
+		b.hears(t, false, voice(2))
+		stranger := listenAt(t, "127.0.0.9")
+		write(t, stranger, held, addrOf(t, a.pair.RTP))
+		b.hears(t, false, voice(1))
+		write(t, b.rtp, voice(9), addrOf(t, b.pair.RTP))
+		a.hears(t, false, voice(9))
+		if s := a.stream.Stats(); s.Source != addrOf(t, a.rtp) {
+			t.Errorf("followed to %v", s.Source)
+		}
+	})
+}
+
 // The same keys again (a re-INVITE for a hold) go on counting; new ones begin anew.
 func TestSecureRekeyed(t *testing.T) {
 	engines(t, func(t *testing.T, e Engine) {
@@ -208,6 +230,43 @@ func TestSecureRekeyed(t *testing.T) {
 		waitFor(t, a.end, func(s Stats) bool { return s.Rejected[BadAuth] == 1 })
 		say(3)
 		say(4)
+	})
+}
+
+// A key that was out of use, while the stream was ended or had another key, goes on
+// where it was when it comes back: its roll-over counter, and what came already.
+func TestSecureKeyComesBack(t *testing.T) {
+	engines(t, func(t *testing.T, e Engine) {
+		a, b := newParty(t, e, srtp.AESCM128HMACSHA180), newParty(t, e, 0)
+		join(a, b)
+		voice := func(seq uint16) []byte { return packetOf(t, rtp.Header{SSRC: 5, SequenceNumber: seq}, 160) }
+		say := func(seq uint16) []byte {
+			t.Helper()
+			sealed := a.seal(t, false, voice(seq))
+			write(t, a.rtp, sealed, addrOf(t, a.pair.RTP))
+			b.hears(t, false, voice(seq))
+			return sealed
+		}
+		say(65535)
+		old := say(0)
+		keys, sender := a.keys, a.sender
+		for name, between := range map[string]func(){
+			"ended":       func() { a.stream.SetRemote(Remote{}) },
+			"another key": func() { a.rekey(t, srtp.AEADAES256GCM); a.signal(t); say(7) },
+			"plain":       func() { a.keys = nil; a.signal(t); say(8) },
+		} {
+			between()
+			a.keys, a.sender = keys, sender
+			a.signal(t)
+			before := a.stream.Stats().Rejected[BadAuth]
+			write(t, a.rtp, old, addrOf(t, a.pair.RTP))
+			waitFor(t, a.end, func(s Stats) bool { return s.Rejected[BadAuth] == before+1 })
+			a.count++
+			say(a.count)
+			if t.Failed() {
+				t.Fatal(name)
+			}
+		}
 	})
 }
 

@@ -59,6 +59,11 @@ func (s *sequence) restart(p packet, now time.Time, clock uint32) {
 	s.lastType, s.lastStamp, s.lastAt, s.clock = p.payloadType, p.timestamp, now, clock
 }
 
+// isNews says that a packet is of a new sender or later than all of this one.
+func (s *sequence) isNews(ssrc uint32, seq uint16) bool {
+	return !s.started || ssrc != s.ssrc || int16(seq-uint16(s.highest)) > 0 //nolint:gosec // serial number arithmetic, RFC 1982
+}
+
 // lost is the packets missing so far.
 func (s *sequence) lost() uint64 {
 	if !s.started {

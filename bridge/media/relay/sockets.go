@@ -35,7 +35,7 @@ func (e *Sockets) Open(pair Pair, o Options) (Stream, error) {
 		socket:   [2]socket{newSocket(pair.RTP), newSocket(pair.RTCP)},
 		first:    o.First,
 		done:     make(chan struct{}),
-		receiver: newReceiver(o.Past, time.Now()),
+		receiver: newReceiver(o.Past, time.Now(), o.Older...),
 	}
 	e.mu.Lock()
 	if e.closed {

@@ -45,7 +45,7 @@ func NewWorkers(n int, log *slog.Logger) (*Workers, error) {
 
 // Open implements Engine. The pair's connections must be UDP sockets of the system.
 func (e *Workers) Open(pair Pair, o Options) (Stream, error) {
-	s := &wired{engine: e, first: o.First, receiver: newReceiver(o.Past, time.Now())}
+	s := &wired{engine: e, first: o.First, receiver: newReceiver(o.Past, time.Now(), o.Older...)}
 	s.fd = [2]int{-1, -1}
 	var errs [2]error
 	s.fd[rtpChannel], s.family, errs[0] = descriptor(pair.RTP)

@@ -2,14 +2,16 @@ package srtp
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 )
 
-// maxSenders is how many SSRCs may share one key: a phone has one or two, and takes
-// a new one now and then.
-const maxSenders = 32
+// maxSenders is how many SSRCs may share one key. A phone has one or two, but there are
+// some that take a new one with each hold, and a PBX has one for each queue, tone and
+// agent of a long call.
+const maxSenders = 256
 
 // Receiver opens what one end sends. It belongs to one goroutine at a time.
 type Receiver struct {
@@ -72,25 +74,20 @@ const (
 
 // senders are the SSRCs that a key was used with.
 type senders struct {
-	list [maxSenders]uint32
-	n    int
+	list []uint32
+	last uint32 // that was added, or found
 }
 
 func (s *senders) has(ssrc uint32) bool {
-	for _, known := range s.list[:s.n] {
-		if known == ssrc {
-			return true
-		}
-	}
-	return false
+	return len(s.list) > 0 && s.last == ssrc || slices.Contains(s.list, ssrc)
 }
 
 // room says that ssrc is known or may become so.
-func (s *senders) room(ssrc uint32) bool { return s.n < maxSenders || s.has(ssrc) }
+func (s *senders) room(ssrc uint32) bool { return len(s.list) < maxSenders || s.has(ssrc) }
 
 func (s *senders) add(ssrc uint32) {
 	if !s.has(ssrc) {
-		s.list[s.n] = ssrc
-		s.n++
+		s.list = append(s.list, ssrc)
 	}
+	s.last = ssrc
 }

@@ -105,8 +105,9 @@ func (s *Sender) room(n int) []byte {
 
 // voice finds a sender or makes it known.
 func (s *Sender) voice(ssrc uint32) (*voice, error) {
-	for _, v := range s.voices {
+	for i, v := range s.voices {
 		if v.ssrc == ssrc {
+			s.voices[0], s.voices[i] = v, s.voices[0] // who speaks is found at once
 			return v, nil
 		}
 	}

@@ -204,7 +204,7 @@ const (
 	shortRing = 9 * time.Second
 )
 
-// After calls of all endings nothing is left. The long test is TestSoakLeaks.
+// M7: after calls of all endings nothing is left. The long test is TestSoakLeaks.
 func TestNothingIsLeftAfterCalls(t *testing.T) {
 	t.Parallel()
 	const calls = 300

@@ -278,6 +278,30 @@ func freePort(t *testing.T, host string) int {
 	return 0
 }
 
+// freePorts is the first of n UDP ports, an even one, that nobody uses at any of this
+// machine's IPv4 addresses, below those that the system gives to connections.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	var lc net.ListenConfig
+	for range 50 {
+		first := 2 * (10000 + rand.IntN((12000-n)/2)) //nolint:gosec // no secret
+		var open []net.PacketConn
+		for port := first; port < first+n; port++ {
+			if conn, err := lc.ListenPacket(t.Context(), "udp4", fmt.Sprintf("0.0.0.0:%d", port)); err == nil {
+				open = append(open, conn)
+			}
+		}
+		for _, conn := range open {
+			conn.Close()
+		}
+		if len(open) == n {
+			return first
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
 // sippPBX is a SIPp that calls a number from the trunk.
 func sippPBX(s *server, number string, play ...string) sippSide {
 	return sippPBXAt(s.Addr(sipua.UDP), number, play...)

@@ -13,6 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/media/audio"
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/config"
 	"wakebridge/push/apnssim"
@@ -20,23 +21,40 @@ import (
 	"wakebridge/sipua/softphone"
 )
 
-// pbx is a PBX at trunkHost, as the server's trunk "pbx" knows it.
+// pbx is a PBX at trunkHost, as the server's trunk "pbx" knows it; it sends a tone of
+// hz.
 func pbx(t *testing.T, hz float64) (*softphone.Phone, int) {
 	t.Helper()
-	conn, err := net.ListenPacket("udp4", trunkHost+":0")
+	return pbxWith(t, softphone.Tone(hz))
+}
+
+// pbxSaying is a PBX that says what its mouth does.
+func pbxSaying(t *testing.T, m *mouth) (*softphone.Phone, int) {
+	t.Helper()
+	return pbxWith(t, func() audio.Source { return m })
+}
+
+func pbxWith(t *testing.T, sound func() audio.Source) (*softphone.Phone, int) {
+	t.Helper()
+	return pbxAt(t, trunkHost, sound)
+}
+
+func pbxAt(t *testing.T, host string, sound func() audio.Source) (*softphone.Phone, int) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := phone(t, softphone.Config{AOR: sipua.NewAOR("100", trunkHost), Display: "Anna", Packets: []net.PacketConn{conn}}, trunkHost, hz)
+	p := phone(t, softphone.Config{AOR: sipua.NewAOR("100", "pbx.example"), Display: "Anna", Packets: []net.PacketConn{conn}}, host, sound)
 	return p, conn.LocalAddr().(*net.UDPAddr).Port
 }
 
-// phone makes a softphone whose media are at host and which sends a tone of hz.
-func phone(t *testing.T, cfg softphone.Config, host string, hz float64) *softphone.Phone {
+// phone makes a softphone whose media are at host and which sends a sound.
+func phone(t *testing.T, cfg softphone.Config, host string, sound func() audio.Source) *softphone.Phone {
 	t.Helper()
-	cfg.Media = func() (net.PacketConn, error) { return net.ListenPacket("udp4", host+":0") }
+	cfg.Media = func() (net.PacketConn, error) { return net.ListenPacket("udp", net.JoinHostPort(host, "0")) }
 	cfg.Log = slog.New(slog.DiscardHandler)
-	cfg.Audio.Source = softphone.Tone(hz)
+	cfg.Audio.Source = sound
 	p, err := softphone.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +70,7 @@ func app(t *testing.T, hz float64) *softphone.Phone {
 		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(phoneHost + ":0"))}
 		return d.DialContext(ctx, "tcp", to.Addr.String())
 	}
-	return phone(t, softphone.Config{AOR: sipua.NewAOR("alice", daemon.DevDomain), Password: "secret", Dial: dial}, phoneHost, hz)
+	return phone(t, softphone.Config{AOR: sipua.NewAOR("alice", daemon.DevDomain), Password: "secret", Dial: dial}, phoneHost, softphone.Tone(hz))
 }
 
 // account registers over TCP at s, with push tokens if there are any.
@@ -77,13 +95,19 @@ func trunkAt(port int) func(*config.Config) {
 // dial calls a number from the PBX.
 func dial(t *testing.T, s *server, p *softphone.Phone, number string) *softphone.Call {
 	t.Helper()
+	return dialAt(t, s.Addr(sipua.UDP), p, number)
+}
+
+// dialAt is dial for any server.
+func dialAt(t *testing.T, server netip.AddrPort, p *softphone.Phone, number string) *softphone.Call {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	flow, err := p.Connect(ctx, sipua.UDP, softphone.At(s.Addr(sipua.UDP)))
+	flow, err := p.Connect(ctx, sipua.UDP, softphone.At(server))
 	if err != nil {
 		t.Fatal(err)
 	}
-	call, err := p.Call(softphone.Outgoing{Target: sip.Uri{Scheme: "sip", User: number, Host: serverHost, Port: s.port(sipua.UDP)}, Flow: flow})
+	call, err := p.Call(softphone.Outgoing{Target: sip.Uri{Scheme: "sip", User: number, Host: serverHost, Port: int(server.Port())}, Flow: flow})
 	if err != nil {
 		t.Fatal(err)
 	}
