@@ -175,7 +175,7 @@ func (a *app) fate(ended header.CallEnded) {
 		if _, over := a.storage.over(ended.UUID); !over {
 			a.storage.remember(ended.UUID, reason)
 		}
-	case c.leg == nil:
+	case !c.reachable(): // no INVITE came, or its connection went away with the CANCEL
 		a.finish(c, reason)
 	default:
 		a.process.device.log.Warn("the server says that a call is over whose INVITE is here", "uuid", ended.UUID)
