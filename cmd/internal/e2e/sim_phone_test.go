@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/cmd/internal/daemon"
+	"wakebridge/cmd/internal/e2e/invariants"
 	"wakebridge/cmd/internal/sim"
 	"wakebridge/push/apnssim"
 	"wakebridge/sipua"
@@ -40,11 +42,14 @@ type simLine struct {
 
 // simRun is a run of `sim phone` with a script, against a server and its APNs.
 type simRun struct {
-	ended chan struct{}
-	err   error // once ended
+	policy string
+	ended  chan struct{}
+	err    error // once ended
 
-	mu    sync.Mutex
-	lines []simLine
+	mu      sync.Mutex
+	lines   []simLine
+	devices []*iphone.Device
+	broken  invariants.Broken
 }
 
 // simPhone starts alice's phone.
@@ -63,7 +68,11 @@ func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *
 	opts.App.BundleID, opts.App.TeamID = sim.DefaultBundle, sim.DefaultTeam
 	opts.Pushes.URL = admin.URL
 	opts.Bind = []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6")}
-	r := &simRun{ended: make(chan struct{})}
+	r := &simRun{policy: policy, ended: make(chan struct{})}
+	opts.SwitchedOn = r.switchedOn
+	s.mu.Lock()
+	s.sims = append(s.sims, r)
+	s.mu.Unlock()
 	out, to := io.Pipe()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	var wg sync.WaitGroup
@@ -88,6 +97,33 @@ func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	return r
+}
+
+func (r *simRun) switchedOn(d *iphone.Device) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.devices = append(r.devices, d)
+}
+
+// breaks says that the app is broken by design, and how: all else of it is checked
+// as of any, when the server ends.
+func (r *simRun) breaks(how invariants.Broken) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = how
+}
+
+// phones are the run's phones for the check.
+func (r *simRun) phones() []invariants.Phone {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]invariants.Phone, 0, len(r.devices))
+	for i, d := range r.devices {
+		p := invariants.PhoneOf(fmt.Sprint("phone ", i+1, " ", r.policy), d)
+		p.Broken = r.broken
+		all = append(all, p)
+	}
+	return all
 }
 
 // sees waits for an event of a phone.
@@ -224,6 +260,7 @@ func TestSimPhoneThatReportsNothing(t *testing.T) {
 	p, port := pbx(t, 440)
 	s := start(t, trunkAt(port))
 	r := simPhone(t, s, "never-reports", "wait registered\nsleep\nwait killed\nwait rule-violated 1s\n")
+	r.breaks(invariants.Broken{Rule: iphone.RuleReport, Dies: true})
 	r.sees(t, 1, iphone.Suspended)
 	allAsleep(t, s, 1)
 	out := dial(t, s, p, "201")
