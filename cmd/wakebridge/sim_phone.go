@@ -71,7 +71,7 @@ func policyList() string {
 func (p *simPhone) flags(cmd *cobra.Command) {
 	f, a := cmd.Flags(), &p.opts.Account
 	f.StringVar(&a.Server, "server", "127.0.0.1:5060", "SIP server, `HOST:PORT`")
-	f.StringVar(&a.Transport, "transport", "tcp", "tcp or tls")
+	f.StringVar(&a.Transport, "transport", "tcp", "udp, tcp or tls")
 	f.StringVar(&a.User, "user", "", "SIP user `NAME`")
 	f.StringVar(&a.Password, "password", "", "his password; others may see it here, --password-file keeps it from them")
 	f.StringVar(&p.passwordFile, "password-file", "", "`FILE` with his password")

@@ -74,6 +74,8 @@ type Account struct {
 type Network struct {
 	// Dial opens streams; for TLS it returns after the handshake.
 	Dial func(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error)
+	// Packet opens a socket for SIP over UDP; nil: there is no UDP.
+	Packet func() (net.PacketConn, error)
 	// Media opens the socket of a call's RTP.
 	Media func() (net.PacketConn, error)
 	// Roam takes the device to another address, from which Dial and Media work from

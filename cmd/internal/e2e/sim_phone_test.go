@@ -53,13 +53,13 @@ type simRun struct {
 }
 
 // simPhone starts alice's phone.
-func simPhone(t *testing.T, s *server, policy, script string) *simRun {
+func simPhone(t *testing.T, s *server, policy, script string, change ...func(*sim.PhoneOptions)) *simRun {
 	t.Helper()
-	return simPhoneObeying(t, s, policy, strings.NewReader(script))
+	return simPhoneObeying(t, s, policy, strings.NewReader(script), change...)
 }
 
 // simPhoneObeying is simPhone with a script that is still being written.
-func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *simRun {
+func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader, change ...func(*sim.PhoneOptions)) *simRun {
 	t.Helper()
 	admin := httptest.NewServer(s.apns.AdminHandler())
 	t.Cleanup(admin.Close)
@@ -68,6 +68,9 @@ func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *
 	opts.App.BundleID, opts.App.TeamID = sim.DefaultBundle, sim.DefaultTeam
 	opts.Pushes.URL = admin.URL
 	opts.Bind = []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6")}
+	for _, c := range change {
+		c(&opts)
+	}
 	r := &simRun{policy: policy, ended: make(chan struct{})}
 	opts.SwitchedOn = r.switchedOn
 	s.mu.Lock()
@@ -232,6 +235,32 @@ func TestSimPhoneIsWokenAndAnswers(t *testing.T) {
 	pushed := s.apns.Requests(apnssim.Filter{})
 	if len(pushed) != 1 || pushed[0].Verdict.Status != 200 {
 		t.Errorf("%d pushes", len(pushed))
+	}
+}
+
+// Over UDP nothing tells the server that the phone sleeps: it sends the INVITE into
+// the void first, and wakes the phone when nothing comes back.
+func TestSimPhoneOverUDP(t *testing.T) {
+	p, port := pbx(t, 440)
+	s := start(t, trunkAt(port))
+	r := simPhone(t, s, "", "wait registered\nsleep\nwait ringing\nwait 180-sent\nanswer\nwait talking\npause 1s\nend\nwait ended hungUp\n",
+		func(o *sim.PhoneOptions) { o.Account.Transport, o.Account.Server = "udp", s.Addr(sipua.UDP).String() })
+	r.sees(t, 1, iphone.Suspended)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	out := dial(t, s, p, "201")
+	if _, err := out.Wait(ctx, softphone.Answered); err != nil {
+		t.Fatalf("%v%s", err, r.story())
+	}
+	hears(t, "the caller", out, 620)
+	if e, err := out.Ended(ctx); err != nil || e.Cause != softphone.CauseBye {
+		t.Errorf("the caller: %+v, %v", e, err)
+	}
+	if last := r.end(t); last.Result != "passed" || r.err != nil {
+		t.Errorf("%+v, %v%s", last, r.err, r.story())
+	}
+	if rec := s.record(t, 0); rec.Result != bridge.Answered || len(rec.Attempts) != 1 || len(rec.Attempts[0].Pushes) != 1 {
+		t.Errorf("record: %s", show(rec))
 	}
 }
 
