@@ -23,6 +23,7 @@ func (s *callScreen) perform(w wish) error {
 	app := d.ios.process.app
 	switch w.kind {
 	case startCall:
+		s.holdOthers(c)
 		app.performStart(a)
 	case answerCall:
 		c.state = answering

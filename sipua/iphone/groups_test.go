@@ -129,3 +129,22 @@ func TestDiallingWithAllGroupsTaken(t *testing.T) {
 		w.clean()
 	})
 }
+
+// Who calls somebody during a call puts that one on hold.
+func TestDiallingHoldsACall(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		_, first, after := w.talk()
+		w.must(w.phone.Dial("300"))
+		second, err := w.server.Accept(w.ctx())
+		w.must(err)
+		second.Ring()
+		second.Answer()
+		w.seen(first, softphone.Held)
+		w.see(after, iphone.Connected)
+		w.states("held", "active")
+		if share, packets := hears(first); packets > 0 {
+			t.Errorf("%d packets, tone %.2f in the first", packets, share)
+		}
+		w.clean()
+	})
+}
