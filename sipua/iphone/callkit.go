@@ -65,7 +65,7 @@ func (s *callScreen) full() bool {
 			taken++
 		}
 	}
-	return s.device.callKit() && taken >= s.device.cfg.CallGroups
+	return s.device.callKit() && taken >= s.device.cfg.App.CallGroups
 }
 
 // callUpdate is CXCallUpdate: who calls.
@@ -109,7 +109,7 @@ func (s *callScreen) filter(id uuid.UUID, u callUpdate) error {
 	switch {
 	case !d.callKit():
 		return nil
-	case d.cfg.Unentitled:
+	case d.cfg.App.Unentitled:
 		d.tell(Event{Kind: Filtered, UUID: id, Reason: ByEntitlement, Text: u.caller()})
 		return fmt.Errorf("%s: %w", id, errUnentitled)
 	case u.handle != "" && slices.Contains(d.ios.blockList, u.handle):

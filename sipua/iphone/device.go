@@ -22,17 +22,10 @@ type Config struct {
 	OS, OSMinor int
 	// NoCallKit: an iOS 10 or later on which the app may not use CallKit.
 	NoCallKit bool
-	// Unentitled: the app was built without the background mode "Voice over IP", and
-	// CallKit shows none of its incoming calls.
-	Unentitled bool
-	// CallGroups is CXProviderConfiguration's maximumCallGroups: how many calls there
-	// may be at a time but for those that ring. Its maximumCallsPerCallGroup is never
-	// reached, as the app joins no calls: each is a group. Default: 2, as Apple's.
-	CallGroups int
-	App        App
-	Account    Account
-	Network    Network
-	Pushes     PushSource
+	App       App
+	Account   Account
+	Network   Network
+	Pushes    PushSource
 	// Policy is how the app behaves. Default: the correct app.
 	Policy Policy
 	// Strikes is after how many pushes that were not reported iOS delivers no more
@@ -48,11 +41,18 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// App names the app as Apple does.
+// App names the app as Apple does, and says how it was built.
 type App struct {
 	TeamID   string // ten capitals and digits
 	BundleID string
 	Version  string // in User-Agent; may be empty
+	// Unentitled: without the background mode "Voice over IP", so that CallKit shows
+	// none of its incoming calls.
+	Unentitled bool
+	// CallGroups is CXProviderConfiguration's maximumCallGroups: how many calls there
+	// may be at a time but for those that ring. Its maximumCallsPerCallGroup is never
+	// reached, as the app joins no calls: each is a group. Default: 2, as Apple's.
+	CallGroups int
 }
 
 // Account is the app's SIP account.
@@ -185,8 +185,8 @@ func New(cfg Config) *Device {
 	if cfg.Strikes <= 0 {
 		cfg.Strikes = 3
 	}
-	if cfg.CallGroups <= 0 {
-		cfg.CallGroups = 2
+	if cfg.App.CallGroups <= 0 {
+		cfg.App.CallGroups = 2
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
 	d := &Device{cfg: cfg, log: cfg.Log, queue: newMainQueue(), changed: make(chan struct{}), heard: make(map[uuid.UUID]*softphone.Call)}

@@ -25,7 +25,7 @@ func TestFilteredCalls(t *testing.T) {
 		"entitlement":    {func(*world) {}, 480, "unentitled"},
 	} {
 		inWorld(t, func(cfg *iphone.Config) {
-			cfg.User, cfg.Unentitled = iphone.AnswerAfter(0), name == "entitlement"
+			cfg.User, cfg.App.Unentitled = iphone.AnswerAfter(0), name == "entitlement"
 		}, func(t *testing.T, w *world) {
 			after := w.asleep()
 			c.set(w)

@@ -12,7 +12,7 @@ import (
 	"wakebridge/sipua/softphone"
 )
 
-func groups(n int) func(*iphone.Config) { return func(c *iphone.Config) { c.CallGroups = n } }
+func groups(n int) func(*iphone.Config) { return func(c *iphone.Config) { c.App.CallGroups = n } }
 
 // knock lets another call ring through what there is.
 func (w *world) knock() (incoming, *softphone.Call) {

@@ -34,9 +34,6 @@ type PhoneOptions struct {
 	IOS string
 	// NoCallKit: the app may not use CallKit, as in mainland China.
 	NoCallKit bool
-	// Unentitled and CallGroups are iphone.Config's.
-	Unentitled bool
-	CallGroups int
 	// Bind are addresses of this machine that the phone uses, the first at first, and
 	// the next when it roams (policy changes-address). Default: whatever the system
 	// chooses, and to roam is to change the port.
@@ -138,7 +135,7 @@ func (s *session) switchOn(ctx context.Context, opts PhoneOptions, cfg iphone.Co
 
 // phoneConfig is what all phones of a run have in common.
 func phoneConfig(ctx context.Context, opts PhoneOptions) (iphone.Config, error) {
-	cfg := iphone.Config{App: opts.App, NoCallKit: opts.NoCallKit, Unentitled: opts.Unentitled, CallGroups: opts.CallGroups, Log: opts.Log,
+	cfg := iphone.Config{App: opts.App, NoCallKit: opts.NoCallKit, Log: opts.Log,
 		Audio: softphone.AudioConfig{Source: softphone.Tone(toneOfPhone)}}
 	if opts.App.BundleID == "" || opts.App.TeamID == "" {
 		return cfg, fmt.Errorf("%w: bundle and team are needed to announce push tokens", ErrOption)
