@@ -20,6 +20,7 @@ import (
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/cmd/internal/e2e/invariants"
 	"wakebridge/cmd/internal/sim"
+	"wakebridge/config"
 	"wakebridge/push/apnssim"
 	"wakebridge/sipua"
 	"wakebridge/sipua/iphone"
@@ -335,6 +336,53 @@ func TestSimPhonesOfOneUser(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if e, err := dial(t, s, p, "201").Ended(ctx); err != nil || e.Cause != softphone.CauseBye {
+		t.Errorf("the caller: %+v, %v", e, err)
+	}
+	if last := r.end(t); last.Result != "passed" || r.err != nil {
+		t.Errorf("%+v, %v%s", last, r.err, r.story())
+	}
+}
+
+// "End & Accept": the first caller hears the end, the second one the phone.
+func TestSimPhoneEndsOneCallForAnother(t *testing.T) {
+	p, port := pbx(t, 440)
+	s := start(t, func(c *config.Config) {
+		trunkAt(port)(c)
+		c.Calls.MergeWindow = 0 // both come from one number
+	})
+	r := simPhone(t, s, "", "wait registered\nwait ringing\nanswer\nwait talking\nwait ringing\nend-and-answer\nwait ended hungUp\nwait talking\nwait ended remoteEnded\n")
+	r.sees(t, 1, iphone.Registered)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	first := dial(t, s, p, "201")
+	hears(t, "the first caller", first, 620)
+	second := dial(t, s, p, "201")
+	if e, err := first.Ended(ctx); err != nil || e.Cause != softphone.CauseBye || !e.ByRemote {
+		t.Errorf("the first caller: %+v, %v%s", e, err, r.story())
+	}
+	hears(t, "the second caller", second, 620)
+	if err := second.Hangup(); err != nil {
+		t.Error(err)
+	}
+	if last := r.end(t); last.Result != "passed" || r.err != nil {
+		t.Errorf("%+v, %v%s", last, r.err, r.story())
+	}
+}
+
+// An app that was built without the entitlement is woken, and shows nothing: the
+// caller hears that nobody is there.
+func TestSimPhoneWithoutEntitlement(t *testing.T) {
+	p, port := pbx(t, 440)
+	s := start(t, func(c *config.Config) {
+		trunkAt(port)(c)
+		c.Push.WakeTimeout, c.Calls.RingTimeout = 6*time.Second, 8*time.Second
+	})
+	r := simPhone(t, s, "", "wait registered\nsleep\nwait call-filtered unentitled\nwait decline-sent 480\n", func(o *sim.PhoneOptions) { o.App.Unentitled = true })
+	r.sees(t, 1, iphone.Suspended)
+	allAsleep(t, s, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if e, err := dial(t, s, p, "201").Ended(ctx); err != nil || e.Status != 480 {
 		t.Errorf("the caller: %+v, %v", e, err)
 	}
 	if last := r.end(t); last.Result != "passed" || r.err != nil {
