@@ -387,3 +387,35 @@ func TestCloseLeavesNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who closes a UDP socket ends its flows, and the next one takes its place.
+func TestClosedUDPSocket(t *testing.T) {
+	gone := make(chan error, 1)
+	ep := sipua.New(sipua.Config{Handler: funcs{request: ok}, Log: slog.New(slog.DiscardHandler)})
+	defer ep.Close()
+	to := sipua.Destination{Addr: netip.MustParseAddrPort("127.0.0.1:9")}
+	for range 2 {
+		pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ep.ServeUDP(pc); err != nil {
+			t.Fatal(err)
+		}
+		f, err := ep.Connect(t.Context(), sipua.UDP, to)
+		if err != nil || f.Local().String() != pc.LocalAddr().String() {
+			t.Fatalf("%v, %v", f, err)
+		}
+		f.OnClose(func(err error) { gone <- err })
+		pc.Close()
+		if err := <-gone; !errors.Is(err, sipua.ErrFlowGone) {
+			t.Error(err)
+		}
+		if _, err := ep.Connect(t.Context(), sipua.UDP, to); !errors.Is(err, sipua.ErrNoListener) {
+			t.Errorf("connect without a socket: %v", err)
+		}
+		if n := flows(ep); n != 0 {
+			t.Errorf("%d flows", n)
+		}
+	}
+}

@@ -3,14 +3,18 @@ package sipua
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
+
+var errSocketClosed = errors.New("UDP socket was closed")
 
 // packetListener is one UDP socket: its reader, and the flows to the peers that
 // were seen on it. Everything that we send to them leaves from this socket.
@@ -36,8 +40,8 @@ type peerKey struct {
 }
 
 // ServeUDP takes packets from conn until the endpoint closes, which also closes
-// conn. After an error conn is still the caller's: ErrClosed, or an address that
-// cannot be read.
+// conn. When its owner closes conn before that, the flows over it are gone. After an
+// error conn is still the caller's: ErrClosed, or an address that cannot be read.
 func (ep *Endpoint) ServeUDP(conn net.PacketConn) error {
 	local, err := addrPortOf(conn.LocalAddr())
 	if err != nil {
@@ -79,12 +83,30 @@ func (l *packetListener) close() {
 	})
 }
 
+// gone forgets a socket that its owner has closed.
+func (l *packetListener) gone() {
+	ep := l.ep
+	ep.mu.Lock()
+	ep.packets = slices.DeleteFunc(slices.Clone(ep.packets), func(other *packetListener) bool { return other == l }) // Close may hold the old ones
+	ep.mu.Unlock()
+	l.mu.Lock()
+	peers := slices.Collect(maps.Values(l.peers))
+	l.mu.Unlock()
+	for _, f := range peers {
+		f.Shut(errSocketClosed)
+	}
+}
+
 func (l *packetListener) read() {
 	buf := make([]byte, maxMessage)
 	for {
 		n, src, at, err := l.readFrom(buf)
 		if err != nil {
-			if l.ep.isClosed() || errors.Is(err, net.ErrClosed) {
+			if l.ep.isClosed() {
+				return
+			}
+			if errors.Is(err, net.ErrClosed) {
+				l.gone()
 				return
 			}
 			// An ICMP error of an earlier packet, or a passing lack of memory:

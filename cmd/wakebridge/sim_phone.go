@@ -71,7 +71,7 @@ func policyList() string {
 func (p *simPhone) flags(cmd *cobra.Command) {
 	f, a := cmd.Flags(), &p.opts.Account
 	f.StringVar(&a.Server, "server", "127.0.0.1:5060", "SIP server, `HOST:PORT`")
-	f.StringVar(&a.Transport, "transport", "tcp", "tcp or tls")
+	f.StringVar(&a.Transport, "transport", "tcp", "udp, tcp or tls")
 	f.StringVar(&a.User, "user", "", "SIP user `NAME`")
 	f.StringVar(&a.Password, "password", "", "his password; others may see it here, --password-file keeps it from them")
 	f.StringVar(&p.passwordFile, "password-file", "", "`FILE` with his password")
@@ -88,6 +88,8 @@ func (p *simPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&p.opts.Policy, "policy", "correct", "how the app behaves: a `NAME` of the list above")
 	f.StringVar(&p.opts.IOS, "ios", "18", "`VERSION` of iOS, 8 or later")
 	f.BoolVar(&p.opts.NoCallKit, "no-callkit", false, "the app may not use CallKit")
+	f.BoolVar(&p.opts.App.Unentitled, "unentitled", false, "the app lacks the background mode 'Voice over IP': CallKit shows none of its calls")
+	f.IntVar(&p.opts.App.CallGroups, "call-groups", 2, "`NUMBER` of calls at a time that the app can have (maximumCallGroups)")
 	f.StringVar(&p.script, "script", "", "`FILE` of commands (default: standard input)")
 	f.BoolVar(&p.opts.JSON, "json", false, "print JSON, a document per line")
 	f.BoolVarP(&p.verbose, "verbose", "v", false, "write the phone's log to standard error")

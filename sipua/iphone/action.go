@@ -107,13 +107,15 @@ type callController struct{ process *process }
 type transaction wish
 
 // request asks CallKit to let the app do it: the action comes by the delegate.
-// Errors: errUnknownCall, errAlreadyExists for a startCall.
+// Errors: errUnknownCall; errAlreadyExists and errCallGroups for a startCall.
 func (c callController) request(t transaction) error {
 	s := c.process.device.ios.screen
 	known := s.live(t.uuid) != nil
 	switch {
 	case t.kind == startCall && known:
 		return fmt.Errorf("%s: %w", t.kind, errAlreadyExists)
+	case t.kind == startCall && s.full():
+		return fmt.Errorf("%s: %w", t.kind, errCallGroups)
 	case t.kind != startCall && !known:
 		return fmt.Errorf("%s: %w", t.kind, errUnknownCall)
 	}

@@ -51,7 +51,7 @@ func newApp(p *process) (delegate, error) {
 	d := p.device
 	a := &app{process: p, provider: d.ios.screen, controller: callController{p}, registry: pushRegistry{p}, storage: d.ios.storage,
 		dictionary: make(map[uuid.UUID]*call)}
-	a.line.connections = newConnections(d.cfg.Network.Dial)
+	a.line.connections = newConnections(d.cfg.Network)
 	a.line.connections.setOffline(d.ios.offline)
 	phone, err := a.newPhone()
 	if err != nil {
@@ -74,11 +74,15 @@ func (a *app) newPhone() (*softphone.Phone, error) {
 	if d.cfg.App.Version != "" {
 		agent += "/" + d.cfg.App.Version
 	}
-	return softphone.New(softphone.Config{
+	cfg := softphone.Config{
 		AOR: d.cfg.Account.AOR, Display: d.cfg.Account.Display, Password: d.cfg.Account.Password, Agent: agent,
 		Dial: a.line.connections.dial, Media: d.cfg.Network.Media, Audio: sound, Tap: d.cfg.Network.Tap, Log: d.log,
 		Observe: func(c *softphone.Call, e softphone.Event) { p.post(func() { a.legEvent(c, e) }) },
-	})
+	}
+	if d.cfg.Network.Packet != nil {
+		cfg.Packet = a.line.connections.packet
+	}
+	return softphone.New(cfg)
 }
 
 // didLaunch implements delegate. VoIP pushes are for CallKit alone: without it the

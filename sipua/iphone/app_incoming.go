@@ -76,6 +76,8 @@ func (a *app) incoming(i incomingCall) (live bool) {
 // filteredBy is why CallKit did not show a reported call, "" if it did.
 func filteredBy(err error) Reason {
 	switch {
+	case errors.Is(err, errUnentitled):
+		return ByEntitlement
 	case errors.Is(err, errFilteredByDoNotDisturb):
 		return ByDoNotDisturb
 	case errors.Is(err, errFilteredByBlockList):

@@ -2,6 +2,7 @@ package iphone
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -175,7 +176,7 @@ func (a *app) fate(ended header.CallEnded) {
 		if _, over := a.storage.over(ended.UUID); !over {
 			a.storage.remember(ended.UUID, reason)
 		}
-	case c.leg == nil:
+	case !c.reachable(): // no INVITE came, or its connection went away with the CANCEL
 		a.finish(c, reason)
 	default:
 		a.process.device.log.Warn("the server says that a call is over whose INVITE is here", "uuid", ended.UUID)
@@ -205,32 +206,50 @@ func (a *app) reachabilityChanged(online bool) {
 // connections are the sockets of the app's process, which the system closes when it
 // is suspended.
 type connections struct {
-	open func(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error)
+	network Network
 
 	mu      sync.Mutex
 	offline bool
-	all     []net.Conn
+	all     []io.Closer
 }
 
-func newConnections(dial func(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error)) *connections {
-	return &connections{open: dial}
-}
+func newConnections(n Network) *connections { return &connections{network: n} }
 
 func (s *connections) dial(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error) {
-	s.mu.Lock()
-	offline := s.offline
-	s.mu.Unlock()
-	if offline {
+	if s.isOffline() {
 		return nil, errOffline
 	}
-	conn, err := s.open(ctx, t, to)
+	conn, err := s.network.Dial(ctx, t, to)
 	if err != nil {
 		return nil, err
 	}
+	s.keep(conn)
+	return conn, nil
+}
+
+// packet opens a UDP socket.
+func (s *connections) packet() (net.PacketConn, error) {
+	if s.isOffline() {
+		return nil, errOffline
+	}
+	conn, err := s.network.Packet()
+	if err != nil {
+		return nil, err
+	}
+	s.keep(conn)
+	return conn, nil
+}
+
+func (s *connections) isOffline() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = append(s.all, conn)
-	return conn, nil
+	return s.offline
+}
+
+func (s *connections) keep(c io.Closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, c)
 }
 
 func (s *connections) setOffline(offline bool) {

@@ -56,6 +56,18 @@ func (s *callScreen) inCall() bool {
 	return false
 }
 
+// full says that the app has as many calls as it told CallKit that it can have; one
+// that rings is none yet.
+func (s *callScreen) full() bool {
+	taken := 0
+	for _, c := range s.calls {
+		if c.state != ringing {
+			taken++
+		}
+	}
+	return s.device.callKit() && taken >= s.device.cfg.App.CallGroups
+}
+
 // callUpdate is CXCallUpdate: who calls.
 type callUpdate struct{ name, handle string }
 
@@ -71,8 +83,8 @@ func (u callUpdate) caller() string {
 
 // reportNewIncomingCall shows a call to the user, as CXProvider's method of that
 // name. Whatever comes of it, it counts as a report. Errors: errAlreadyExists, and
-// errFilteredByDoNotDisturb and errFilteredByBlockList for a call that the user is
-// not shown.
+// errUnentitled, errFilteredByDoNotDisturb and errFilteredByBlockList for a call that
+// the user is not shown.
 func (s *callScreen) reportNewIncomingCall(id uuid.UUID, u callUpdate) error {
 	d := s.device
 	d.reported()
@@ -97,6 +109,9 @@ func (s *callScreen) filter(id uuid.UUID, u callUpdate) error {
 	switch {
 	case !d.callKit():
 		return nil
+	case d.cfg.App.Unentitled:
+		d.tell(Event{Kind: Filtered, UUID: id, Reason: ByEntitlement, Text: u.caller()})
+		return fmt.Errorf("%s: %w", id, errUnentitled)
 	case u.handle != "" && slices.Contains(d.ios.blockList, u.handle):
 		d.tell(Event{Kind: Filtered, UUID: id, Reason: ByBlockList, Text: u.caller()})
 		return fmt.Errorf("%s: %w", id, errFilteredByBlockList)

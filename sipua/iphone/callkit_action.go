@@ -1,6 +1,10 @@
 package iphone
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
 
 // perform gives an action to the app. Errors: errUnknownCall.
 func (s *callScreen) perform(w wish) error {
@@ -19,6 +23,7 @@ func (s *callScreen) perform(w wish) error {
 	app := d.ios.process.app
 	switch w.kind {
 	case startCall:
+		s.holdOthers(c)
 		app.performStart(a)
 	case answerCall:
 		c.state = answering
@@ -93,6 +98,17 @@ func (s *callScreen) holdOthers(but *screenCall) {
 			s.hold(c, true)
 		}
 	}
+}
+
+// makeRoom ends a call that is in the way of another one: for the call screen's "End
+// & Accept" the one that the user talks in, for "End Held & Accept" one that waits.
+func (s *callScreen) makeRoom(ends ...callState) error {
+	c, err := s.device.find(uuid.Nil, ends...)
+	if err != nil {
+		return err
+	}
+	s.device.tell(Event{Kind: UserHungUp, UUID: c.id, Text: "for another call"})
+	return s.perform(wish{kind: endCall, uuid: c.id, reason: ByUser})
 }
 
 // yield holds a call for the time of a cellular one.

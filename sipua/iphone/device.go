@@ -41,11 +41,18 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// App names the app as Apple does.
+// App names the app as Apple does, and says how it was built.
 type App struct {
 	TeamID   string // ten capitals and digits
 	BundleID string
 	Version  string // in User-Agent; may be empty
+	// Unentitled: without the background mode "Voice over IP", so that CallKit shows
+	// none of its incoming calls.
+	Unentitled bool
+	// CallGroups is CXProviderConfiguration's maximumCallGroups: how many calls there
+	// may be at a time but for those that ring. Its maximumCallsPerCallGroup is never
+	// reached, as the app joins no calls: each is a group. Default: 2, as Apple's.
+	CallGroups int
 }
 
 // Account is the app's SIP account.
@@ -67,6 +74,8 @@ type Account struct {
 type Network struct {
 	// Dial opens streams; for TLS it returns after the handshake.
 	Dial func(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error)
+	// Packet opens a socket for SIP over UDP; nil: there is no UDP.
+	Packet func() (net.PacketConn, error)
 	// Media opens the socket of a call's RTP.
 	Media func() (net.PacketConn, error)
 	// Roam takes the device to another address, from which Dial and Media work from
@@ -175,6 +184,9 @@ func New(cfg Config) *Device {
 	}
 	if cfg.Strikes <= 0 {
 		cfg.Strikes = 3
+	}
+	if cfg.App.CallGroups <= 0 {
+		cfg.App.CallGroups = 2
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
 	d := &Device{cfg: cfg, log: cfg.Log, queue: newMainQueue(), changed: make(chan struct{}), heard: make(map[uuid.UUID]*softphone.Call)}

@@ -22,8 +22,11 @@ func TestFilteredCalls(t *testing.T) {
 	}{
 		"do not disturb": {func(w *world) { w.must(w.phone.DoNotDisturb(true)) }, 480, "filteredByDoNotDisturb"},
 		"block list":     {func(w *world) { w.must(w.phone.Block("999", "201")) }, 486, "filteredByBlockList"},
+		"entitlement":    {func(*world) {}, 480, "unentitled"},
 	} {
-		inWorld(t, user(iphone.AnswerAfter(0)), func(t *testing.T, w *world) {
+		inWorld(t, func(cfg *iphone.Config) {
+			cfg.User, cfg.App.Unentitled = iphone.AnswerAfter(0), name == "entitlement"
+		}, func(t *testing.T, w *world) {
 			after := w.asleep()
 			c.set(w)
 			in := newIncoming()
@@ -49,6 +52,9 @@ func TestFilteredCalls(t *testing.T) {
 			}
 			w.tells(after, "INVITE received", "call filtered("+c.reason+")", "decline sent")
 
+			if name == "entitlement" { // no user gives it
+				return
+			}
 			w.must(w.phone.DoNotDisturb(false))
 			w.must(w.phone.Block())
 			w.answered(w.invite(newIncoming()))

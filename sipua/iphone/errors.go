@@ -21,6 +21,8 @@ var (
 
 // Errors that CallKit gives to the app.
 var (
+	// errUnentitled is CXErrorCodeIncomingCallError.unentitled.
+	errUnentitled = errors.New("app is not entitled to incoming calls")
 	// errAlreadyExists is CXErrorCodeIncomingCallError.callUUIDAlreadyExists.
 	errAlreadyExists = errors.New("call UUID already exists")
 	// errFilteredByDoNotDisturb and errFilteredByBlockList are
@@ -30,6 +32,8 @@ var (
 	errFilteredByBlockList    = errors.New("filtered by the block list")
 	// errUnknownCall is CXErrorCodeRequestTransactionError.unknownCallUUID.
 	errUnknownCall = errors.New("unknown call UUID")
+	// errCallGroups is CXErrorCodeRequestTransactionError.maximumCallGroupsReached.
+	errCallGroups = errors.New("maximum of call groups is reached")
 )
 
 // errLocked is what reading the credentials gives before the first unlock.

@@ -102,6 +102,8 @@ const (
 	// ByDoNotDisturb and ByBlockList are calls that were not shown.
 	ByDoNotDisturb Reason = "filteredByDoNotDisturb"
 	ByBlockList    Reason = "filteredByBlockList"
+	// ByEntitlement is a call of an app that may have none.
+	ByEntitlement Reason = "unentitled"
 	// ByReset is the end of all calls that CallKit forgot.
 	ByReset Reason = "providerReset"
 	// ByKill is the end of all calls of a process that was killed.

@@ -131,8 +131,10 @@ func (d *Device) airplane(on bool) {
 }
 
 // Answer is the user answering on the call screen, which holds the call that he is
-// in; uuid.Nil means the call that has been ringing longest. Errors: ErrNoCall,
-// ErrClosed.
+// in ("Hold & Accept"); uuid.Nil means the call that has been ringing longest. When
+// the app has as many calls as it can, the screen ends one that is on hold already
+// ("End Held & Accept"), and if there is none the one that he is in. Errors:
+// ErrNoCall, ErrClosed.
 func (d *Device) Answer(id uuid.UUID) error {
 	return d.queue.do(func() error { return d.answer(id) })
 }
@@ -181,9 +183,22 @@ func (d *Device) answer(id uuid.UUID) error {
 	if err != nil {
 		return err
 	}
+	return d.take(c)
+}
+
+// take answers a call, beside those for which there is room.
+func (d *Device) take(c *screenCall) error {
+	s := d.ios.screen
+	if s.full() {
+		if err := s.makeRoom(held); err != nil {
+			if err = s.makeRoom(active, answering, dialing); err != nil {
+				return err
+			}
+		}
+	}
 	d.tell(Event{Kind: UserAnswered, UUID: c.id})
-	d.ios.screen.holdOthers(c)
-	return d.ios.screen.perform(wish{kind: answerCall, uuid: c.id})
+	s.holdOthers(c)
+	return s.perform(wish{kind: answerCall, uuid: c.id})
 }
 
 func (d *Device) decline(id uuid.UUID) error {

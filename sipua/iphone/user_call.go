@@ -13,6 +13,21 @@ func (d *Device) Dial(number string) error {
 	})
 }
 
+// EndAndAnswer is the user choosing "End & Accept" on the call screen: the call that
+// he is in ends, and the one that rings is answered; else as Answer.
+func (d *Device) EndAndAnswer(id uuid.UUID) error {
+	return d.queue.do(func() error {
+		c, err := d.find(id, ringing)
+		if err != nil {
+			return err
+		}
+		if err := d.ios.screen.makeRoom(active, answering, dialing); err != nil {
+			return err
+		}
+		return d.take(c)
+	})
+}
+
 // Hold is the user putting a call on hold on the call screen; uuid.Nil means the
 // one that he talks in. Errors: ErrNoCall, ErrClosed.
 func (d *Device) Hold(id uuid.UUID) error {

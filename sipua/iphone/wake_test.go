@@ -432,6 +432,31 @@ func TestRegisterRefusedEndsTheCallLater(t *testing.T) {
 	})
 }
 
+// The end of a call whose INVITE came is told with the next 200, when the connection
+// went away before the CANCEL.
+func TestFateEndsACallWhoseConnectionIsLost(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		after := w.asleep()
+		in := newIncoming()
+		w.push("voip", in)
+		w.registered()
+		first := w.invite(in)
+		w.see(after, iphone.Ringing)
+		w.mu.Lock()
+		flow := w.flow
+		w.ended = []string{in.id.String() + ";cause=200"}
+		w.mu.Unlock()
+		flow.Shut(errNo)
+		told := w.see(after, iphone.FateTold)
+		ended := w.see(after, iphone.Ended)
+		if ended.Reason != iphone.AnsweredElsewhere || !ended.At.Equal(told.At) {
+			t.Errorf("told %+v, ended %+v", told, ended)
+		}
+		w.ends(first)
+		w.clean()
+	})
+}
+
 func TestLostPhonesINVITEComesAgain(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		after := w.asleep()

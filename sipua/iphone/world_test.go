@@ -122,7 +122,8 @@ func inWorld(t *testing.T, change func(*iphone.Config), f func(t *testing.T, w *
 				Dial: func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
 					return host.Dial(ctx, netip.AddrPort{}, to.Addr)
 				},
-				Media: func() (net.PacketConn, error) { return host.ListenPacket(netip.MustParseAddrPort("10.0.0.9:0")) },
+				Packet: func() (net.PacketConn, error) { return host.ListenPacket(netip.AddrPortFrom(phoneAddr, 0)) },
+				Media:  func() (net.PacketConn, error) { return host.ListenPacket(netip.AddrPortFrom(phoneAddr, 0)) },
 				Roam: func() {
 					if w.roam != nil {
 						w.roam()
@@ -145,9 +146,11 @@ func (w *world) serve() {
 	host := w.net.Host(serverAddr.Addr())
 	ln, err := host.Listen(serverAddr)
 	w.must(err)
+	pc, err := host.ListenPacket(serverAddr)
+	w.must(err)
 	w.server, err = softphone.New(softphone.Config{
 		AOR: sipua.NewAOR("alice", "example.com"), Display: "Alice", Log: slog.New(slog.DiscardHandler),
-		Listeners: []softphone.Listener{{Net: ln, Transport: sipua.TCP}},
+		Listeners: []softphone.Listener{{Net: ln, Transport: sipua.TCP}}, Packets: []net.PacketConn{pc},
 		Media: func() (net.PacketConn, error) {
 			return host.ListenPacket(netip.AddrPortFrom(serverAddr.Addr(), 0))
 		},

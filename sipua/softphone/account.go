@@ -33,8 +33,8 @@ type (
 type Account struct {
 	// Registrar is the Request-URI. Default: the AOR's domain.
 	Registrar sip.Uri
-	// Transport and Server are the flow to it. UDP needs a socket in
-	// Config.Packets, the others Config.Dial.
+	// Transport and Server are the flow to it. UDP needs Config.Packets or
+	// Config.Packet, the others Config.Dial.
 	Transport sipua.Transport
 	Server    sipua.Destination
 	// Contact gives the Contact's parameters: pn-* and the like in the URI,

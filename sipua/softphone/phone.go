@@ -20,7 +20,7 @@ import (
 )
 
 // Config is what a Phone is made of. AOR, Media and Log are required, and a way to
-// the network: Packets, Listeners or Dial.
+// the network: Packets, Packet, Listeners or Dial.
 type Config struct {
 	// AOR is who the phone is: From of its calls, and what it registers.
 	AOR sipua.AOR
@@ -35,6 +35,10 @@ type Config struct {
 	// them.
 	Packets   []net.PacketConn
 	Listeners []Listener
+	// Packet opens a UDP socket for SIP when there is none, for a phone whose sockets
+	// come and go: who closes one ends its flows, and the next connection opens
+	// another. nil: there are only those of Packets.
+	Packet func() (net.PacketConn, error)
 	// Dial opens streams to the registrar or the peer; see Dialer. nil: none.
 	Dial func(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error)
 	// Media opens the socket of a call's RTP. What it is bound to goes into the
@@ -126,8 +130,9 @@ type Phone struct {
 	calls   map[*leg.Leg]*Call // the loop's
 	arrived chan *Call
 
-	mu    sync.Mutex
-	lines []*Registration
+	mu      sync.Mutex
+	lines   []*Registration
+	opening sync.Mutex // of a UDP socket
 }
 
 // waitingCalls is how many incoming calls Accept keeps; the oldest is forgotten by
@@ -215,7 +220,29 @@ func (p *Phone) Listening(t sipua.Transport) netip.AddrPort {
 // Connect gives a flow to a peer: for UDP from the phone's socket, else an open
 // connection to that address or a new one.
 func (p *Phone) Connect(ctx context.Context, t sipua.Transport, to sipua.Destination) (*sipua.Flow, error) {
+	if t == sipua.UDP && p.cfg.Packet != nil {
+		if err := p.openSocket(); err != nil {
+			return nil, err
+		}
+	}
 	return p.ep.Connect(ctx, t, to)
+}
+
+// openSocket sees to it that there is a UDP socket.
+func (p *Phone) openSocket() error {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	if p.Listening(sipua.UDP).IsValid() {
+		return nil
+	}
+	pc, err := p.cfg.Packet()
+	if err != nil {
+		return fmt.Errorf("open a UDP socket: %w", err)
+	}
+	if err := p.ep.ServeUDP(pc); err != nil {
+		return errors.Join(fmt.Errorf("serve %s: %w", pc.LocalAddr(), err), pc.Close())
+	}
+	return nil
 }
 
 // Disconnect closes a flow without a word, as a phone that falls asleep does.

@@ -9,6 +9,9 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"wakebridge/bridge"
+	"wakebridge/sipua"
 )
 
 // Options of a run.
@@ -17,6 +20,16 @@ type Options struct {
 	JSON    bool
 	Version string
 	Log     *slog.Logger
+
+	audience audience // of a test; nil: none
+}
+
+// audience sees what the ladder and the report are made of.
+type audience interface {
+	Saw(t sipua.Traffic)
+	Recorded(r bridge.Record)
+	// over: the stage is taken down.
+	over(s *stage)
 }
 
 // Errors of Run.
@@ -95,6 +108,9 @@ func play(ctx context.Context, sc scene, out io.Writer, opts Options) (*Report, 
 	}
 	if err := s.close(); err != nil {
 		return nil, err
+	}
+	if s.audience != nil {
+		s.audience.over(s)
 	}
 	s.report.Ladder = s.ladder.all()
 	s.report.judge()

@@ -6,20 +6,55 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+
+	"wakebridge/cmd/internal/daemon"
+	"wakebridge/cmd/internal/e2e/invariants"
+	"wakebridge/push/apnssim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// critic holds a scene to the promises of DESIGN s5, and its iPhones to Apple's.
+type critic struct {
+	*invariants.Observer
+	broken []string
+	saw    int // phones
+}
+
+func newCritic(scene string) *critic {
+	ring := 50 * time.Second
+	for _, s := range scenes() {
+		if s.name == scene && s.configure != nil {
+			var cfg daemon.Config
+			s.configure(&cfg)
+			ring = cfg.Calls.RingTimeout
+		}
+	}
+	return &critic{Observer: invariants.New(invariants.Limits{Ring: ring, Final: 5 * time.Second, Invite: 2 * time.Second, Wire: 2 * time.Second, Screen: 5 * time.Second})}
+}
+
+func (c *critic) over(s *stage) {
+	var phones []invariants.Phone
+	for _, h := range s.phones {
+		phones = append(phones, invariants.PhoneOf(h.name, h.device))
+	}
+	c.saw = len(phones)
+	c.broken = c.Check(s.dev.APNs.Requests(apnssim.Filter{}), phones...)
+}
+
 // TestScenes plays every scene as a stranger would, and checks that its report is
-// a document with times, and that its ladder shows what passed.
+// a document with times, that its ladder shows what passed, and that all promises
+// were kept.
 func TestScenes(t *testing.T) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			err := Run(t.Context(), &out, Options{Scene: name, JSON: true, Version: "test", Log: slog.New(slog.DiscardHandler)})
+			critic := newCritic(name)
+			err := Run(t.Context(), &out, Options{Scene: name, JSON: true, Version: "test", Log: slog.New(slog.DiscardHandler), audience: critic})
 			var r Report
 			if e := json.Unmarshal(out.Bytes(), &r); e != nil {
 				t.Fatalf("%v, %v in %s", err, e, &out)
@@ -28,6 +63,9 @@ func TestScenes(t *testing.T) {
 				if !c.OK {
 					t.Errorf("%s: %s", c.What, c.Saw)
 				}
+			}
+			if len(critic.broken) > 0 || critic.saw == 0 || len(critic.Records()) == 0 {
+				t.Errorf("%q of %d phones and %d calls", critic.broken, critic.saw, len(critic.Records()))
 			}
 			if err != nil || r.Verdict != pass || r.Scene != name {
 				t.Errorf("verdict %q, %v", r.Verdict, err)

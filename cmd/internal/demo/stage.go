@@ -54,6 +54,8 @@ type stage struct {
 	report *Report
 	log    *slog.Logger
 
+	audience audience // nil: none
+
 	mu      sync.Mutex
 	records []bridge.Record
 	ended   chan struct{}
@@ -64,7 +66,7 @@ type stage struct {
 // build opens the stage of a scene: APNs, server, PBX, and phones that register
 // once and fall asleep.
 func build(ctx context.Context, sc scene, out io.Writer, opts Options) (*stage, error) {
-	s := &stage{scene: sc, log: opts.Log, ended: make(chan struct{}, 1),
+	s := &stage{scene: sc, log: opts.Log, audience: opts.audience, ended: make(chan struct{}, 1),
 		report: &Report{Scene: sc.name, About: sc.about, Shortened: sc.shortened}}
 	s.ladder = newLadder(out, int(laneIPhone)+max(sc.phones, 1))
 	for _, open := range []func(context.Context, Options) error{s.openServer, s.openPhones, s.watchPushes} {
@@ -131,6 +133,9 @@ func (s *stage) close() error {
 
 // saw puts a SIP message of the server into the ladder.
 func (s *stage) saw(t sipua.Traffic) {
+	if s.audience != nil {
+		s.audience.Saw(t)
+	}
 	peer := laneOf(t.Flow)
 	if strings.HasPrefix(t.Flow.Party(), "trunk ") {
 		peer = lanePBX
@@ -230,6 +235,9 @@ func answeredAt(e apnssim.Entry) time.Time {
 }
 
 func (s *stage) recorded(r bridge.Record) {
+	if s.audience != nil {
+		s.audience.Recorded(r)
+	}
 	s.mu.Lock()
 	s.records = append(s.records, r)
 	s.mu.Unlock()

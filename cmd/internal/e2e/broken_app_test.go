@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wakebridge/bridge"
+	"wakebridge/cmd/internal/e2e/invariants"
 	"wakebridge/config"
 	"wakebridge/sipua/iphone"
 	"wakebridge/sipua/softphone"
@@ -25,23 +26,24 @@ type brokenApp struct {
 	silent bool // nothing comes back from the phone
 	// reason is contained in the record's, push the first push's reason.
 	reason, push string
-	breaks       bool // rules of iOS
+	breaks       invariants.Broken
 }
 
 const takesIt = "wait ringing\nanswer\nwait answered\n"
 
 // What a caller hears of each broken app, and what the operator reads.
 func TestBrokenApps(t *testing.T) {
+	unreported := invariants.Broken{Rule: iphone.RuleReport, Dies: true}
 	for _, c := range []brokenApp{
 		{policy: "correct", script: takesIt, status: 200},
 		{policy: "article", script: takesIt, status: 200},
-		{policy: "never-reports", script: "wait killed\n", status: 480, reason: "the device did not register in time", breaks: true},
-		{policy: "reports-late", script: "wait killed\n", status: 480, reason: "the device did not register in time", breaks: true},
-		{policy: "never-registers", script: "wait ringing\n", status: 480, reason: "the device did not register in time"},
+		{policy: "never-reports", script: "wait killed\n", status: 480, reason: "the device did not register in time", breaks: unreported},
+		{policy: "reports-late", script: "wait killed\n", status: 480, reason: "the device did not register in time", breaks: unreported},
+		{policy: "never-registers", script: "wait ringing\nwait ended unanswered\n", status: 480, reason: "the device did not register in time"},
 		{policy: "rejects", script: "wait ringing\nwait ended\n", status: 486, reason: "the device is busy"},
 		{policy: "registers-twice", script: takesIt, status: 200},
 		{policy: "no-audio", script: takesIt, status: 200, silent: true},
-		{policy: "dies-after-answer", script: "wait ringing\nanswer\nwait killed\n", status: 200, silent: true},
+		{policy: "dies-after-answer", script: "wait ringing\nanswer\nwait killed\n", status: 200, silent: true, breaks: invariants.Broken{Dies: true}},
 		{policy: "changes-address", script: "wait ringing\nwait connection-lost\nwait 180-sent\nanswer\nwait answered\n", status: 200},
 		{policy: "fulfils-late", script: "wait ringing\nanswer\nwait 200-sent\n", status: 200, silent: true},
 		{policy: "stale-token", status: 480, reason: "APNs refused the token: Unregistered (the app was removed", push: "Unregistered"},
@@ -69,6 +71,7 @@ func (b brokenApp) play(t *testing.T) {
 	in, typed := io.Pipe()
 	t.Cleanup(func() { in.Close() })
 	r := simPhoneObeying(t, s, b.policy, in)
+	r.breaks(b.breaks)
 	say := func(lines string) {
 		if _, err := io.WriteString(typed, lines); err != nil {
 			t.Errorf("%v%s", err, r.story())
@@ -94,9 +97,15 @@ func (b brokenApp) play(t *testing.T) {
 	out := dial(t, s, p, "201")
 	say(b.script)
 	b.outcome(ctx, t, out, r)
+	if b.status == 200 { // a phone that is switched off too early does not hear the end
+		say("wait ended\n")
+	}
+	if phones == 2 {
+		say("phone 2\nwait ended answeredElsewhere\n")
+	}
 	typed.Close()
 	last := r.end(t)
-	if (last.Result == "failed") != b.breaks || (len(last.Violations) > 0) != b.breaks {
+	if breaks := b.breaks.Rule != ""; (last.Result == "failed") != breaks || (len(last.Violations) > 0) != breaks {
 		t.Errorf("%+v%s", last, r.story())
 	}
 	b.operator(t, s.record(t, 0))

@@ -29,6 +29,7 @@ type server struct {
 	mu      sync.Mutex
 	records []bridge.Record
 	ended   chan struct{} // one element per change of records
+	sims    []*simRun     // the simulated iPhones that it serves
 }
 
 // Where the peers of a server are. Each may use any port of its address.
@@ -95,9 +96,20 @@ func (s *server) end(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s.Stop(ctx)
-	for _, broken := range s.promise.Check(s.apns.Requests(apnssim.Filter{})) {
+	for _, broken := range s.promise.Check(s.apns.Requests(apnssim.Filter{}), s.iphones()...) {
 		t.Error(broken)
 	}
+}
+
+// iphones are the simulated iPhones, which are switched off by now.
+func (s *server) iphones() []invariants.Phone {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []invariants.Phone
+	for _, r := range s.sims {
+		all = append(all, r.phones()...)
+	}
+	return all
 }
 
 func (s *server) recorded(r bridge.Record) {

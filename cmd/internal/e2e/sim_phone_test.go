@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -17,7 +18,9 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/cmd/internal/daemon"
+	"wakebridge/cmd/internal/e2e/invariants"
 	"wakebridge/cmd/internal/sim"
+	"wakebridge/config"
 	"wakebridge/push/apnssim"
 	"wakebridge/sipua"
 	"wakebridge/sipua/iphone"
@@ -40,21 +43,24 @@ type simLine struct {
 
 // simRun is a run of `sim phone` with a script, against a server and its APNs.
 type simRun struct {
-	ended chan struct{}
-	err   error // once ended
+	policy string
+	ended  chan struct{}
+	err    error // once ended
 
-	mu    sync.Mutex
-	lines []simLine
+	mu      sync.Mutex
+	lines   []simLine
+	devices []*iphone.Device
+	broken  invariants.Broken
 }
 
 // simPhone starts alice's phone.
-func simPhone(t *testing.T, s *server, policy, script string) *simRun {
+func simPhone(t *testing.T, s *server, policy, script string, change ...func(*sim.PhoneOptions)) *simRun {
 	t.Helper()
-	return simPhoneObeying(t, s, policy, strings.NewReader(script))
+	return simPhoneObeying(t, s, policy, strings.NewReader(script), change...)
 }
 
 // simPhoneObeying is simPhone with a script that is still being written.
-func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *simRun {
+func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader, change ...func(*sim.PhoneOptions)) *simRun {
 	t.Helper()
 	admin := httptest.NewServer(s.apns.AdminHandler())
 	t.Cleanup(admin.Close)
@@ -63,7 +69,14 @@ func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *
 	opts.App.BundleID, opts.App.TeamID = sim.DefaultBundle, sim.DefaultTeam
 	opts.Pushes.URL = admin.URL
 	opts.Bind = []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6")}
-	r := &simRun{ended: make(chan struct{})}
+	for _, c := range change {
+		c(&opts)
+	}
+	r := &simRun{policy: policy, ended: make(chan struct{})}
+	opts.SwitchedOn = r.switchedOn
+	s.mu.Lock()
+	s.sims = append(s.sims, r)
+	s.mu.Unlock()
 	out, to := io.Pipe()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	var wg sync.WaitGroup
@@ -88,6 +101,33 @@ func simPhoneObeying(t *testing.T, s *server, policy string, script io.Reader) *
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	return r
+}
+
+func (r *simRun) switchedOn(d *iphone.Device) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.devices = append(r.devices, d)
+}
+
+// breaks says that the app is broken by design, and how: all else of it is checked
+// as of any, when the server ends.
+func (r *simRun) breaks(how invariants.Broken) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = how
+}
+
+// phones are the run's phones for the check.
+func (r *simRun) phones() []invariants.Phone {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]invariants.Phone, 0, len(r.devices))
+	for i, d := range r.devices {
+		p := invariants.PhoneOf(fmt.Sprint("phone ", i+1, " ", r.policy), d)
+		p.Broken = r.broken
+		all = append(all, p)
+	}
+	return all
 }
 
 // sees waits for an event of a phone.
@@ -199,6 +239,33 @@ func TestSimPhoneIsWokenAndAnswers(t *testing.T) {
 	}
 }
 
+// Over UDP nothing tells the server that the phone sleeps: it sends the INVITE into
+// the void first, and wakes the phone when nothing comes back.
+func TestSimPhoneOverUDP(t *testing.T) {
+	t.Parallel() // the INVITE in the void lasts 32 s
+	p, port := pbx(t, 440)
+	s := start(t, trunkAt(port))
+	r := simPhone(t, s, "", "wait registered\nsleep\nwait ringing\nwait 180-sent\nanswer\nwait talking\npause 1s\nend\nwait ended hungUp\n",
+		func(o *sim.PhoneOptions) { o.Account.Transport, o.Account.Server = "udp", s.Addr(sipua.UDP).String() })
+	r.sees(t, 1, iphone.Suspended)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	out := dial(t, s, p, "201")
+	if _, err := out.Wait(ctx, softphone.Answered); err != nil {
+		t.Fatalf("%v%s", err, r.story())
+	}
+	hears(t, "the caller", out, 620)
+	if e, err := out.Ended(ctx); err != nil || e.Cause != softphone.CauseBye {
+		t.Errorf("the caller: %+v, %v", e, err)
+	}
+	if last := r.end(t); last.Result != "passed" || r.err != nil {
+		t.Errorf("%+v, %v%s", last, r.err, r.story())
+	}
+	if rec := s.record(t, 0); rec.Result != bridge.Answered || len(rec.Attempts) != 1 || len(rec.Attempts[0].Pushes) != 1 || rec.Ended.Sub(rec.Answered) > 10*time.Second {
+		t.Errorf("record: %s", show(rec))
+	}
+}
+
 // An app that registers and refuses: the caller hears that it is busy; the phone
 // broke no rule of iOS.
 func TestSimPhoneThatRejects(t *testing.T) {
@@ -224,6 +291,7 @@ func TestSimPhoneThatReportsNothing(t *testing.T) {
 	p, port := pbx(t, 440)
 	s := start(t, trunkAt(port))
 	r := simPhone(t, s, "never-reports", "wait registered\nsleep\nwait killed\nwait rule-violated 1s\n")
+	r.breaks(invariants.Broken{Rule: iphone.RuleReport, Dies: true})
 	r.sees(t, 1, iphone.Suspended)
 	allAsleep(t, s, 1)
 	out := dial(t, s, p, "201")
@@ -268,6 +336,53 @@ func TestSimPhonesOfOneUser(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if e, err := dial(t, s, p, "201").Ended(ctx); err != nil || e.Cause != softphone.CauseBye {
+		t.Errorf("the caller: %+v, %v", e, err)
+	}
+	if last := r.end(t); last.Result != "passed" || r.err != nil {
+		t.Errorf("%+v, %v%s", last, r.err, r.story())
+	}
+}
+
+// "End & Accept": the first caller hears the end, the second one the phone.
+func TestSimPhoneEndsOneCallForAnother(t *testing.T) {
+	p, port := pbx(t, 440)
+	s := start(t, func(c *config.Config) {
+		trunkAt(port)(c)
+		c.Calls.MergeWindow = 0 // both come from one number
+	})
+	r := simPhone(t, s, "", "wait registered\nwait ringing\nanswer\nwait talking\nwait ringing\nend-and-answer\nwait ended hungUp\nwait talking\nwait ended remoteEnded\n")
+	r.sees(t, 1, iphone.Registered)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	first := dial(t, s, p, "201")
+	hears(t, "the first caller", first, 620)
+	second := dial(t, s, p, "201")
+	if e, err := first.Ended(ctx); err != nil || e.Cause != softphone.CauseBye || !e.ByRemote {
+		t.Errorf("the first caller: %+v, %v%s", e, err, r.story())
+	}
+	hears(t, "the second caller", second, 620)
+	if err := second.Hangup(); err != nil {
+		t.Error(err)
+	}
+	if last := r.end(t); last.Result != "passed" || r.err != nil {
+		t.Errorf("%+v, %v%s", last, r.err, r.story())
+	}
+}
+
+// An app that was built without the entitlement is woken, and shows nothing: the
+// caller hears that nobody is there.
+func TestSimPhoneWithoutEntitlement(t *testing.T) {
+	p, port := pbx(t, 440)
+	s := start(t, func(c *config.Config) {
+		trunkAt(port)(c)
+		c.Push.WakeTimeout, c.Calls.RingTimeout = 6*time.Second, 8*time.Second
+	})
+	r := simPhone(t, s, "", "wait registered\nsleep\nwait call-filtered unentitled\nwait decline-sent 480\n", func(o *sim.PhoneOptions) { o.App.Unentitled = true })
+	r.sees(t, 1, iphone.Suspended)
+	allAsleep(t, s, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if e, err := dial(t, s, p, "201").Ended(ctx); err != nil || e.Status != 480 {
 		t.Errorf("the caller: %+v, %v", e, err)
 	}
 	if last := r.end(t); last.Result != "passed" || r.err != nil {

@@ -43,7 +43,10 @@ type PhoneOptions struct {
 	Script bool
 	// JSON prints one JSON document per line and no other text.
 	JSON bool
-	Log  *slog.Logger // required
+	// SwitchedOn gets each phone before its app is opened, for a test that looks at
+	// more than what is printed. nil: nobody looks.
+	SwitchedOn func(*iphone.Device)
+	Log        *slog.Logger // required
 }
 
 // PhonePushes say where the phone's pushes come from.
@@ -122,7 +125,11 @@ func (s *session) switchOn(ctx context.Context, opts PhoneOptions, cfg iphone.Co
 		s.wg.Go(func() { p.listen(s.ctx) }) // awaited by close
 		cfg.Pushes = p
 	}
-	s.add(iphone.New(cfg))
+	d := iphone.New(cfg)
+	s.add(d)
+	if opts.SwitchedOn != nil {
+		opts.SwitchedOn(d)
+	}
 	return nil
 }
 

@@ -20,7 +20,7 @@ import (
 // PhoneAccount is the phone's SIP account, as flags have it.
 type PhoneAccount struct {
 	Server    string // host:port
-	Transport string // tcp or tls. Default: tcp
+	Transport string // udp, tcp or tls. Default: tcp
 	User      string
 	Password  string
 	Domain    string // default: the server's host
@@ -41,8 +41,10 @@ func (a PhoneAccount) read(ctx context.Context) (iphone.Account, error) {
 		out.Transport = sipua.TCP
 	case "tls":
 		out.Transport = sipua.TLS
+	case "udp":
+		out.Transport = sipua.UDP
 	default:
-		return out, fmt.Errorf("%w: transport %q: an app that sleeps needs a connection, tcp or tls", ErrOption, a.Transport)
+		return out, fmt.Errorf("%w: transport %q is none of udp, tcp and tls", ErrOption, a.Transport)
 	}
 	host, port, err := net.SplitHostPort(a.Server)
 	if err != nil {

@@ -53,6 +53,7 @@ func toggle(name, about string, f func(d *iphone.Device, on bool) error) command
 func callCommands() []command {
 	return []command{
 		verb("answer", "answer the call that rings, and hold the one that is talked in", func(d *iphone.Device) error { return d.Answer(uuid.Nil) }),
+		verb("end-and-answer", "end the call that is talked in, and answer the one that rings", func(d *iphone.Device) error { return d.EndAndAnswer(uuid.Nil) }),
 		verb("decline", "decline the call that rings", func(d *iphone.Device) error { return d.Decline(uuid.Nil) }),
 		verb("end", "hang up on the call screen", func(d *iphone.Device) error { return d.End(uuid.Nil) }),
 		verb("hangup", "hang up inside the app", func(d *iphone.Device) error { return d.HangUp(uuid.Nil) }),

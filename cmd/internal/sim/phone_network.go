@@ -27,8 +27,9 @@ func (o PhoneOptions) network(server sipua.Destination) (iphone.Network, error) 
 			}
 			return softphone.SecureClient(ctx, conn, secure, to)
 		},
-		Media: func() (net.PacketConn, error) { return net.ListenPacket("udp", at.media(server.Addr.Addr())) },
-		Roam:  at.roam,
+		Packet: func() (net.PacketConn, error) { return net.ListenPacket("udp", at.socket(server.Addr.Addr())) },
+		Media:  func() (net.PacketConn, error) { return net.ListenPacket("udp", at.socket(server.Addr.Addr())) },
+		Roam:   at.roam,
 	}, nil
 }
 
@@ -55,10 +56,10 @@ func (p *place) tcp() net.Addr {
 	return nil
 }
 
-// media is where RTP sockets are bound: to any port of the phone's address, else of
-// all in the server's family; the SDP shows the address of the phone's connection
-// then.
-func (p *place) media(server netip.Addr) string {
+// socket is where UDP sockets are bound: to any port of the phone's address, else of
+// all in the server's family; of those for RTP the SDP shows the address of the
+// phone's connection then.
+func (p *place) socket(server netip.Addr) string {
 	a := p.addr()
 	switch {
 	case a.IsValid():

@@ -321,7 +321,7 @@ func TestOptions(t *testing.T) {
 		want   string
 	}{
 		"no user":      {func(o *sim.PhoneOptions) { o.Account.User = "" }, "user is missing"},
-		"UDP":          {func(o *sim.PhoneOptions) { o.Account.Transport = "udp" }, "tcp or tls"},
+		"SCTP":         {func(o *sim.PhoneOptions) { o.Account.Transport = "sctp" }, "udp, tcp and tls"},
 		"no port":      {func(o *sim.PhoneOptions) { o.Account.Server = "127.0.0.1" }, "host:port"},
 		"port 0":       {func(o *sim.PhoneOptions) { o.Account.Server = "127.0.0.1:0" }, `port "0"`},
 		"instance":     {func(o *sim.PhoneOptions) { o.Account.Instance = "me" }, "UUID"},

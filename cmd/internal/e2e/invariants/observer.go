@@ -260,11 +260,19 @@ func (o *Observer) Records() []bridge.Record {
 	return slices.Clone(o.records)
 }
 
-// Phone is what a simulated iPhone with a correct app has to tell.
+// Phone is what a simulated iPhone has to tell.
 type Phone struct {
 	Name       string
 	Events     []iphone.Event
 	Violations []iphone.Violation
+	Broken     Broken
+}
+
+// Broken is what is wrong with a phone's app by design: its breaches are no finding,
+// and their absence is one. The zero value is a correct app.
+type Broken struct {
+	Rule iphone.Rule // that it breaks; "": none
+	Dies bool        // it is killed, for that rule or by itself
 }
 
 // PhoneOf asks a device.

@@ -73,6 +73,12 @@ func TestPhones(t *testing.T) {
 		"killed for a rule":     {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}}, "was killed"},
 		"killed by the user":    {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "by the user"}}}, ""},
 		"a rule that is broken": {Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
+		"broken by design": {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}, Violations: []iphone.Violation{{Rule: iphone.RuleReport}},
+			Broken: Broken{Rule: iphone.RuleReport, Dies: true}}, ""},
+		"another rule":        {Phone{Violations: []iphone.Violation{{Rule: iphone.RuleToken}}, Broken: Broken{Rule: iphone.RuleReport}}, "rule token is broken"},
+		"broken in vain":      {Phone{Broken: Broken{Rule: iphone.RuleReport}}, "kept the rule report-before-return"},
+		"it does not die":     {Phone{Broken: Broken{Dies: true}}, "was not killed"},
+		"killed and not dies": {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "kill -9"}}, Broken: Broken{Rule: iphone.RuleReport}}, "was killed"},
 	} {
 		o := New(Limits{Ring: 50 * time.Second})
 		o.Recorded(record())

@@ -25,7 +25,11 @@ type screenCall struct {
 // phone: no rule of Apple's is broken, no app is killed for it, no call stays on
 // the screen, and who loses to another device is told that.
 func (v *verdict) phone(p Phone) {
+	v.broke(p)
 	for _, broken := range p.Violations {
+		if broken.Rule == p.Broken.Rule {
+			continue
+		}
 		if broken.Rule == iphone.RuleInvite && v.told[broken.UUID.String()] {
 			continue // told, over a connection that was lost under it: the server says it once
 		}
@@ -36,7 +40,7 @@ func (v *verdict) phone(p Phone) {
 	}
 	calls := make(map[uuid.UUID]*screenCall)
 	for _, e := range p.Events {
-		if e.Kind == iphone.Killed && e.Text != "by the user" {
+		if e.Kind == iphone.Killed && e.Text != "by the user" && !p.Broken.Dies {
 			v.breaks("%s: the app was killed at %s: %s", p.Name, clock(e.At), e.Text)
 		}
 		note(calls, e)
@@ -49,6 +53,16 @@ func (v *verdict) phone(p Phone) {
 		if c.ended.IsZero() {
 			v.breaks("%s: the call %s, which no record has, stays on the screen", p.Name, id)
 		}
+	}
+}
+
+// broke: a broken app breaks what it is there to break.
+func (v *verdict) broke(p Phone) {
+	if rule := p.Broken.Rule; rule != "" && !slices.ContainsFunc(p.Violations, func(b iphone.Violation) bool { return b.Rule == rule }) {
+		v.breaks("%s: its app kept the rule %s, which it is there to break", p.Name, rule)
+	}
+	if p.Broken.Dies && !slices.ContainsFunc(p.Events, func(e iphone.Event) bool { return e.Kind == iphone.Killed }) {
+		v.breaks("%s: its app was not killed", p.Name)
 	}
 }
 
