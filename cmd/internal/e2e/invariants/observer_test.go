@@ -42,7 +42,7 @@ func TestPushes(t *testing.T) {
 		want    string // "" for nothing
 	}{
 		"one":                  {[]apnssim.Entry{ok}, ""},
-		"hedge":                {[]apnssim.Entry{ok, ok}, ""},
+		"two without a hedge":  {[]apnssim.Entry{ok, ok}, "counts no hedge"},
 		"three":                {[]apnssim.Entry{ok, ok, ok}, "3 VoIP pushes were accepted"},
 		"another id":           {[]apnssim.Entry{ok, voip(t, 2, "call", "y", "aa")}, "2 apns-ids"},
 		"another token":        {[]apnssim.Entry{ok, voip(t, 2, "call", "x", "bb")}, "two device tokens"},
@@ -52,6 +52,28 @@ func TestPushes(t *testing.T) {
 	} {
 		o := New(Limits{Ring: 50 * time.Second})
 		o.Recorded(record())
+		check(t, name, o.Check(c.journal), c.want)
+	}
+}
+
+// Two accepted pushes are the hedge's, and the record of the VoIP push says so.
+func TestHedgeIsCounted(t *testing.T) {
+	ok := voip(t, 1, "call", "x", "aa")
+	for name, c := range map[string]struct {
+		push    bridge.PushRecord
+		journal []apnssim.Entry
+		want    string
+	}{
+		"counted":                {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok, ok}, ""},
+		"one push, hedged":       {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok}, ""},
+		"not counted":            {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{ok, ok}, "counts no hedge"},
+		"counted for the alert":  {bridge.PushRecord{Kind: "alert", Hedged: true}, []apnssim.Entry{ok, ok}, "counts no hedge"},
+		"three are never hedged": {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok, ok, ok}, "3 VoIP pushes were accepted"},
+	} {
+		r := record()
+		r.Attempts[0].Pushes = []bridge.PushRecord{c.push}
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
 		check(t, name, o.Check(c.journal), c.want)
 	}
 }

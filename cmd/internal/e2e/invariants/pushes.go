@@ -2,6 +2,7 @@ package invariants
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,10 +70,24 @@ func (v *verdict) pushes(journal []apnssim.Entry) {
 		if len(w.ids) > 1 {
 			v.breaks("UUID %s: VoIP pushes with %d apns-ids", id, len(w.ids))
 		}
-		if w.accepted > 2 {
+		switch {
+		case w.accepted > 2:
 			v.breaks("UUID %s: %d VoIP pushes were accepted", id, w.accepted)
+		case w.accepted == 2 && !hedged(v.byUUID[id], id):
+			v.breaks("UUID %s: 2 VoIP pushes were accepted, and the record counts no hedge", id)
 		}
 	}
+}
+
+// hedged says that the record of a call counts a hedge among the VoIP pushes to the
+// device with that UUID.
+func hedged(rec *bridge.Record, id string) bool {
+	for _, a := range rec.Attempts {
+		if uuidOf(a.UUID) == id && slices.ContainsFunc(a.Pushes, func(p bridge.PushRecord) bool { return p.Kind == "voip" && p.Hedged }) {
+			return true
+		}
+	}
+	return false
 }
 
 // payloadOf reads a payload, which must be a call's: a VoIP push for anything else
