@@ -36,6 +36,9 @@ func (w *world) story() string {
 		text := fmt.Sprintf("record %.8s: %s %d %s, caller's Call-ID %.8s", r.ID, r.Result, r.Status, r.Reason, r.CallID)
 		for _, a := range r.Attempts {
 			text += fmt.Sprintf("; %.8s %s", a.UUID, a.Outcome)
+			for _, p := range a.Pushes {
+				text += ", " + p.Words
+			}
 		}
 		lines = append(lines, line{r.Ended, text})
 	}
