@@ -24,9 +24,6 @@ const (
 
 // signIn is the token service: a JWT of the service account for an access token.
 func (s *Sim) signIn(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.signIns++
-	s.mu.Unlock()
 	if f, ok := s.fault(true); ok {
 		if f.Hang {
 			<-r.Context().Done()

@@ -148,10 +148,14 @@ func (s *Sim) SignIns() int {
 	return s.signIns
 }
 
-// fault takes the next fault of a service off the list.
+// fault counts a request and takes the next fault of its service off the list, in
+// one: who sees the count knows that a fault he adds is for the next.
 func (s *Sim) fault(signIn bool) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if signIn {
+		s.signIns++
+	}
 	for i, f := range s.faults {
 		if f.SignIn == signIn {
 			s.faults = append(s.faults[:i:i], s.faults[i+1:]...)
