@@ -133,7 +133,7 @@ func (p *handset) observe(e iphone.Event) {
 		p.heard = append(p.heard, &sounding{id: e.UUID, at: e.At, cut: p.torn[e.UUID]})
 	case iphone.FlowLost:
 		p.cutAll()
-	case iphone.Suspended, iphone.Killed:
+	case iphone.Suspended, iphone.Killed, iphone.Reinstalled:
 		p.running = false
 		p.cutAll()
 	}
@@ -235,12 +235,9 @@ func (p *handset) land() {
 
 // reinstall gives the app new tokens, which it registers when the user opens it.
 func (p *handset) reinstall() error {
-	if running, _ := p.is(); running {
-		if err := p.device.Kill(); err != nil {
-			return err
-		}
+	if err := p.device.Reinstall(); err != nil {
+		return err
 	}
-	p.apns.Reinstall(daemon.DevBundle)
 	return p.device.Open()
 }
 

@@ -99,6 +99,12 @@ func verbs() map[string]verb {
 		"back":      {4, phones, onPhone(func(p *handset) (bool, error) { return p.flies(false) })},
 		"fault":     {3, below(len(faults())), appleFails},
 		"repair":    {4, below(1), appleWorks},
+		"hold":      {3, phones, onPhone((*handset).holds)},
+		"resume":    {3, phones, onPhone((*handset).resumes)},
+		"tap":       {1, phones, onPhone((*handset).taps)},
+		"revoke":    {1, below(1), revokes},
+		"losepush":  {1, below(len(networks())), appleLoses},
+		"restart":   {1, below(1), restarts},
 		"loss":      {1, func(r *rand.Rand) int { return 10 * r.IntN(4) }, losesPackets},
 	}
 }
@@ -199,9 +205,10 @@ func appleFails(w *world, n int) (bool, error) {
 }
 
 func appleWorks(w *world, _ int) (bool, error) {
-	had := len(w.dev.APNs.Faults()) > 0
+	had := len(w.dev.APNs.Faults()) > 0 || w.credential.gone
 	w.dev.APNs.ClearFaults()
-	return had, nil
+	_, err := appleDelivers(w, 0)
+	return had, errors.Join(err, w.reinstate())
 }
 
 func losesPackets(w *world, percent int) (bool, error) {
