@@ -183,6 +183,7 @@ func (w *world) mended() {
 		w.breaks("%s: %v", p.name, err)
 		return
 	}
+	time.Sleep(5 * time.Second) // an app that was killed starts first
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := p.device.Ready(ctx); err != nil {
