@@ -123,7 +123,7 @@ func (v *verdict) deadTokens(journal []apnssim.Entry) {
 		if d, ok := dead[token]; ok && e.Verdict.Status != 200 && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
 			v.breaks("push %s goes to a token that was answered %d %s before", e.APNsID, d.Verdict.Status, e.ReceivedAt.Sub(d.AnsweredAt))
 		}
-		if e.Verdict.Status == 410 && v.heard(e) {
+		if e.Verdict.Status == 410 && v.heard(e) && !overtaken(journal, e) {
 			dead[token] = e
 		}
 	}
@@ -145,6 +145,14 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 		decided = rec.Answered // from then on nobody waits for the pushes to other devices
 	}
 	return decided.After(e.AnsweredAt.Add(v.limits.Wire))
+}
+
+// overtaken says that the answer to the other request of a hedge came first: nobody
+// waits for this one any more.
+func overtaken(journal []apnssim.Entry, e apnssim.Entry) bool {
+	return slices.ContainsFunc(journal, func(o apnssim.Entry) bool {
+		return o.Seq != e.Seq && strings.EqualFold(o.APNsID, e.APNsID) && o.AnsweredAt.After(e.ReceivedAt) && !o.AnsweredAt.After(e.AnsweredAt)
+	})
 }
 
 // laterCall says that a push is of a call that began after another one was refused.

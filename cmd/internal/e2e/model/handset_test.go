@@ -36,6 +36,7 @@ type handset struct {
 	shown    map[uuid.UUID]bool
 	torn     map[uuid.UUID]bool // calls within which it lost its connection or moved
 	heard    []*sounding
+	ups      map[iphone.Kind]int // how often the user held a call and went on
 }
 
 // sounding is the start of a call's audio.
@@ -63,7 +64,7 @@ func (p pushes) Next(ctx context.Context) (iphone.Push, error) {
 // register and fall asleep, the other one waits for a step that opens it.
 func (w *world) openPhones(uint64) error {
 	for i, user := range []string{"alice", "bob", "alice"} {
-		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool), torn: make(map[uuid.UUID]bool)}
+		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool), torn: make(map[uuid.UUID]bool), ups: make(map[iphone.Kind]int)}
 		p.apns = w.dev.APNs.NewDevice(p.name)
 		p.device = iphone.New(iphone.Config{
 			App:     iphone.App{TeamID: daemon.DevTeam, BundleID: daemon.DevBundle, Version: "1.0"},
@@ -118,8 +119,10 @@ func (p *handset) observe(e iphone.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e.Kind {
-	case iphone.Launched, iphone.Resumed:
+	case iphone.Launched, iphone.Woken:
 		p.running = true
+	case iphone.Held, iphone.Resumed:
+		p.ups[e.Kind]++
 	case iphone.Reported:
 		p.shown[e.UUID] = false
 	case iphone.UserAnswered:

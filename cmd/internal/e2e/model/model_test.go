@@ -36,6 +36,7 @@ func TestModel(t *testing.T) {
 		}
 		res := outcome(t, s, true)
 		t.Log("what happened:\n" + res.story)
+		t.Log("came to:", res.reached)
 		for _, broken := range res.broken {
 			t.Error(broken)
 		}
@@ -53,22 +54,27 @@ func TestModel(t *testing.T) {
 func inShards(t *testing.T, seed uint64, more func(n int) func(done int) bool) {
 	t.Helper()
 	n := runtime.GOMAXPROCS(0)
-	for i := range n {
-		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			t.Parallel()
-			explore(t, seed+uint64(i), uint64(n), more(n)) //nolint:gosec // i and n are small
-		})
-	}
+	all := &totals{got: make(reach)}
+	t.Run("shards", func(t *testing.T) { // ends when all of them have
+		for i := range n {
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				explore(t, seed+uint64(i), uint64(n), more(n), all) //nolint:gosec // i and n are small
+			})
+		}
+	})
+	all.check(t)
 }
 
 // explore runs every stride-th sequence from seed on while more says so and none
 // fails.
-func explore(t *testing.T, seed, stride uint64, more func(done int) bool) {
+func explore(t *testing.T, seed, stride uint64, more func(done int) bool, all *totals) {
 	t.Helper()
 	began, done := time.Now(), 0
 	for ; more(done); seed += stride {
 		res := random(t, seed)
 		done += len(res.steps)
+		all.add(len(res.steps), res.reached)
 		if len(res.broken) > 0 {
 			if *tell {
 				t.Log("what happened:\n" + res.story)

@@ -85,7 +85,7 @@ func verbs() map[string]verb {
 		"hangup":    {10, any8, hangsUp},
 		"answer":    {14, phones, answers},
 		"decline":   {5, phones, declines},
-		"end":       {14, phones, ends},
+		"end":       {9, phones, ends},
 		"pass":      {14, func(r *rand.Rand) int { return 1 << r.IntN(12) }, passes},
 		"wait":      {3, func(r *rand.Rand) int { return 5 + r.IntN(30) }, waits},
 		"drop":      {2, phones, onPhone((*handset).dropped)},
@@ -99,8 +99,8 @@ func verbs() map[string]verb {
 		"back":      {4, phones, onPhone(func(p *handset) (bool, error) { return p.flies(false) })},
 		"fault":     {3, below(len(faults())), appleFails},
 		"repair":    {4, below(1), appleWorks},
-		"hold":      {3, phones, onPhone((*handset).holds)},
-		"resume":    {3, phones, onPhone((*handset).resumes)},
+		"hold":      {8, phones, onPhone((*handset).holds)},
+		"resume":    {8, phones, onPhone((*handset).resumes)},
 		"tap":       {1, phones, onPhone((*handset).taps)},
 		"revoke":    {1, below(1), revokes},
 		"losepush":  {1, below(len(networks())), appleLoses},
@@ -219,9 +219,10 @@ func losesPackets(w *world, percent int) (bool, error) {
 // result is what became of a sequence: the steps that could be done, what was
 // broken, and the story if it was wanted.
 type result struct {
-	steps  []step
-	broken []string
-	story  string
+	steps   []step
+	broken  []string
+	story   string
+	reached reach
 }
 
 // run carries out what next says until it says no more. It runs in a bubble of its
@@ -250,6 +251,7 @@ func run(seed uint64, next func() (step, bool), telling bool) (res result) {
 	}
 	w.calm()
 	res.broken = append(res.broken, w.check()...)
+	res.reached = w.reached()
 	if telling {
 		res.story = w.story()
 	}
