@@ -44,7 +44,7 @@ type sounding struct {
 	id    uuid.UUID
 	at    time.Time
 	ended bool
-	cut   bool // the phone lost its connection or moved within the call
+	cut   bool // the phone lost its connection or moved within the call, or put it on hold at once
 }
 
 // pushes adapts the simulated APNs to the iPhone.
@@ -134,6 +134,10 @@ func (p *handset) observe(e iphone.Event) {
 		}
 	case iphone.AudioStarted:
 		p.heard = append(p.heard, &sounding{id: e.UUID, at: e.At, cut: p.torn[e.UUID]})
+	case iphone.AudioStopped: // by hold, or with the call
+		for _, s := range p.heard {
+			s.cut = s.cut || s.id == e.UUID && e.At.Sub(s.at) < time.Second
+		}
 	case iphone.FlowLost:
 		p.cutAll()
 	case iphone.Suspended, iphone.Killed, iphone.Reinstalled:

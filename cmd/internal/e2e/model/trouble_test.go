@@ -144,7 +144,6 @@ func (p *handset) holds() (bool, error) {
 	if _, answered := p.calls(); answered == 0 {
 		return false, nil
 	}
-	p.silent()
 	return true, p.w.user(p, p.device.Hold)
 }
 
@@ -152,18 +151,7 @@ func (p *handset) resumes() (bool, error) {
 	if _, answered := p.calls(); answered == 0 {
 		return false, nil
 	}
-	p.silent()
 	return true, p.w.user(p, p.device.Unhold)
-}
-
-// silent: nobody can be expected to hear anything within a second of the audio's
-// start, if that was just now.
-func (p *handset) silent() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, s := range p.heard {
-		s.cut = s.cut || time.Since(s.at) < time.Second
-	}
 }
 
 // taps: the user sees a notification and taps on it.
