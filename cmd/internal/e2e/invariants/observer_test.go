@@ -89,11 +89,13 @@ func TestPhones(t *testing.T) {
 		phone Phone
 		want  string
 	}{
-		"ended in time":         {Phone{Events: []iphone.Event{reported, invited, end(10)}}, ""},
-		"ended late":            {Phone{Events: []iphone.Event{reported, invited, end(14)}}, "stays on the screen for 4s"},
-		"never ended":           {Phone{Events: []iphone.Event{reported, invited}}, "stays on the screen"},
-		"killed for a rule":     {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}}, "was killed"},
-		"killed by the user":    {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "by the user"}}}, ""},
+		"ended in time":      {Phone{Events: []iphone.Event{reported, invited, end(10)}}, ""},
+		"ended late":         {Phone{Events: []iphone.Event{reported, invited, end(14)}}, "stays on the screen for 4s"},
+		"never ended":        {Phone{Events: []iphone.Event{reported, invited}}, "stays on the screen"},
+		"killed for a rule":  {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}}, "was killed"},
+		"killed by the user": {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "by the user"}}}, ""},
+		"rung again after it died in the call": {Phone{Events: []iphone.Event{{Kind: iphone.Accepted, UUID: call, At: at(2)}, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}},
+			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, ""},
 		"a rule that is broken": {Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
 	} {
 		o := New(Limits{Ring: 50 * time.Second})

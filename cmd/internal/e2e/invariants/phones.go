@@ -32,6 +32,9 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
+		if broken.Rule == iphone.RuleInvite && diedInCall(p, broken.UUID) {
+			continue // a BYE that found no app: nobody says it again when a late push starts the app
+		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
 	calls := make(map[uuid.UUID]*screenCall)
@@ -50,6 +53,21 @@ func (v *verdict) phone(p Phone) {
 			v.breaks("%s: the call %s, which no record has, stays on the screen", p.Name, id)
 		}
 	}
+}
+
+// diedInCall says that the app answered a call and was killed before its end.
+func diedInCall(p Phone, id uuid.UUID) bool {
+	answered := false
+	for _, e := range p.Events {
+		if e.UUID != id {
+			continue
+		}
+		answered = answered || e.Kind == iphone.Accepted
+		if answered && e.Kind == iphone.Ended {
+			return e.Reason == iphone.ByKill
+		}
+	}
+	return false
 }
 
 // note adds an event to the calls it concerns.

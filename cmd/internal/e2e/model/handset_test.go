@@ -250,11 +250,38 @@ func (p *handset) reinstall() error {
 
 // user is what the user of a phone does to a call on the screen; if it has left the
 // screen meanwhile, nothing happens.
-func (w *world) user(_ *handset, do func(uuid.UUID) error) error {
+func (w *world) user(p *handset, do func(uuid.UUID) error) error {
+	if p == nil {
+		return nil
+	}
 	if err := do(uuid.Nil); err != nil && !errors.Is(err, iphone.ErrNoCall) {
 		return err
 	}
 	return nil
+}
+
+// nth is the nth of the phones that are so, counted round; nil if none is.
+func (w *world) nth(n int, so func(*handset) bool) *handset {
+	var fit []*handset
+	for _, p := range w.phones {
+		if so(p) {
+			fit = append(fit, p)
+		}
+	}
+	if len(fit) == 0 {
+		return nil
+	}
+	return fit[n%len(fit)]
+}
+
+func (p *handset) rings() bool {
+	ringing, _ := p.calls()
+	return ringing > 0
+}
+
+func (p *handset) talks() bool {
+	_, answered := p.calls()
+	return answered > 0
 }
 
 // onPhone makes a step of what happens to a phone.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/uuid"
+
 	"wakebridge/bridge"
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/config"
@@ -140,18 +142,14 @@ func restarts(w *world, _ int) (bool, error) {
 }
 
 // holds and resumes are the user's, of a call that he is in.
-func (p *handset) holds() (bool, error) {
-	if _, answered := p.calls(); answered == 0 {
-		return false, nil
-	}
-	return true, p.w.user(p, p.device.Hold)
+func holds(w *world, n int) (bool, error) {
+	p := w.nth(n, (*handset).talks)
+	return p != nil, w.user(p, func(id uuid.UUID) error { return p.device.Hold(id) })
 }
 
-func (p *handset) resumes() (bool, error) {
-	if _, answered := p.calls(); answered == 0 {
-		return false, nil
-	}
-	return true, p.w.user(p, p.device.Unhold)
+func resumes(w *world, n int) (bool, error) {
+	p := w.nth(n, (*handset).talks)
+	return p != nil, w.user(p, func(id uuid.UUID) error { return p.device.Unhold(id) })
 }
 
 // taps: the user sees a notification and taps on it.
