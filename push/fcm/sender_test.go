@@ -324,3 +324,21 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("the service's own token: %+v", r)
 	}
 }
+
+// The answer is lost, the push is not: it is sent once more, counted, and never a
+// third time.
+func TestLostAfterAcceptance(t *testing.T) {
+	h := newHarness(t)
+	h.sim.Fail(fcmsim.Fault{Cut: true})
+	if r := h.send(token); r.Outcome != push.Accepted || !r.Hedged || r.Tries != 2 || len(h.sim.Deliveries()) != 2 {
+		t.Errorf("%+v, %d delivered", r, len(h.sim.Deliveries()))
+	}
+	h.sim.Fail(fcmsim.Fault{Cut: true}, fcmsim.Fault{Cut: true})
+	if r := h.send(token); r.Outcome != push.NoAnswer || r.Reason != push.Lost || !r.Hedged || r.Tries != 2 || len(h.sim.Deliveries()) != 4 {
+		t.Errorf("%+v, %d delivered", r, len(h.sim.Deliveries()))
+	}
+	h.sim.Fail(fcmsim.Fault{Status: 503, Reason: "UNAVAILABLE"})
+	if r := h.send(token); r.Outcome != push.Accepted || r.Hedged || r.Tries != 2 {
+		t.Errorf("a try that was refused is no hedge: %+v", r)
+	}
+}

@@ -115,7 +115,7 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	message, no := s.judge(r.PathValue("call"), bearer, body)
-	if failing {
+	if failing && !f.Cut {
 		no = &refusal{status: f.Status, code: f.Reason}
 	}
 	if no != nil {
@@ -130,6 +130,9 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request) {
 	req.Status = http.StatusOK
 	s.note(req)
 	s.deliver(message)
+	if f.Cut {
+		panic(http.ErrAbortHandler) // what a handler says to have its stream reset
+	}
 	writeJSON(w, http.StatusOK, map[string]string{"name": "projects/" + s.Project + "/messages/0:1"})
 }
 

@@ -49,13 +49,15 @@ type Request struct {
 }
 
 // Fault is an answer in place of the true one. With Hang there is none until the
-// client gives up.
+// client gives up. With Cut there is none either: the push is taken, and the stream
+// reset.
 type Fault struct {
 	SignIn     bool // of the token service, else of messages:send
 	Status     int
 	Reason     string // FCM's error code; of OAuth with SignIn
 	RetryAfter string // seconds
 	Hang       bool
+	Cut        bool
 }
 
 // New starts one. Close ends it.
