@@ -94,8 +94,10 @@ func TestPhones(t *testing.T) {
 		"never ended":        {Phone{Events: []iphone.Event{reported, invited}}, "stays on the screen"},
 		"killed for a rule":  {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}}, "was killed"},
 		"killed by the user": {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "by the user"}}}, ""},
-		"rung again after it died in the call": {Phone{Events: []iphone.Event{{Kind: iphone.Accepted, UUID: call, At: at(2)}, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}},
+		"rung again after it died in the call": {Phone{Events: []iphone.Event{reported, {Kind: iphone.InviteReceived, UUID: call, At: at(2)}, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}},
 			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, ""},
+		"rung again after it died": {Phone{Events: []iphone.Event{reported, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}},
+			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
 		"a rule that is broken": {Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
 	} {
 		o := New(Limits{Ring: 50 * time.Second})

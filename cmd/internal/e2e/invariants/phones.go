@@ -33,7 +33,7 @@ func (v *verdict) phone(p Phone) {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
 		if broken.Rule == iphone.RuleInvite && diedInCall(p, broken.UUID) {
-			continue // a BYE that found no app: nobody says it again when a late push starts the app
+			continue // a CANCEL or BYE that found no app: nobody says it again when a late push starts the app
 		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
@@ -55,15 +55,15 @@ func (v *verdict) phone(p Phone) {
 	}
 }
 
-// diedInCall says that the app answered a call and was killed before its end.
+// diedInCall says that the app had the INVITE of a call and was killed before its end.
 func diedInCall(p Phone, id uuid.UUID) bool {
-	answered := false
+	invited := false
 	for _, e := range p.Events {
 		if e.UUID != id {
 			continue
 		}
-		answered = answered || e.Kind == iphone.Accepted
-		if answered && e.Kind == iphone.Ended {
+		invited = invited || e.Kind == iphone.InviteReceived
+		if invited && e.Kind == iphone.Ended {
 			return e.Reason == iphone.ByKill
 		}
 	}
