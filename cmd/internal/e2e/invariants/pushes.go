@@ -147,11 +147,13 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 	return decided.After(e.AnsweredAt.Add(v.limits.Wire))
 }
 
-// overtaken says that the answer to the other request of a hedge came first: nobody
-// waits for this one any more.
+// overtaken says that the answer to the other request of a hedge came first, so that
+// nobody waits for this one any more; or that the push was sent again after its answer,
+// which was lost with the connection.
 func overtaken(journal []apnssim.Entry, e apnssim.Entry) bool {
 	return slices.ContainsFunc(journal, func(o apnssim.Entry) bool {
-		return o.Seq != e.Seq && strings.EqualFold(o.APNsID, e.APNsID) && o.AnsweredAt.After(e.ReceivedAt) && !o.AnsweredAt.After(e.AnsweredAt)
+		first := o.AnsweredAt.After(e.ReceivedAt) && !o.AnsweredAt.After(e.AnsweredAt)
+		return o.Seq != e.Seq && strings.EqualFold(o.APNsID, e.APNsID) && (first || o.ReceivedAt.After(e.AnsweredAt))
 	})
 }
 

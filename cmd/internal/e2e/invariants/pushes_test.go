@@ -34,6 +34,7 @@ func TestDeadTokens(t *testing.T) {
 		"pushed again":                    {[]apnssim.Entry{gone, again}, broken},
 		"the hedge was answered first":    {[]apnssim.Entry{gone, again, other("x", 0.5, 1.005)}, ""},
 		"another push was answered first": {[]apnssim.Entry{gone, again, other("z", 0.5, 1.005)}, broken},
+		"it was sent again, unheard":      {[]apnssim.Entry{gone, again, other("x", 1.02, 1.03)}, ""},
 		"it was the second try":           {[]apnssim.Entry{gone, again, other("x", 0.5, 0.9)}, broken},
 	} {
 		o := New(Limits{Ring: 50 * time.Second})
