@@ -131,7 +131,7 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request) {
 	s.note(req)
 	s.deliver(message)
 	if f.Cut {
-		panic(http.ErrAbortHandler) // what a handler says to have its stream reset
+		panic(http.ErrAbortHandler) //nolint:forbidigo // so a handler has its stream reset
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"name": "projects/" + s.Project + "/messages/0:1"})
 }
