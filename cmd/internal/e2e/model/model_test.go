@@ -3,6 +3,7 @@ package model
 import (
 	"flag"
 	"math/rand/v2"
+	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -22,7 +23,14 @@ var (
 	first  = flag.Uint64("model.seed", 1, "the seed of the first sequence")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Restarts would wait for the disk, which takes no virtual time.
+	const memory = "/dev/shm"
+	if info, err := os.Stat(memory); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
+		os.Setenv("TMPDIR", memory)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // perSequence is how many steps are made in one world.
 const perSequence = 400
