@@ -16,6 +16,9 @@ import (
 const (
 	expiresBefore = 5 * time.Second // the push ends before push.wake_timeout does
 	fatesLive     = 5 * time.Minute // after the call
+	// heardOutWithin is how long the record of a call waits for the outcomes of its
+	// pushes.
+	heardOutWithin = 5 * time.Second
 )
 
 // act carries out one action of the rules. A verb that comes too late (the leg

@@ -45,7 +45,9 @@ type owner struct {
 	atEnd  []func()        // run when the call is over, last first
 	done   bool
 
-	capture *capture.Recording // nil: none
+	capture  *capture.Recording // nil: none
+	outcomes *mailbox           // of pushes: it outlives box
+	unheard  int                // pushes without one
 }
 
 type timerKey struct {
@@ -66,7 +68,7 @@ func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
 	req := tx.Request
 	c := &Call{
 		b: b, id: newUUID(), tx: tx, started: time.Now(), origin: origin,
-		own: owner{box: newMailbox(), timers: make(map[timerKey]*time.Timer), stages: make(map[string]bool)},
+		own: owner{box: newMailbox(), outcomes: newMailbox(), timers: make(map[timerKey]*time.Timer), stages: make(map[string]bool)},
 	}
 	c.own.ctx, c.own.cancel = context.WithCancel(context.Background())
 	c.log = b.log.With("call", c.id)
@@ -97,14 +99,17 @@ func (c *Call) run() {
 		c.guard(c.route)
 	}
 	for !c.own.done {
-		<-c.own.box.signal
+		select {
+		case <-c.own.box.signal:
+		case <-c.own.outcomes.signal:
+		}
 		c.work()
 	}
 }
 
-// work does what is in the mailbox.
+// work does what is in the mailboxes.
 func (c *Call) work() {
-	for _, fn := range c.own.box.take() {
+	for _, fn := range append(c.own.outcomes.take(), c.own.box.take()...) {
 		if c.own.done {
 			return
 		}
@@ -243,8 +248,33 @@ func (c *Call) finish() {
 	for i := len(c.own.atEnd) - 1; i >= 0; i-- {
 		c.cleanUp(c.own.atEnd[i])
 	}
+	c.cleanUp(c.hearOut)
+	c.own.outcomes.close()
 	c.cleanUp(c.report)
 	c.cleanUp(c.endCapture)
+}
+
+// hearOut waits for the outcomes of the pushes that the end of the call stopped, so
+// that its record has them.
+func (c *Call) hearOut() {
+	limit := time.NewTimer(heardOutWithin)
+	defer limit.Stop()
+	for {
+		for _, fn := range c.own.outcomes.take() {
+			fn()
+		}
+		if c.own.unheard == 0 {
+			return
+		}
+		select {
+		case <-c.own.outcomes.signal:
+		case <-limit.C:
+			c.note("pushes without an outcome: %d", c.own.unheard)
+			return
+		case <-c.b.quit:
+			return
+		}
+	}
 }
 
 // cleanUp goes on after a panic: the rest must be given back too.

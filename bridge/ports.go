@@ -36,7 +36,7 @@ type WakeResult struct {
 	Alert       bool   // an alert push, else VoIP
 	Accepted    bool   // by the push service, which is no proof of delivery
 	Unanswered  bool   // it was sent and nobody said yes or no: it may yet wake the device
-	Stopped     bool   // it was sent, but the device registered, or the call ended, before an answer
+	Stopped     bool   // the device registered, or the call ended, before an answer; without Written: before it was sent
 	Service     string // its name for people: "APNs"; "" if unknown
 	Reason      string
 	Words       string // for a person: "APNs refused the token: BadDeviceToken (sandbox token?)"
@@ -46,13 +46,13 @@ type WakeResult struct {
 	At          time.Time
 	Latency     time.Duration // from the order to the outcome
 	Tries       int           // requests made; a hedge counts as one
-	Hedged      bool          // a second request went out because the first was silent
+	Hedged      bool          // a second request went out because the first was silent, or its answer was lost
 }
 
-// Waker sends pushes. Wake returns at once; report only posts and is called at
-// least once, from any goroutine, unless ctx ends before the push was sent. ctx
-// ends when the device registered or the call is over: what was not sent yet need
-// not be, and what was is reported as Stopped. In the first case the cause of
+// Waker sends pushes. Wake returns at once; report only posts and is called exactly
+// once, from any goroutine. ctx ends when the device registered or the call is over:
+// what was not sent yet need not be, and what has no answer is reported as Stopped, at
+// once, because the record of the call waits for it. In the first case the cause of
 // ctx's end is ErrReached.
 type Waker interface {
 	Wake(ctx context.Context, w Wake, report func(WakeResult))

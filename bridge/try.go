@@ -133,7 +133,8 @@ func (c *Call) push(a action) {
 	c.note("%s sent to wake %s", pushName(a.alert), t.name)
 	w := c.wake(t)
 	w.AlertOnly, w.VoIPOnly = a.alert, !a.alert && c.state.attempts[i].alert != pushNone
-	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.box.post(func() { c.woken(i, r) }) })
+	c.own.unheard++
+	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.outcomes.post(func() { c.woken(i, r) }) })
 }
 
 // wake is what a push to the device says of this call.
@@ -151,6 +152,10 @@ func (c *Call) wake(t *try) Wake {
 
 // woken notes what became of a push.
 func (c *Call) woken(i int, r WakeResult) {
+	c.own.unheard--
+	if r.Stopped && r.Written.IsZero() {
+		return
+	}
 	t := c.attempts[i]
 	rec := r.Record(pushName(r.Alert))
 	t.rec.Pushes = append(t.rec.Pushes, rec)
@@ -159,7 +164,7 @@ func (c *Call) woken(i int, r WakeResult) {
 	if !r.Written.IsZero() {
 		c.reached(i, metricPushWritten, r.Written)
 	}
-	if r.Stopped {
+	if r.Stopped || c.own.done {
 		return // no answer was needed; whether the push arrived, the device's REGISTER tells
 	}
 	ev := event{kind: evPushRefused, attempt: i, alert: r.Alert, reason: r.Words, maybe: r.Unanswered}

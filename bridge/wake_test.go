@@ -220,12 +220,11 @@ func TestSilentPushService(t *testing.T) {
 // and counts as no refusal.
 func TestPushOvertakenByTheRegister(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.waker.answer = func(bridge.Wake) *bridge.WakeResult { return nil }
+		w.waker.answer, w.waker.left = func(bridge.Wake) *bridge.WakeResult { return nil }, true
 		pbx, phone := w.ua("100", pbxHost), w.sleeper("va")
 		a := pbx.call("alice")
-		p := w.pushed(1)[0]
+		w.pushed(1)
 		phone.register(alice)
-		p.report(bridge.WakeResult{Stopped: true, At: time.Now()})
 		w.pass(9 * time.Second)
 		w.pushed(1)
 		phone.invited(0).pickUp()
@@ -233,6 +232,47 @@ func TestPushOvertakenByTheRegister(t *testing.T) {
 		a.hangUp()
 		if r := w.record(); len(r.Attempts[0].Pushes) != 1 || r.Attempts[0].Pushes[0].Accepted {
 			t.Errorf("record: %+v", r)
+		}
+	})
+}
+
+// The end of a call stops its pushes: those that had left are in its record, those
+// that had not are not.
+func TestRecordHasThePushesThatTheEndStopped(t *testing.T) {
+	for _, left := range []bool{true, false} {
+		inWorld(t, nil, func(w *world) {
+			w.waker.answer, w.waker.left = func(bridge.Wake) *bridge.WakeResult { return nil }, left
+			pbx := w.ua("100", pbxHost)
+			w.sleeper("va")
+			a := pbx.call("alice")
+			w.pushed(1)
+			a.giveUp()
+			at := w.record().Attempts[0]
+			switch {
+			case !left && (len(at.Pushes) != 0 || !strings.Contains(at.NotPushed, "stopped before it left")):
+				t.Errorf("a push that never left: %+v", at)
+			case left && (len(at.Pushes) != 1 || !at.Pushes[0].Hedged || at.Pushes[0].Accepted || at.NotPushed != ""):
+				t.Errorf("a push that had left: %+v", at)
+			}
+		})
+	}
+}
+
+// A push service's answer that never comes holds a record up, but does not keep it.
+func TestPushWithoutAnyOutcome(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.waker.answer, w.waker.lost = func(bridge.Wake) *bridge.WakeResult { return nil }, true
+		pbx := w.ua("100", pbxHost)
+		w.sleeper("va")
+		a := pbx.call("alice")
+		w.pushed(1)
+		a.giveUp()
+		if n := len(w.recorded()); n != 0 {
+			t.Errorf("%d records before the outcome", n)
+		}
+		w.pass(5 * time.Second)
+		if steps := w.record().Steps; !strings.Contains(steps[len(steps)-1].What, "pushes without an outcome: 1") {
+			t.Errorf("steps: %+v", steps)
 		}
 	})
 }

@@ -350,6 +350,8 @@ func (verifier) Verify(req *sip.Request) (sipua.AOR, error) {
 // everything at once.
 type waker struct {
 	answer func(bridge.Wake) *bridge.WakeResult // its result nil: no answer
+	left   bool                                 // what has no answer was sent all the same
+	lost   bool                                 // nor does it have an outcome
 
 	mu   sync.Mutex
 	sent []push
@@ -362,7 +364,19 @@ type push struct {
 	report func(bridge.WakeResult)
 }
 
-func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.WakeResult)) {
+func (w *waker) Wake(ctx context.Context, wake bridge.Wake, tell func(bridge.WakeResult)) {
+	var once sync.Once
+	report := func(r bridge.WakeResult) { once.Do(func() { tell(r) }) }
+	context.AfterFunc(ctx, func() {
+		r := bridge.WakeResult{Alert: wake.AlertOnly, Stopped: true, At: time.Now()}
+		if w.lost {
+			return
+		}
+		if w.left {
+			r.Written, r.Tries, r.Hedged = r.At, 2, true
+		}
+		report(r)
+	})
 	w.mu.Lock()
 	w.sent = append(w.sent, push{wake, ctx, time.Now(), report})
 	w.mu.Unlock()

@@ -38,6 +38,10 @@ type Config struct {
 	Capture Capture `mapstructure:"capture"`
 	// HTTP is the port for health, metrics and the API.
 	HTTP HTTP `mapstructure:"http"`
+
+	// Warnings are what Load found that keeps nothing from working today: a
+	// certificate that ends soon, a secret that others may read.
+	Warnings []Fault `mapstructure:"-"`
 }
 
 // Node names this instance and its folder.

@@ -47,6 +47,24 @@ func (f Fault) String() string {
 	return b.String()
 }
 
+// explained is the fault with its cure, on lines of their own.
+func (f Fault) explained() string {
+	if f.Cure == "" {
+		return f.String() + "\n"
+	}
+	return f.String() + "\n    cure: " + f.Cure + "\n"
+}
+
+// ExplainWarnings writes warnings for a terminal, as Report.Explain writes faults.
+func ExplainWarnings(w io.Writer, warnings []Fault) error {
+	var b strings.Builder
+	for _, f := range warnings {
+		b.WriteString("warning: " + f.explained())
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 // Report is the error that Load returns: everything that is wrong, the file's
 // faults first and in the order of its lines. It unwraps to ErrInvalid.
 type Report struct {
@@ -76,10 +94,7 @@ func (r *Report) Unwrap() error { return ErrInvalid }
 func (r *Report) Explain(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range r.Faults {
-		b.WriteString(f.String() + "\n")
-		if f.Cure != "" {
-			b.WriteString("    cure: " + f.Cure + "\n")
-		}
+		b.WriteString(f.explained())
 	}
 	switch total := len(r.Faults) + r.Omitted; {
 	case r.Omitted > 0:
@@ -105,11 +120,12 @@ type finding struct{ problem, cure string }
 // findings collects faults and knows where the values of the configuration
 // came from.
 type findings struct {
-	file    string
-	places  map[string]place
-	bad     map[string]bool
-	faults  []Fault
-	omitted int
+	file     string
+	places   map[string]place
+	bad      map[string]bool
+	faults   []Fault
+	omitted  int
+	warnings []Fault
 }
 
 func newFindings(file string) *findings {
@@ -132,6 +148,18 @@ func (f *findings) add(path string, where place, problem, cure string) {
 		f.omitted++
 		return
 	}
+	f.faults = append(f.faults, f.faultAt(path, where, problem, cure))
+}
+
+// warn notes what is wrong with the value at path but no fault. The values of
+// faulty entries are not worth it.
+func (f *findings) warn(path, problem, cure string) {
+	if !f.blocked(path) && len(f.warnings) < maxFaults {
+		f.warnings = append(f.warnings, f.faultAt(path, f.placeOf(path), problem, cure))
+	}
+}
+
+func (f *findings) faultAt(path string, where place, problem, cure string) Fault {
 	fault := Fault{
 		File: f.file, Line: where.line, Column: where.column,
 		Key: printable(path), Problem: printable(problem), Cure: printable(cure),
@@ -143,7 +171,7 @@ func (f *findings) add(path string, where place, problem, cure string) {
 			fault.Problem = printable(path + ": " + problem)
 		}
 	}
-	f.faults = append(f.faults, fault)
+	return fault
 }
 
 // printable keeps what a file says from filling the terminal or steering it.
@@ -204,7 +232,18 @@ func (f *findings) report() error {
 	if len(f.faults) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(f.faults, func(a, b Fault) int {
+	sortFaults(f.faults)
+	return &Report{Faults: f.faults, Omitted: f.omitted}
+}
+
+// warned are the warnings, sorted as a report is.
+func (f *findings) warned() []Fault {
+	sortFaults(f.warnings)
+	return f.warnings
+}
+
+func sortFaults(faults []Fault) {
+	slices.SortStableFunc(faults, func(a, b Fault) int {
 		switch fromEnv := a.File == environmentFile; {
 		case fromEnv != (b.File == environmentFile):
 			if fromEnv {
@@ -219,5 +258,4 @@ func (f *findings) report() error {
 			return strings.Compare(a.Key, b.Key)
 		}
 	})
-	return &Report{Faults: f.faults, Omitted: f.omitted}
 }

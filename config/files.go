@@ -67,6 +67,7 @@ func (in *inspector) secretFile(path, file string) Secret {
 		in.at(path, file+" holds more than one line, or control characters", "write the secret alone into it")
 		return Secret{}
 	}
+	in.exposed(path, file)
 	return NewSecret(text)
 }
 
@@ -152,9 +153,20 @@ func (in *inspector) certificate(l Listener, path string) {
 		in.at(path+".cert_file", l.CertFile+" does not begin with a PEM certificate", "name the certificate chain, leaf first")
 		return
 	}
-	if _, err := tls.X509KeyPair(chain, key); err != nil {
+	pair, err := tls.X509KeyPair(chain, key)
+	if err != nil {
 		in.at(path+".key_file", "is no private key of the certificate: "+strings.TrimPrefix(err.Error(), "tls: "),
 			"name the key that belongs to cert_file, PEM, without a passphrase")
+		return
+	}
+	in.ending(path+".cert_file", l.CertFile, pair.Leaf, "renew it, or phones will refuse the connection")
+	in.exposed(path+".key_file", l.KeyFile)
+}
+
+// exposed warns of a file with a secret that everybody on this machine may read.
+func (in *inspector) exposed(path, file string) {
+	if info, err := os.Stat(file); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
+		in.warn(path, fmt.Sprintf("%s may be read by everybody on this machine (mode %04o)", file, info.Mode().Perm()), "chmod o= "+file)
 	}
 }
 

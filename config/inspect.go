@@ -22,6 +22,15 @@ func inspect(cfg *Config, found *findings) {
 	in.routes()
 	in.push()
 	in.http()
+	in.asleep()
+}
+
+// asleep warns of a server that wakes nobody.
+func (in *inspector) asleep() {
+	users := slices.ContainsFunc(in.cfg.Domains, func(d Domain) bool { return len(d.Users) > 0 })
+	if users && len(in.cfg.Push.Apps) == 0 {
+		in.warn(in.first("push.apps", "push", "domains"), "push.apps is empty: no sleeping phone is woken", "add an entry for the app, with its key")
+	}
 }
 
 // inspector holds what the rules share.

@@ -35,6 +35,11 @@ func (in *inspector) clientCertificates(app App, path string) {
 		return app.Environment == "auto" || k.Environment == "auto" || k.Environment == app.Environment
 	}
 	if slices.ContainsFunc(app.Keys, signs) || slices.ContainsFunc(certs, func(h held) bool { return h.leaf != nil && !expired(h) }) {
+		for _, h := range certs {
+			if h.leaf != nil {
+				in.ending(h.path+".file", h.file, h.leaf, "make a new certificate at developer.apple.com, Certificates, and put it into the place of this file")
+			}
+		}
 		return
 	}
 	for _, h := range certs {
@@ -42,6 +47,20 @@ func (in *inspector) clientCertificates(app App, path string) {
 			in.at(h.path+".file", fmt.Sprintf("%s expired on %s, and the app has nothing else to send by", h.file, h.leaf.NotAfter.Format(time.DateOnly)),
 				"make a new certificate at developer.apple.com, Certificates")
 		}
+	}
+}
+
+// soon is how long before its end a certificate is worth a warning.
+const soon = 30 * 24 * time.Hour
+
+// ending warns of a certificate that has expired or soon does.
+func (in *inspector) ending(path, file string, leaf *x509.Certificate, cure string) {
+	left := time.Until(leaf.NotAfter)
+	switch day := leaf.NotAfter.UTC().Format(time.DateOnly); {
+	case left <= 0:
+		in.warn(path, file+" expired on "+day, cure)
+	case left < soon:
+		in.warn(path, fmt.Sprintf("%s expires on %s, in %d days", file, day, int(left.Hours()/24)), cure)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 //
 // Paths in the file are relative to its folder; in the result they can be
 // opened as they are. The error is a *Report with all faults and wraps
-// ErrInvalid.
+// ErrInvalid. What is no fault but should be known is in Config.Warnings.
 func Load(path string, environ []string) (*Config, error) {
 	found := newFindings(path)
 	root := &yaml.Node{Kind: yaml.MappingNode}
@@ -35,6 +35,7 @@ func Load(path string, environ []string) (*Config, error) {
 	if err := found.report(); err != nil {
 		return nil, err
 	}
+	cfg.Warnings = found.warned()
 	return cfg, nil
 }
 

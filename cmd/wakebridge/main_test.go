@@ -20,6 +20,7 @@ func TestExitCodes(t *testing.T) {
 	}
 	good := write("good.yaml", "node: { id: pb1 }\n")
 	bad := write("bad.yaml", "node: { id: pb1 }\ncalls: { ring_timeout: 30, decline: maybe }\n")
+	warned := write("warned.yaml", "domains: [{ name: a.b, users: [{ name: alice, password: x }] }]\n")
 	tests := []struct {
 		name   string
 		args   []string
@@ -29,6 +30,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"version", []string{"version"}, exitOK, "wakebridge dev", ""},
 		{"good file", []string{"check", good}, exitOK, "no fault found", ""},
+		{"warnings are no fault", []string{"check", warned}, exitOK, "warned.yaml:1:10: domains: push.apps is empty", ""},
 		{"every fault at once, with cure", []string{"check", bad}, exitConfig, "", "bad.yaml:2:24: calls.ring_timeout"},
 		{"the second fault too", []string{"check", bad}, exitConfig, "", "calls.decline"},
 		{"missing file", []string{"check", filepath.Join(dir, "none.yaml")}, exitConfig, "", "none.yaml"},
@@ -81,6 +83,31 @@ func TestCheckAsJSON(t *testing.T) {
 		t.Fatalf("%v in %s", err, &out)
 	}
 	if doc.Valid || len(doc.Faults) != 1 || doc.Faults[0].Line != 1 || doc.Faults[0].Key != "nodes" || !strings.Contains(doc.Faults[0].Cure, "node") {
+		t.Errorf("%+v", doc)
+	}
+}
+
+func TestWarningsAsJSON(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "warned.yaml")
+	if err := os.WriteFile(path, []byte("domains: [{ name: a.b, users: [{ name: alice, password: x }] }]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"check", "--json", path}, &out, &errs); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+	var doc struct {
+		Valid    bool
+		Faults   []any
+		Warnings []struct {
+			Line      int
+			Key, Cure string
+		}
+	}
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+		t.Fatalf("%v in %s", err, &out)
+	}
+	if !doc.Valid || len(doc.Faults) != 0 || len(doc.Warnings) != 1 || doc.Warnings[0].Line != 1 || doc.Warnings[0].Key != "domains" || doc.Warnings[0].Cure == "" {
 		t.Errorf("%+v", doc)
 	}
 }

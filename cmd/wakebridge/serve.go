@@ -58,6 +58,7 @@ func serve(ctx context.Context, file string, to streams) error {
 		}
 	}
 	log := daemon.NewLogger(cfg, to.log)
+	daemon.Warn(cfg, log)
 	d, err := daemon.New(ctx, cfg, daemon.Options{Log: log, Version: version})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package apns
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -34,7 +35,7 @@ type breaker struct {
 	next    action
 	until   time.Time
 	pause   time.Duration
-	probing bool
+	probing chan struct{} // closed when the push that tries has come back; nil: none tries
 }
 
 // pass lets one push through.
@@ -47,6 +48,7 @@ type pass struct {
 type held struct {
 	words string
 	next  action
+	trial <-chan struct{} // of the push that tries; nil: none does
 }
 
 // enter lets a push to a topic through, or says why not.
@@ -61,18 +63,36 @@ func (g *gate) enter(topic string) (pass, *held) {
 			continue
 		}
 		if rest := b.until.Sub(now); rest > 0 {
-			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is tried again in %s", b.why, max(rest.Round(time.Second), time.Second)), b.next}
+			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is tried again in %s", b.why, max(rest.Round(time.Second), time.Second)), b.next, nil}
 		}
-		if b.probing {
-			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is being tried again", b.why), b.next}
+		if b.probing != nil {
+			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is being tried again", b.why), b.next, b.probing}
 		}
 	}
 	for _, at := range []string{"", topic} {
 		if b := g.breakers[at]; b != nil {
-			b.probing, p.probe = true, true
+			b.probing, p.probe = make(chan struct{}), true
 		}
 	}
 	return p, nil
+}
+
+// await is enter that waits, for as long as a request may be silent, for a push that
+// is trying the credential: the other phones of a call that finds it mended ring too.
+func (g *gate) await(ctx context.Context, topic string) (pass, *held) {
+	ctx, cancel := context.WithTimeout(ctx, hedgeAfter)
+	defer cancel()
+	for {
+		p, why := g.enter(topic)
+		if why == nil || why.trial == nil {
+			return p, why
+		}
+		select {
+		case <-why.trial:
+		case <-ctx.Done():
+			return p, why
+		}
+	}
 }
 
 // leave learns from what became of a push that was let through.
@@ -81,8 +101,9 @@ func (g *gate) leave(p pass, o outcome) {
 	defer g.mu.Unlock()
 	if p.probe {
 		for _, at := range []string{"", p.topic} {
-			if b := g.breakers[at]; b != nil {
-				b.probing = false
+			if b := g.breakers[at]; b != nil && b.probing != nil {
+				close(b.probing) // whoever waits sees the outcome below: it needs mu
+				b.probing = nil
 			}
 		}
 	}
@@ -137,8 +158,11 @@ func (g *gate) breakLocked(at string, p pass, o outcome) {
 func (g *gate) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for at := range g.breakers {
+	for at, b := range g.breakers {
 		g.set(at, false)
+		if b.probing != nil {
+			close(b.probing)
+		}
 	}
 	clear(g.breakers)
 }

@@ -1,11 +1,9 @@
 package apns
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/sideshow/apns2/token"
+	"time"
 
 	"wakebridge/push"
 )
@@ -18,12 +16,6 @@ func Reasons() []push.Reason { return slices.Sorted(maps.Keys(rules)) }
 // key can sign, not whether Apple takes it, and Apple does not hear of it. Errors
 // wrap ErrBadKey.
 func (k Key) Check(team string) error {
-	if k.private == nil {
-		return fmt.Errorf("%s was not loaded: %w", k, ErrBadKey)
-	}
-	t := token.Token{AuthKey: k.private, KeyID: k.ID, TeamID: team}
-	if _, err := t.Generate(); err != nil {
-		return fmt.Errorf("sign provider token with %s: %w: %w", k, ErrBadKey, err)
-	}
-	return nil
+	_, err := sign(team, k, time.Now())
+	return err
 }

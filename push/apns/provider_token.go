@@ -1,11 +1,15 @@
 package apns
 
 import (
+	"crypto"
+	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"math/big"
 	"sync"
 	"time"
-
-	"github.com/sideshow/apns2/token"
 )
 
 const (
@@ -32,7 +36,7 @@ type providerToken struct {
 
 	mu     sync.Mutex
 	bearer string
-	made   time.Time // wall clock: Apple's idea of its age, also over a suspend
+	made   time.Time // its iat, by the wall clock: Apple's idea of its age, also over a suspend
 	forced time.Time
 	before struct { // the token before
 		bearer string
@@ -42,7 +46,9 @@ type providerToken struct {
 }
 
 // current is the token to use now; it is made at the first use and every 40
-// minutes. After Apple complained of too many it is used up to its end.
+// minutes, at the same times by all that use the key: those of one period are equal to
+// the letter, so that a server that starts often, or servers that share a key, show
+// Apple one token. After Apple complained of too many it is used up to its end.
 func (t *providerToken) current() (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,7 +60,7 @@ func (t *providerToken) current() (string, error) {
 	if age := now.Sub(t.made); t.bearer != "" && age < life && age > -clockSlip {
 		return t.bearer, nil
 	}
-	return t.mint()
+	return t.mint(now.Truncate(tokenLife))
 }
 
 // keep answers Apple's "too many provider tokens": no new one for 20 minutes,
@@ -101,18 +107,49 @@ func (t *providerToken) renew(refused string) (bool, error) {
 		return false, nil
 	}
 	t.forced = now
-	_, err := t.mint()
+	_, err := t.mint(now)
 	return err == nil, err
 }
 
-// mint signs a new token; mu is held.
-func (t *providerToken) mint() (string, error) {
-	fresh := token.Token{AuthKey: t.key.private, KeyID: t.key.ID, TeamID: t.team}
-	if _, err := fresh.Generate(); err != nil {
-		return "", fmt.Errorf("sign provider token with %s: %w", t.key, err)
+// mint signs a new token of that time; mu is held.
+func (t *providerToken) mint(at time.Time) (string, error) {
+	fresh, err := sign(t.team, t.key, at)
+	if err != nil {
+		return "", err
 	}
 	t.before.bearer, t.before.made = t.bearer, t.made
-	t.bearer, t.made = fresh.Bearer, time.Now().Round(0)
+	t.bearer, t.made = fresh, at
 	t.counted()
 	return t.bearer, nil
+}
+
+// sign makes a JWT by ES256 (RFC 7518 s3.4), with a signature that is no matter of
+// chance (RFC 6979): the same time gives the same token. Errors wrap ErrBadKey.
+func sign(team string, k Key, at time.Time) (string, error) {
+	if k.private == nil {
+		return "", fmt.Errorf("%s was not loaded: %w", k, ErrBadKey)
+	}
+	head, err := json.Marshal(map[string]string{"alg": "ES256", "kid": k.ID, "typ": "JWT"})
+	if err != nil {
+		return "", fmt.Errorf("provider token: %w", err)
+	}
+	claims, err := json.Marshal(map[string]any{"iss": team, "iat": at.Unix()})
+	if err != nil {
+		return "", fmt.Errorf("provider token: %w", err)
+	}
+	text := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(claims)
+	digest := sha256.Sum256([]byte(text))
+	der, err := k.private.Sign(nil, digest[:], crypto.SHA256)
+	var pair struct{ R, S *big.Int }
+	if err == nil {
+		_, err = asn1.Unmarshal(der, &pair)
+	}
+	if err != nil {
+		return "", fmt.Errorf("sign provider token with %s: %w: %w", k, ErrBadKey, err)
+	}
+	const size = 32 // of a number, P-256
+	raw := make([]byte, 2*size)
+	pair.R.FillBytes(raw[:size])
+	pair.S.FillBytes(raw[size:])
+	return text + "." + base64.RawURLEncoding.EncodeToString(raw), nil
 }

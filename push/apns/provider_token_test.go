@@ -129,6 +129,24 @@ func TestTeamsDoNotShareConnections(t *testing.T) {
 	})
 }
 
+// TestRestartsShowOneProviderToken: a server that starts again and again, as one does
+// that crashes, must not make Apple refuse its tokens for their number.
+func TestRestartsShowOneProviderToken(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.config.Metrics = nil
+		time.Sleep(time.Minute)
+		for range 5 {
+			accepted(t, w.push())
+			must(t, w.service.Close())
+			time.Sleep(time.Minute)
+			w.start()
+		}
+		if got := w.bearers(); len(got) != 1 {
+			t.Errorf("%d provider tokens", len(got))
+		}
+	})
+}
+
 // counter is the sum of a counter's values.
 func (w *world) counter(name string) (sum float64) {
 	w.t.Helper()

@@ -204,6 +204,7 @@ func TestProviderTokenAndTheClock(t *testing.T) {
 	use(2, "after a large step back")
 	token.made = token.made.Add(-41 * time.Minute) // a night in a suspended machine
 	use(3, "after a suspend")
+	token.bearer = "a newer one"
 	if ok, err := token.renew(old); !ok || err != nil || made != 3 {
 		t.Errorf("a token renewed meanwhile was renewed again: %d made, %v", made, err)
 	}

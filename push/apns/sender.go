@@ -159,7 +159,7 @@ const badDeviceToken push.Reason = "BadDeviceToken"
 // broken.
 func (p *pool) send(ctx context.Context, m letter) (out outcome) {
 	out.Environment = p.env
-	through, why := p.gate.enter(m.notification.Topic)
+	through, why := p.gate.await(ctx, m.notification.Topic)
 	if why != nil {
 		out.Outcome, out.Reason, out.Text, out.next = push.Refused, push.BrokenCredential, why.words, why.next
 		return out

@@ -54,6 +54,26 @@ func TestLostAfterAcceptance(t *testing.T) {
 	}
 }
 
+// TestStoppedWhileRepeated: the call is over when a push whose answer was lost is
+// under way again. Nobody waits for an answer, but that it was repeated is counted.
+func TestStoppedWhileRepeated(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		d := w.dispatcher()
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Cut, Deliver: true})
+		w.fault(apnssim.Match{}, apnssim.Action{Fault: apnssim.Hang, Deliver: true})
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		results := make(chan push.Result, 1)
+		d.Dispatch(ctx, w.request(), func(r push.Result) { results <- r })
+		time.Sleep(time.Second)
+		stop()
+		r := <-results
+		if r.Reason != push.Stopped || !r.Hedged || r.Tries != 2 || r.Written.IsZero() || w.counter("wakebridge_push_hedged_total") != 1 || w.arrived()[r.ID] != 2 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // TestRefusedStreamsCostNothing: the server says that it did nothing (RFC 9113
 // s8.7), so all three tries are ours.
 func TestRefusedStreamsCostNothing(t *testing.T) {

@@ -12,5 +12,8 @@ var (
 	// ErrBadConfig says that a Service cannot be made of a Config.
 	ErrBadConfig = errors.New("bad FCM configuration")
 
+	// ErrOtherAccount says that pushes of a project are not sent by that account.
+	ErrOtherAccount = errors.New("another service account than the one in use")
+
 	errClosed = errors.New("sender closed")
 )

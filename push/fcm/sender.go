@@ -16,6 +16,9 @@ const (
 	// maxTries bounds the requests of one push, renewals of the access token
 	// apart.
 	maxTries = 3
+	// maxLost bounds the requests of one push that FCM may have taken although no
+	// answer came: the phone gets a push at most twice.
+	maxLost = 2
 	// tryTimeout bounds one request; the pings of the connection find a dead one
 	// sooner.
 	tryTimeout = 10 * time.Second
@@ -72,10 +75,13 @@ func wellFormed(t push.DeviceToken) bool {
 // asked for.
 func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 	var r push.Result
-	renewed := false
+	renewed, lost := false, 0
 	for tries := 0; ; {
 		a, bearer := s.attempt(ctx, m)
 		r.Tries++
+		if a.reason == push.Lost {
+			lost++
+		}
 		next := take(&r, a)
 		pause := jitter()
 		switch next {
@@ -87,7 +93,7 @@ func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 			s.access.disown(bearer)
 			pause = 0
 		case tryAgain:
-			if tries++; tries >= maxTries || !fits(ctx, a.retryAfter) {
+			if tries++; tries >= maxTries || lost >= maxLost || !fits(ctx, a.retryAfter) {
 				return r, giveUp
 			}
 			pause = max(pause, a.retryAfter)
@@ -100,6 +106,7 @@ func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 			}
 			return r, giveUp // at the deadline the last answer says the most
 		}
+		r.Hedged = r.Hedged || lost > 0
 	}
 }
 

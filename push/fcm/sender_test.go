@@ -293,3 +293,52 @@ func TestSigningInFailsAtTheStart(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// A sign-in on demand asks Google each time, by the account that is in use.
+func TestSignIn(t *testing.T) {
+	h := newHarness(t)
+	before := h.sim.SignIns()
+	until, err := h.service.SignIn(t.Context(), "example", h.account)
+	if err != nil || time.Until(until) < 50*time.Minute || h.sim.SignIns() != before+1 {
+		t.Errorf("%v %v, %d sign-ins", until, err, h.sim.SignIns()-before)
+	}
+	h.sim.Fail(fcmsim.Fault{SignIn: true, Status: 400, Reason: "invalid_grant"})
+	var refused *fcm.SignInError
+	if _, err := h.service.SignIn(t.Context(), "example", h.account); !errors.As(err, &refused) || refused.Reason != push.NoCredential || !strings.Contains(err.Error(), "invalid_grant") {
+		t.Errorf("%v", err)
+	}
+	h.sim.Fail(fcmsim.Fault{SignIn: true, Hang: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := h.service.SignIn(ctx, "example", h.account); !errors.As(err, &refused) || refused.Reason != push.Deadline {
+		t.Errorf("%v", err)
+	}
+	other := h.account
+	other.Email = "other@example.com"
+	for project, a := range map[string]fcm.Account{"example": other, "unknown": h.account} {
+		if _, err := h.service.SignIn(t.Context(), project, a); !errors.Is(err, fcm.ErrOtherAccount) {
+			t.Errorf("%s as %s: %v", project, a, err)
+		}
+	}
+	if r := h.send(token); r.Outcome != push.Accepted {
+		t.Errorf("the service's own token: %+v", r)
+	}
+}
+
+// The answer is lost, the push is not: it is sent once more, counted, and never a
+// third time.
+func TestLostAfterAcceptance(t *testing.T) {
+	h := newHarness(t)
+	h.sim.Fail(fcmsim.Fault{Cut: true})
+	if r := h.send(token); r.Outcome != push.Accepted || !r.Hedged || r.Tries != 2 || len(h.sim.Deliveries()) != 2 {
+		t.Errorf("%+v, %d delivered", r, len(h.sim.Deliveries()))
+	}
+	h.sim.Fail(fcmsim.Fault{Cut: true}, fcmsim.Fault{Cut: true})
+	if r := h.send(token); r.Outcome != push.NoAnswer || r.Reason != push.Lost || !r.Hedged || r.Tries != 2 || len(h.sim.Deliveries()) != 4 {
+		t.Errorf("%+v, %d delivered", r, len(h.sim.Deliveries()))
+	}
+	h.sim.Fail(fcmsim.Fault{Status: 503, Reason: "UNAVAILABLE"})
+	if r := h.send(token); r.Outcome != push.Accepted || r.Hedged || r.Tries != 2 {
+		t.Errorf("a try that was refused is no hedge: %+v", r)
+	}
+}

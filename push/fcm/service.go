@@ -54,6 +54,7 @@ type App struct {
 type Service struct {
 	routes    []push.Route
 	access    map[string]*access // by account
+	accounts  map[string]*access // by project
 	transport *http.Transport
 	stop      context.CancelFunc
 	running   sync.WaitGroup // warming up
@@ -84,13 +85,14 @@ func New(c Config) (*Service, error) {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
-	s := &Service{access: make(map[string]*access), transport: newTransport(c.Dial, c.RootCAs), stop: stop}
+	s := &Service{access: make(map[string]*access), accounts: make(map[string]*access), transport: newTransport(c.Dial, c.RootCAs), stop: stop}
 	for _, app := range c.Apps {
 		a, ok := s.access[app.Account.identity()]
 		if !ok {
 			a = newAccess(app.Account, s.transport, counted)
 			s.access[app.Account.identity()] = a
 		}
+		s.accounts[app.ProjectID] = a
 		url := base + "/v1/projects/" + app.ProjectID + "/messages:send"
 		s.routes = append(s.routes, push.Route{App: push.App{Service: push.FCM, BundleID: app.ProjectID}, Sender: &sender{url: url, access: a, http: s.transport}})
 	}

@@ -221,15 +221,15 @@ func (p *Phone) Listening(t sipua.Transport) netip.AddrPort {
 // connection to that address or a new one.
 func (p *Phone) Connect(ctx context.Context, t sipua.Transport, to sipua.Destination) (*sipua.Flow, error) {
 	if t == sipua.UDP && p.cfg.Packet != nil {
-		if err := p.openSocket(); err != nil {
+		if err := p.openUDP(); err != nil {
 			return nil, err
 		}
 	}
 	return p.ep.Connect(ctx, t, to)
 }
 
-// openSocket sees to it that there is a UDP socket.
-func (p *Phone) openSocket() error {
+// openUDP sees to it that there is a UDP socket.
+func (p *Phone) openUDP() error {
 	p.opening.Lock()
 	defer p.opening.Unlock()
 	if p.Listening(sipua.UDP).IsValid() {

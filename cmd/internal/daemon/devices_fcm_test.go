@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"wakebridge/bridge"
 	"wakebridge/cmd/internal/api"
@@ -65,7 +68,7 @@ func TestPushTestOfAnAndroidDevice(t *testing.T) {
 		failed string // the stage; "" for none
 		has    []string
 	}{
-		{name: "it rings", req: api.PushRequest{User: "alice", VoIP: true}, has: []string{"FCM accepted the push (message ", "HTTP/2", "project " + androidProject, "iam.gserviceaccount.com"}},
+		{name: "it rings", req: api.PushRequest{User: "alice", VoIP: true}, has: []string{"FCM accepted the push (message ", "HTTP/2", "project " + androidProject, "Google signed sender@example.iam.gserviceaccount.com in, for 1h0m0s"}},
 		{name: "nothing quiet", req: api.PushRequest{User: "alice"}, failed: "push", has: []string{"no quiet test", "--voip", "rings", "Skipped:true"}},
 		{name: "a token", req: api.PushRequest{Token: androidToken, App: androidProject, VoIP: true}, has: []string{"FCM accepted"}},
 		{name: "a token, quiet", req: api.PushRequest{Token: androidToken, App: androidProject}, failed: "push", has: []string{"no quiet test", "Skipped:true"}},
@@ -78,6 +81,16 @@ func TestPushTestOfAnAndroidDevice(t *testing.T) {
 			req: api.PushRequest{User: "alice"}, failed: "network", has: []string{"refused", "firewall"}},
 		{name: "a stranger's certificate", spoil: func(s *httpServer, _ *fcmsim.Sim) { s.dev.Config.Push.FCM.CAFile = "" },
 			req: api.PushRequest{User: "alice"}, failed: "network", has: []string{"push.fcm.ca_file"}},
+		{name: "revoked since", spoil: func(_ *httpServer, sim *fcmsim.Sim) {
+			signedIn(t, sim)
+			sim.Fail(fcmsim.Fault{SignIn: true, Status: 400, Reason: "invalid_grant"})
+		}, req: api.PushRequest{User: "alice"}, failed: "access token", has: []string{"invalid_grant", "Google Cloud console", "Reason:no credential"}},
+		{name: "no answer from the token service", spoil: func(_ *httpServer, sim *fcmsim.Sim) {
+			signedIn(t, sim)
+			sim.Fail(fcmsim.Fault{SignIn: true, Status: 503})
+		}, req: api.PushRequest{User: "alice", VoIP: true}, failed: "access token", has: []string{"HTTP 503", "oauth2.googleapis.com"}},
+		{name: "another account since", spoil: func(s *httpServer, _ *fcmsim.Sim) { otherAccount(t, s.dev.Config.Push.Apps[1].ServiceAccountFile) },
+			req: api.PushRequest{User: "alice"}, failed: "access token", has: []string{"other@example.com", "restart"}},
 		{name: "nobody comes", req: api.PushRequest{User: "alice", VoIP: true, Wait: "50ms"}, failed: "register", has: []string{"battery"}},
 	}
 	for _, tt := range tests {
@@ -111,6 +124,30 @@ func TestPushTestOfAnAndroidDevice(t *testing.T) {
 				t.Errorf("delivered: %t, told: %t", got, sent)
 			}
 		})
+	}
+}
+
+// signedIn waits for the server's own sign-in.
+func signedIn(t *testing.T, sim *fcmsim.Sim) {
+	t.Helper()
+	for range 1000 {
+		if sim.SignIns() > 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the server does not sign in")
+}
+
+// otherAccount puts another account's key into a file.
+func otherAccount(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, bytes.Replace(text, []byte("sender@example.iam.gserviceaccount.com"), []byte("other@example.com"), 1), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -159,12 +159,8 @@ func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.W
 	w.dispatcher.Dispatch(ctx, w.request(wake), func(res push.Result) {
 		w.learn(wake, res)
 		w.cancelLater(ctx, wake, res)
-		stopped := res.Reason == push.Stopped && ctx.Err() != nil
-		if stopped && res.Written.IsZero() {
-			return // the device registered or the call is over: nothing was sent
-		}
 		out := resultOf(wake.Push.Provider, res)
-		out.Stopped = stopped
+		out.Stopped = res.Reason == push.Stopped && ctx.Err() != nil
 		report(out)
 	})
 }

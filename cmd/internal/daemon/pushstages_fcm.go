@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"wakebridge/config"
 	"wakebridge/push"
@@ -39,6 +41,30 @@ func (p *probe) configuredFCM(context.Context) step {
 		return step{text: err.Error(), cure: "service_account_file must be the JSON key of a service account as Google gave it out, owned by the server's user, mode 0600"}
 	}
 	return step{text: fmt.Sprintf("project %s, service account %s", p.app.ProjectID, account)}
+}
+
+// accessToken signs the service account in as it is now, and says what Google made
+// of it.
+func (p *probe) accessToken(ctx context.Context) step {
+	account, err := fcm.LoadAccount(p.app.ServiceAccountFile)
+	if err != nil {
+		return step{text: err.Error(), cure: "service_account_file must be the JSON key of a service account as Google gave it out"}
+	}
+	until, err := p.d.waker.android.SignIn(ctx, p.app.ProjectID, account)
+	var refused *fcm.SignInError
+	switch {
+	case errors.Is(err, fcm.ErrOtherAccount):
+		return step{text: fmt.Sprintf("service_account_file is now that of %s, with another key than the server uses", account), cure: "restart the server"}
+	case errors.As(err, &refused):
+		return step{text: refused.Text, cure: cure(push.FCM, push.Result{Reason: refused.Reason}), reason: string(refused.Reason)}
+	case err != nil:
+		return step{text: err.Error(), cure: "look at the server's log"}
+	}
+	text := fmt.Sprintf("Google signed %s in", account)
+	if !until.IsZero() {
+		text += ", for " + time.Until(until).Round(time.Minute).String()
+	}
+	return step{text: text}
 }
 
 // sendFCM pushes, unless the phone may not ring.

@@ -124,7 +124,8 @@ type stage struct {
 // stages are those that the push service has, without the wait for the device.
 func (p *probe) stages() []stage {
 	if p.android() {
-		return []stage{{"token", p.hasToken}, {"configuration", p.configuredFCM}, {"network", p.network}, {"push", p.sendFCM}}
+		return []stage{{"token", p.hasToken}, {"configuration", p.configuredFCM}, {"network", p.network},
+			{"access token", p.accessToken}, {"push", p.sendFCM}}
 	}
 	return []stage{{"token", p.hasToken}, {"configuration", p.configured}, {"network", p.network},
 		{"provider token", p.providerToken}, {"push", p.send}, {"environment", p.environment}}

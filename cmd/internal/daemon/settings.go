@@ -28,6 +28,16 @@ func NewSecret(text string) config.Secret { return config.NewSecret(text) }
 // a *Report with all faults.
 func Load(file string, environ []string) (*Config, error) { return config.Load(file, environ) }
 
+// Warn logs the warnings of a configuration.
+func Warn(cfg *Config, log *slog.Logger) {
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", "at", w.String(), "cure", w.Cure)
+	}
+}
+
+// ExplainWarnings writes warnings for a terminal.
+func ExplainWarnings(w io.Writer, warnings []Fault) error { return config.ExplainWarnings(w, warnings) }
+
 // NewLogger writes as section log says: text on a terminal, JSON elsewhere, unless
 // log.format decides.
 func NewLogger(cfg *Config, out io.Writer) *slog.Logger {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,5 +83,14 @@ func TestLoad(t *testing.T) {
 	}
 	if got := NewSecret("x"); got.Reveal() != "x" || got.String() == "x" {
 		t.Errorf("a secret shows itself: %s", got)
+	}
+}
+
+func TestWarningsAreLogged(t *testing.T) {
+	var out strings.Builder
+	cfg := &Config{Warnings: []Fault{{File: "a.yaml", Line: 2, Column: 3, Key: "k", Problem: "p", Cure: "c"}}}
+	Warn(cfg, slog.New(slog.NewTextHandler(&out, nil)))
+	if got := out.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, `at="a.yaml:2:3: k: p"`) || !strings.Contains(got, "cure=c") {
+		t.Errorf("%s", got)
 	}
 }

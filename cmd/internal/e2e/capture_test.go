@@ -67,7 +67,7 @@ func startCaptured(t *testing.T, v captureVariant) *captured {
 	if v.secure {
 		cfg.Audio.Security = softphone.SRTPOffered
 	}
-	c.app = phone(t, cfg, phoneHost, 620)
+	c.app = phone(t, cfg, phoneHost, softphone.Tone(620))
 	c.iphone = c.apns.NewDevice("iphone")
 	if err := c.iphone.UseEnvironment(apnssim.Production); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func keyPBX(t *testing.T, hz float64, keys softphone.KeyWay) (*softphone.Phone, 
 		t.Fatal(err)
 	}
 	p := phone(t, softphone.Config{AOR: sipua.NewAOR("100", trunkHost), Display: "Anna", Packets: []net.PacketConn{conn},
-		Audio: softphone.AudioConfig{Keys: keys}}, trunkHost, hz)
+		Audio: softphone.AudioConfig{Keys: keys}}, trunkHost, softphone.Tone(hz))
 	return p, conn.LocalAddr().(*net.UDPAddr).Port
 }
 
@@ -70,7 +70,7 @@ func TestKeys(t *testing.T) {
 				trunkAt(port)(cfg)
 			})
 			a := phone(t, softphone.Config{AOR: sipua.NewAOR("alice", daemon.DevDomain), Password: "secret", Dial: softphone.Dialer(trust),
-				Audio: softphone.AudioConfig{Keys: c.app}}, phoneHost, 620)
+				Audio: softphone.AudioConfig{Keys: c.app}}, phoneHost, softphone.Tone(620))
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			account := account(s, "", "")

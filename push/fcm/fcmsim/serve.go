@@ -24,9 +24,6 @@ const (
 
 // signIn is the token service: a JWT of the service account for an access token.
 func (s *Sim) signIn(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.signIns++
-	s.mu.Unlock()
 	if f, ok := s.fault(true); ok {
 		if f.Hang {
 			<-r.Context().Done()
@@ -118,7 +115,7 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	message, no := s.judge(r.PathValue("call"), bearer, body)
-	if failing {
+	if failing && !f.Cut {
 		no = &refusal{status: f.Status, code: f.Reason}
 	}
 	if no != nil {
@@ -133,6 +130,9 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request) {
 	req.Status = http.StatusOK
 	s.note(req)
 	s.deliver(message)
+	if f.Cut {
+		panic(http.ErrAbortHandler) //nolint:forbidigo // so a handler has its stream reset
+	}
 	writeJSON(w, http.StatusOK, map[string]string{"name": "projects/" + s.Project + "/messages/0:1"})
 }
 

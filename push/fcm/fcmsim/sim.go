@@ -49,13 +49,15 @@ type Request struct {
 }
 
 // Fault is an answer in place of the true one. With Hang there is none until the
-// client gives up.
+// client gives up. With Cut there is none either: the push is taken, and the stream
+// reset.
 type Fault struct {
 	SignIn     bool // of the token service, else of messages:send
 	Status     int
 	Reason     string // FCM's error code; of OAuth with SignIn
 	RetryAfter string // seconds
 	Hang       bool
+	Cut        bool
 }
 
 // New starts one. Close ends it.
@@ -148,10 +150,14 @@ func (s *Sim) SignIns() int {
 	return s.signIns
 }
 
-// fault takes the next fault of a service off the list.
+// fault counts a request and takes the next fault of its service off the list, in
+// one: who sees the count knows that a fault he adds is for the next.
 func (s *Sim) fault(signIn bool) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if signIn {
+		s.signIns++
+	}
 	for i, f := range s.faults {
 		if f.SignIn == signIn {
 			s.faults = append(s.faults[:i:i], s.faults[i+1:]...)

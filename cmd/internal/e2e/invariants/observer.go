@@ -128,6 +128,15 @@ func (o *Observer) Saw(t sipua.Traffic) {
 	}
 }
 
+// Restarted says that the server was ended and started again: it knows no transaction
+// from before, so that what a peer repeats is new to it.
+func (o *Observer) Restarted() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.invites)
+	clear(o.pending)
+}
+
 // transaction names one: a peer's branch is its own, and a retransmission has the
 // same.
 func transaction(f *sipua.Flow, msg sip.Message) string {

@@ -42,7 +42,7 @@ func TestPushes(t *testing.T) {
 		want    string // "" for nothing
 	}{
 		"one":                  {[]apnssim.Entry{ok}, ""},
-		"hedge":                {[]apnssim.Entry{ok, ok}, ""},
+		"two without a hedge":  {[]apnssim.Entry{ok, ok}, "counts no hedge"},
 		"three":                {[]apnssim.Entry{ok, ok, ok}, "3 VoIP pushes were accepted"},
 		"another id":           {[]apnssim.Entry{ok, voip(t, 2, "call", "y", "aa")}, "2 apns-ids"},
 		"another token":        {[]apnssim.Entry{ok, voip(t, 2, "call", "x", "bb")}, "two device tokens"},
@@ -52,6 +52,28 @@ func TestPushes(t *testing.T) {
 	} {
 		o := New(Limits{Ring: 50 * time.Second})
 		o.Recorded(record())
+		check(t, name, o.Check(c.journal), c.want)
+	}
+}
+
+// Two accepted pushes are the hedge's, and the record of the VoIP push says so.
+func TestHedgeIsCounted(t *testing.T) {
+	ok := voip(t, 1, "call", "x", "aa")
+	for name, c := range map[string]struct {
+		push    bridge.PushRecord
+		journal []apnssim.Entry
+		want    string
+	}{
+		"counted":                {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok, ok}, ""},
+		"one push, hedged":       {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok}, ""},
+		"not counted":            {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{ok, ok}, "counts no hedge"},
+		"counted for the alert":  {bridge.PushRecord{Kind: "alert", Hedged: true}, []apnssim.Entry{ok, ok}, "counts no hedge"},
+		"three are never hedged": {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok, ok, ok}, "3 VoIP pushes were accepted"},
+	} {
+		r := record()
+		r.Attempts[0].Pushes = []bridge.PushRecord{c.push}
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
 		check(t, name, o.Check(c.journal), c.want)
 	}
 }
@@ -67,11 +89,15 @@ func TestPhones(t *testing.T) {
 		phone Phone
 		want  string
 	}{
-		"ended in time":         {Phone{Events: []iphone.Event{reported, invited, end(10)}}, ""},
-		"ended late":            {Phone{Events: []iphone.Event{reported, invited, end(14)}}, "stays on the screen for 4s"},
-		"never ended":           {Phone{Events: []iphone.Event{reported, invited}}, "stays on the screen"},
-		"killed for a rule":     {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}}, "was killed"},
-		"killed by the user":    {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "by the user"}}}, ""},
+		"ended in time":      {Phone{Events: []iphone.Event{reported, invited, end(10)}}, ""},
+		"ended late":         {Phone{Events: []iphone.Event{reported, invited, end(14)}}, "stays on the screen for 4s"},
+		"never ended":        {Phone{Events: []iphone.Event{reported, invited}}, "stays on the screen"},
+		"killed for a rule":  {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}}, "was killed"},
+		"killed by the user": {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "by the user"}}}, ""},
+		"rung again after it died in the call": {Phone{Events: []iphone.Event{reported, {Kind: iphone.InviteReceived, UUID: call, At: at(2)}, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}},
+			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, ""},
+		"rung again after it died": {Phone{Events: []iphone.Event{reported, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}},
+			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
 		"a rule that is broken": {Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
 		"broken by design": {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}, Violations: []iphone.Violation{{Rule: iphone.RuleReport}},
 			Broken: Broken{Rule: iphone.RuleReport, Dies: true}}, ""},

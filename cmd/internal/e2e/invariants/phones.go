@@ -36,6 +36,9 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
+		if broken.Rule == iphone.RuleInvite && diedInCall(p, broken.UUID) {
+			continue // a CANCEL or BYE that found no app: nobody says it again when a late push starts the app
+		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
 	calls := make(map[uuid.UUID]*screenCall)
@@ -64,6 +67,21 @@ func (v *verdict) broke(p Phone) {
 	if p.Broken.Dies && !slices.ContainsFunc(p.Events, func(e iphone.Event) bool { return e.Kind == iphone.Killed }) {
 		v.breaks("%s: its app was not killed", p.Name)
 	}
+}
+
+// diedInCall says that the app had the INVITE of a call and was killed before its end.
+func diedInCall(p Phone, id uuid.UUID) bool {
+	invited := false
+	for _, e := range p.Events {
+		if e.UUID != id {
+			continue
+		}
+		invited = invited || e.Kind == iphone.InviteReceived
+		if invited && e.Kind == iphone.Ended {
+			return e.Reason == iphone.ByKill
+		}
+	}
+	return false
 }
 
 // note adds an event to the calls it concerns.

@@ -2,6 +2,7 @@ package invariants
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,10 +70,24 @@ func (v *verdict) pushes(journal []apnssim.Entry) {
 		if len(w.ids) > 1 {
 			v.breaks("UUID %s: VoIP pushes with %d apns-ids", id, len(w.ids))
 		}
-		if w.accepted > 2 {
+		switch {
+		case w.accepted > 2:
 			v.breaks("UUID %s: %d VoIP pushes were accepted", id, w.accepted)
+		case w.accepted == 2 && !hedged(v.byUUID[id], id):
+			v.breaks("UUID %s: 2 VoIP pushes were accepted, and the record counts no hedge", id)
 		}
 	}
+}
+
+// hedged says that the record of a call counts a hedge among the VoIP pushes to the
+// device with that UUID.
+func hedged(rec *bridge.Record, id string) bool {
+	for _, a := range rec.Attempts {
+		if uuidOf(a.UUID) == id && slices.ContainsFunc(a.Pushes, func(p bridge.PushRecord) bool { return p.Kind == "voip" && p.Hedged }) {
+			return true
+		}
+	}
+	return false
 }
 
 // payloadOf reads a payload, which must be a call's: a VoIP push for anything else
@@ -108,7 +123,7 @@ func (v *verdict) deadTokens(journal []apnssim.Entry) {
 		if d, ok := dead[token]; ok && e.Verdict.Status != 200 && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
 			v.breaks("push %s goes to a token that was answered %d %s before", e.APNsID, d.Verdict.Status, e.ReceivedAt.Sub(d.AnsweredAt))
 		}
-		if e.Verdict.Status == 410 && v.heard(e) {
+		if e.Verdict.Status == 410 && v.heard(e) && !overtaken(journal, e) {
 			dead[token] = e
 		}
 	}
@@ -130,6 +145,16 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 		decided = rec.Answered // from then on nobody waits for the pushes to other devices
 	}
 	return decided.After(e.AnsweredAt.Add(v.limits.Wire))
+}
+
+// overtaken says that the answer to the other request of a hedge came first, so that
+// nobody waits for this one any more; or that the push was sent again after its answer,
+// which was lost with the connection.
+func overtaken(journal []apnssim.Entry, e apnssim.Entry) bool {
+	return slices.ContainsFunc(journal, func(o apnssim.Entry) bool {
+		first := o.AnsweredAt.After(e.ReceivedAt) && !o.AnsweredAt.After(e.AnsweredAt)
+		return o.Seq != e.Seq && strings.EqualFold(o.APNsID, e.APNsID) && (first || o.ReceivedAt.After(e.AnsweredAt))
+	})
 }
 
 // laterCall says that a push is of a call that began after another one was refused.

@@ -36,6 +36,7 @@ type handset struct {
 	shown    map[uuid.UUID]bool
 	torn     map[uuid.UUID]bool // calls within which it lost its connection or moved
 	heard    []*sounding
+	ups      map[iphone.Kind]int // how often the user held a call and went on
 }
 
 // sounding is the start of a call's audio.
@@ -43,7 +44,7 @@ type sounding struct {
 	id    uuid.UUID
 	at    time.Time
 	ended bool
-	cut   bool // the phone lost its connection or moved within the call
+	cut   bool // the phone lost its connection or moved within the call, or put it on hold at once
 }
 
 // pushes adapts the simulated APNs to the iPhone.
@@ -63,7 +64,7 @@ func (p pushes) Next(ctx context.Context) (iphone.Push, error) {
 // register and fall asleep, the other one waits for a step that opens it.
 func (w *world) openPhones(uint64) error {
 	for i, user := range []string{"alice", "bob", "alice"} {
-		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool), torn: make(map[uuid.UUID]bool)}
+		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool), torn: make(map[uuid.UUID]bool), ups: make(map[iphone.Kind]int)}
 		p.apns = w.dev.APNs.NewDevice(p.name)
 		p.device = iphone.New(iphone.Config{
 			App:     iphone.App{TeamID: daemon.DevTeam, BundleID: daemon.DevBundle, Version: "1.0"},
@@ -118,8 +119,10 @@ func (p *handset) observe(e iphone.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e.Kind {
-	case iphone.Launched, iphone.Resumed:
+	case iphone.Launched, iphone.Woken:
 		p.running = true
+	case iphone.Held, iphone.Resumed:
+		p.ups[e.Kind]++
 	case iphone.Reported:
 		p.shown[e.UUID] = false
 	case iphone.UserAnswered:
@@ -131,9 +134,13 @@ func (p *handset) observe(e iphone.Event) {
 		}
 	case iphone.AudioStarted:
 		p.heard = append(p.heard, &sounding{id: e.UUID, at: e.At, cut: p.torn[e.UUID]})
+	case iphone.AudioStopped: // by hold, or with the call
+		for _, s := range p.heard {
+			s.cut = s.cut || s.id == e.UUID && e.At.Sub(s.at) < time.Second
+		}
 	case iphone.FlowLost:
 		p.cutAll()
-	case iphone.Suspended, iphone.Killed:
+	case iphone.Suspended, iphone.Killed, iphone.Reinstalled:
 		p.running = false
 		p.cutAll()
 	}
@@ -235,22 +242,46 @@ func (p *handset) land() {
 
 // reinstall gives the app new tokens, which it registers when the user opens it.
 func (p *handset) reinstall() error {
-	if running, _ := p.is(); running {
-		if err := p.device.Kill(); err != nil {
-			return err
-		}
+	if err := p.device.Reinstall(); err != nil {
+		return err
 	}
-	p.apns.Reinstall(daemon.DevBundle)
 	return p.device.Open()
 }
 
 // user is what the user of a phone does to a call on the screen; if it has left the
 // screen meanwhile, nothing happens.
-func (w *world) user(_ *handset, do func(uuid.UUID) error) error {
+func (w *world) user(p *handset, do func(uuid.UUID) error) error {
+	if p == nil {
+		return nil
+	}
 	if err := do(uuid.Nil); err != nil && !errors.Is(err, iphone.ErrNoCall) {
 		return err
 	}
 	return nil
+}
+
+// nth is the nth of the phones that are so, counted round; nil if none is.
+func (w *world) nth(n int, so func(*handset) bool) *handset {
+	var fit []*handset
+	for _, p := range w.phones {
+		if so(p) {
+			fit = append(fit, p)
+		}
+	}
+	if len(fit) == 0 {
+		return nil
+	}
+	return fit[n%len(fit)]
+}
+
+func (p *handset) rings() bool {
+	ringing, _ := p.calls()
+	return ringing > 0
+}
+
+func (p *handset) talks() bool {
+	_, answered := p.calls()
+	return answered > 0
 }
 
 // onPhone makes a step of what happens to a phone.

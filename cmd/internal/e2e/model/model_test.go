@@ -3,6 +3,7 @@ package model
 import (
 	"flag"
 	"math/rand/v2"
+	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -22,7 +23,14 @@ var (
 	first  = flag.Uint64("model.seed", 1, "the seed of the first sequence")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Restarts would wait for the disk, which takes no virtual time.
+	const memory = "/dev/shm"
+	if info, err := os.Stat(memory); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
+		os.Setenv("TMPDIR", memory)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // perSequence is how many steps are made in one world.
 const perSequence = 400
@@ -36,6 +44,7 @@ func TestModel(t *testing.T) {
 		}
 		res := outcome(t, s, true)
 		t.Log("what happened:\n" + res.story)
+		t.Log("came to:", res.reached)
 		for _, broken := range res.broken {
 			t.Error(broken)
 		}
@@ -53,22 +62,27 @@ func TestModel(t *testing.T) {
 func inShards(t *testing.T, seed uint64, more func(n int) func(done int) bool) {
 	t.Helper()
 	n := runtime.GOMAXPROCS(0)
-	for i := range n {
-		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			t.Parallel()
-			explore(t, seed+uint64(i), uint64(n), more(n)) //nolint:gosec // i and n are small
-		})
-	}
+	all := &totals{got: make(reach)}
+	t.Run("shards", func(t *testing.T) { // ends when all of them have
+		for i := range n {
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				explore(t, seed+uint64(i), uint64(n), more(n), all) //nolint:gosec // i and n are small
+			})
+		}
+	})
+	all.check(t)
 }
 
 // explore runs every stride-th sequence from seed on while more says so and none
 // fails.
-func explore(t *testing.T, seed, stride uint64, more func(done int) bool) {
+func explore(t *testing.T, seed, stride uint64, more func(done int) bool, all *totals) {
 	t.Helper()
 	began, done := time.Now(), 0
 	for ; more(done); seed += stride {
 		res := random(t, seed)
 		done += len(res.steps)
+		all.add(len(res.steps), res.reached)
 		if len(res.broken) > 0 {
 			if *tell {
 				t.Log("what happened:\n" + res.story)

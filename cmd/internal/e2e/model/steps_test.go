@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
+
 	"wakebridge/push/apnssim"
 	"wakebridge/sipua"
 )
@@ -82,10 +84,10 @@ func verbs() map[string]verb {
 	return map[string]verb{
 		"trunk":     {8, below(2), trunkCalls},
 		"desk":      {4, below(2), deskCalls},
-		"hangup":    {10, any8, hangsUp},
-		"answer":    {14, phones, answers},
-		"decline":   {5, phones, declines},
-		"end":       {14, phones, ends},
+		"hangup":    {8, any8, hangsUp},
+		"answer":    {10, phones, answers},
+		"decline":   {2, phones, declines},
+		"end":       {4, phones, ends},
 		"pass":      {14, func(r *rand.Rand) int { return 1 << r.IntN(12) }, passes},
 		"wait":      {3, func(r *rand.Rand) int { return 5 + r.IntN(30) }, waits},
 		"drop":      {2, phones, onPhone((*handset).dropped)},
@@ -99,6 +101,12 @@ func verbs() map[string]verb {
 		"back":      {4, phones, onPhone(func(p *handset) (bool, error) { return p.flies(false) })},
 		"fault":     {3, below(len(faults())), appleFails},
 		"repair":    {4, below(1), appleWorks},
+		"hold":      {8, phones, holds},
+		"resume":    {16, phones, resumes},
+		"tap":       {1, phones, onPhone((*handset).taps)},
+		"revoke":    {1, below(1), revokes},
+		"losepush":  {1, below(len(networks())), appleLoses},
+		"restart":   {1, below(1), restarts},
 		"loss":      {1, func(r *rand.Rand) int { return 10 * r.IntN(4) }, losesPackets},
 	}
 }
@@ -151,28 +159,18 @@ func hangsUp(w *world, n int) (bool, error) {
 }
 
 func answers(w *world, n int) (bool, error) {
-	p := w.phones[n%len(w.phones)]
-	ringing, answered := p.calls()
-	if ringing == 0 || answered > 0 { // hold is another test's matter
-		return false, nil
-	}
-	return true, w.user(p, p.device.Answer)
+	p := w.nth(n, func(p *handset) bool { return p.rings() && !p.talks() })
+	return p != nil, w.user(p, func(id uuid.UUID) error { return p.device.Answer(id) })
 }
 
 func declines(w *world, n int) (bool, error) {
-	p := w.phones[n%len(w.phones)]
-	if ringing, _ := p.calls(); ringing == 0 {
-		return false, nil
-	}
-	return true, w.user(p, p.device.Decline)
+	p := w.nth(n, (*handset).rings)
+	return p != nil, w.user(p, func(id uuid.UUID) error { return p.device.Decline(id) })
 }
 
 func ends(w *world, n int) (bool, error) {
-	p := w.phones[n%len(w.phones)]
-	if _, answered := p.calls(); answered == 0 {
-		return false, nil
-	}
-	return true, w.user(p, p.device.End)
+	p := w.nth(n, (*handset).talks)
+	return p != nil, w.user(p, func(id uuid.UUID) error { return p.device.End(id) })
 }
 
 func passes(_ *world, ms int) (bool, error) {
@@ -199,9 +197,10 @@ func appleFails(w *world, n int) (bool, error) {
 }
 
 func appleWorks(w *world, _ int) (bool, error) {
-	had := len(w.dev.APNs.Faults()) > 0
+	had := len(w.dev.APNs.Faults()) > 0 || w.credential.gone
 	w.dev.APNs.ClearFaults()
-	return had, nil
+	_, err := appleDelivers(w, 0)
+	return had, errors.Join(err, w.reinstate())
 }
 
 func losesPackets(w *world, percent int) (bool, error) {
@@ -212,9 +211,10 @@ func losesPackets(w *world, percent int) (bool, error) {
 // result is what became of a sequence: the steps that could be done, what was
 // broken, and the story if it was wanted.
 type result struct {
-	steps  []step
-	broken []string
-	story  string
+	steps   []step
+	broken  []string
+	story   string
+	reached reach
 }
 
 // run carries out what next says until it says no more. It runs in a bubble of its
@@ -243,6 +243,7 @@ func run(seed uint64, next func() (step, bool), telling bool) (res result) {
 	}
 	w.calm()
 	res.broken = append(res.broken, w.check()...)
+	res.reached = w.reached()
 	if telling {
 		res.story = w.story()
 	}

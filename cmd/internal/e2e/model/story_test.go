@@ -30,12 +30,15 @@ func (w *world) story() string {
 		}
 	}
 	for _, e := range w.dev.APNs.Requests(apnssim.Filter{}) {
-		lines = append(lines, line{e.ReceivedAt, fmt.Sprintf("APNs: %s push, %d %s %s %s", e.Get("apns-push-type"), e.Verdict.Status, e.Verdict.Reason, e.Fault, e.Delivery)})
+		lines = append(lines, line{e.ReceivedAt, fmt.Sprintf("APNs: %s push %.8s to %.4s, %d %s %s %s", e.Get("apns-push-type"), e.APNsID, e.Token(), e.Verdict.Status, e.Verdict.Reason, e.Fault, e.Delivery)})
 	}
 	for _, r := range w.observer.Records() {
 		text := fmt.Sprintf("record %.8s: %s %d %s, caller's Call-ID %.8s", r.ID, r.Result, r.Status, r.Reason, r.CallID)
 		for _, a := range r.Attempts {
 			text += fmt.Sprintf("; %.8s %s", a.UUID, a.Outcome)
+			for _, p := range a.Pushes {
+				text += ", " + p.Words
+			}
 		}
 		lines = append(lines, line{r.Ended, text})
 	}

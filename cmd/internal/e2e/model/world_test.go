@@ -49,6 +49,8 @@ type world struct {
 	stop     context.CancelFunc
 	lossy    bool // now or before: nobody may be sure of anything that goes to the PBX
 
+	credential credential
+
 	telling bool // the story is wanted
 	mu      sync.Mutex
 	heard   []message
@@ -108,10 +110,11 @@ func (w *world) openServer(seed uint64) error {
 	for i := range cfg.Domains[0].Users {
 		cfg.Domains[0].Users[i].Password = config.NewSecret(password)
 	}
+	if err := w.openCredential(seed); err != nil {
+		return err
+	}
 	w.observer = invariants.New(invariants.Limits{Ring: cfg.Calls.RingTimeout})
-	w.server, err = daemon.New(context.Background(), cfg, daemon.Options{Log: logger(), Version: "model", Network: w.net.Host(serverHost),
-		Tap: w.saw, Recorded: w.observer.Recorded})
-	return err
+	return w.startServer()
 }
 
 func logger() *slog.Logger {
@@ -215,7 +218,9 @@ func (w *world) breaks(format string, args ...any) {
 // hang up, and waits until the last timer has run out: RFC 3261's transactions live
 // 32 s, a call with a lost ACK twice that.
 func (w *world) calm() {
-	w.dev.APNs.ClearFaults()
+	if _, err := appleWorks(w, 0); err != nil {
+		w.breaks("Apple is not to be mended: %v", err)
+	}
 	w.loss(0)
 	for _, p := range w.phones {
 		p.land()
@@ -224,6 +229,7 @@ func (w *world) calm() {
 		c.hangUp(w)
 	}
 	time.Sleep(4 * time.Minute)
+	w.mended()
 	synctest.Wait()
 }
 
