@@ -1,0 +1,99 @@
+package bridge
+
+import (
+	"time"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/leg"
+	"wakebridge/sipua/location"
+)
+
+const (
+	// answersSoon is how long a device takes at most for its 200 to a BYE or 487 to a
+	// CANCEL, if it heard it.
+	answersSoon = time.Second
+	// saysGoodbye bounds how long a device that did not hear its BYE may stay away.
+	saysGoodbye = fatesLive
+)
+
+// seeOff sees to it that a device hears the BYE with which its leg ended: a phone
+// between two connections would keep the call on its screen. It returns at once; the
+// call does not wait for it. A leg without a BYE of ours needs nobody.
+func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg) {
+	if l == nil || l.Heard() == nil || ref.key == "" {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.quit:
+		return
+	default:
+	}
+	b.farewells.Go(func() { // awaited by Close
+		defer b.contain("seeing a device off", ref)
+		b.farewell(ref, l)
+	})
+}
+
+// farewell repeats a BYE over each flow that the device comes on, until it is
+// answered or nobody expects the device any more.
+func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) {
+	soon := time.NewTimer(answersSoon)
+	defer soon.Stop()
+	select {
+	case <-l.Heard():
+		return
+	case <-b.quit:
+		return
+	case <-soon.C:
+	case <-l.Flow().Done():
+	}
+	box := newMailbox()
+	defer box.close()
+	again := func(d location.Device) {
+		f := b.flowOf(d)
+		if d.Key != ref.key || f == nil {
+			return
+		}
+		b.log.Info("a BYE without answer is repeated", "device", ref.key, "call_id", l.CallID(), "flow", f)
+		l.ByeAgain(f)
+	}
+	devices, stop := b.cfg.Locator.Watch(ref.aor, func(ch location.Change) {
+		if ch.Kind == location.Registered {
+			box.post(func() { again(ch.Device) })
+		}
+	})
+	defer stop()
+	for _, d := range devices {
+		if b.flowOf(d) != l.Flow() { // it came back meanwhile
+			again(d)
+		}
+	}
+	over := time.NewTimer(saysGoodbye)
+	defer over.Stop()
+	for {
+		select {
+		case <-l.Heard():
+			return
+		case <-b.quit:
+			return
+		case <-over.C:
+			b.log.Info("a device never heard the BYE of its call", "device", ref.key, "call_id", l.CallID())
+			return
+		case <-box.signal:
+			for _, fn := range box.take() {
+				fn()
+			}
+		}
+	}
+}
+
+// flowOf is the flow over which a device is reached, nil if there is none.
+func (b *Bridge) flowOf(d location.Device) *sipua.Flow {
+	binding, ok := d.Flow()
+	if !ok {
+		return nil
+	}
+	return b.cfg.Endpoint().Flow(sipua.FlowID(binding.Flow))
+}
