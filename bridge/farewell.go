@@ -12,6 +12,10 @@ const (
 	// answersSoon is how long a device takes at most for its 200 to a BYE or 487 to a
 	// CANCEL, if it heard it.
 	answersSoon = time.Second
+	// settlesIn is how long a device that comes back may need to make its new connection
+	// the one of its call, once it has the 200 to its REGISTER: a BYE right behind that
+	// would come from a stranger (481).
+	settlesIn = 500 * time.Millisecond
 	// saysGoodbye bounds how long a device that did not hear its BYE may stay away.
 	saysGoodbye = fatesLive
 )
@@ -49,15 +53,15 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) {
 	case <-soon.C:
 	case <-l.Flow().Done():
 	}
+	soon.Stop()
 	box := newMailbox()
 	defer box.close()
+	var back location.Device
 	again := func(d location.Device) {
-		f := b.flowOf(d)
-		if d.Key != ref.key || f == nil {
-			return
+		if d.Key == ref.key && b.flowOf(d) != nil {
+			back = d
+			soon.Reset(settlesIn)
 		}
-		b.log.Info("a BYE without answer is repeated", "device", ref.key, "call_id", l.CallID(), "flow", f)
-		l.ByeAgain(f)
 	}
 	devices, stop := b.cfg.Locator.Watch(ref.aor, func(ch location.Change) {
 		if ch.Kind == location.Registered {
@@ -81,6 +85,11 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) {
 		case <-over.C:
 			b.log.Info("a device never heard the BYE of its call", "device", ref.key, "call_id", l.CallID())
 			return
+		case <-soon.C:
+			if f := b.flowOf(back); f != nil {
+				b.log.Info("a BYE without answer is repeated", "device", ref.key, "call_id", l.CallID(), "flow", f)
+				l.ByeAgain(f)
+			}
 		case <-box.signal:
 			for _, fn := range box.take() {
 				fn()

@@ -15,7 +15,7 @@ func (d *dialog) back(aor sipua.AOR) {
 	d.u.connect(sipua.TCP)
 	d.must(func() error { return d.SetFlow(d.u.flow) })
 	d.u.refresh(aor)
-	d.u.w.settle()
+	d.u.w.pass(time.Second)
 }
 
 // The call ends while its phone is between two connections, or while the old one is
