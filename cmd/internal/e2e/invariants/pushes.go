@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"wakebridge/bridge"
+	"wakebridge/push"
 	"wakebridge/push/apnssim"
 )
 
@@ -114,8 +115,8 @@ func (v *verdict) deadTokens(journal []apnssim.Entry) {
 	}
 }
 
-// heard says that the server still listened when APNs answered: a call that is over
-// has given up its pushes.
+// heard says that the server still listened when APNs answered: a push that its call
+// has given up is heard out for push.HearOut.
 func (v *verdict) heard(e apnssim.Entry) bool {
 	var p payload
 	if e.AnsweredAt.IsZero() || json.Unmarshal(e.Payload, &p) != nil {
@@ -127,9 +128,20 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 	}
 	decided := rec.Ended
 	if !rec.Answered.IsZero() {
-		decided = rec.Answered // from then on nobody waits for the pushes to other devices
+		decided = rec.Answered // from then on nobody needs the pushes to other devices
 	}
-	return decided.After(e.AnsweredAt.Add(v.limits.Wire))
+	for _, a := range rec.Attempts {
+		if uuidOf(a.UUID) != uuidOf(p.UUID) {
+			continue
+		}
+		for _, awake := range []time.Time{a.Registered, a.Rang} {
+			if !awake.IsZero() && awake.Before(decided) {
+				decided = awake
+			}
+		}
+	}
+	// One that was still on its way to APNs when it was stopped is taken back.
+	return e.ReceivedAt.Before(decided) && decided.Add(push.HearOut).After(e.AnsweredAt.Add(v.limits.Wire))
 }
 
 // laterCall says that a push is of a call that began after another one was refused.
