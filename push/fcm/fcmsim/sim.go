@@ -56,6 +56,9 @@ type Fault struct {
 	Reason     string // FCM's error code; of OAuth with SignIn
 	RetryAfter string // seconds
 	Hang       bool
+	// Wait holds the answer of messages:send back: the sim sends on it when the request
+	// is here, and then waits to receive. nil: it does not.
+	Wait chan struct{}
 }
 
 // New starts one. Close ends it.
