@@ -98,6 +98,32 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) {
 	}
 }
 
+// expectHeard gives a device that rings a moment for the 487 to a CANCEL.
+func (c *Call) expectHeard(a action) {
+	t := c.attempts[a.attempt]
+	if a.status == 0 || t.trunk != nil || a.invite >= len(t.legs) || t.legs[a.invite].over {
+		return
+	}
+	t.legs[a.invite].taken = a
+	time.AfterFunc(answersSoon, func() { // posts to nobody once the call is over
+		c.own.box.post(func() {
+			if !t.legs[a.invite].over {
+				c.unheard(a.attempt, a.invite)
+			}
+		})
+	})
+}
+
+// unheard leaves a fate for a device that rings and did not answer its CANCEL: the
+// connection may be dead. The 487 takes it back, should it still come.
+func (c *Call) unheard(i, n int) {
+	t, a := c.attempts[i], &c.state.attempts[i]
+	if why := t.legs[n].taken; why.status != 0 && t.fate == nil && a.arrived() && !a.outcome.callee {
+		c.note("%s did not answer the CANCEL: it is told when it registers", t.name)
+		c.fate(why)
+	}
+}
+
 // flowOf is the flow over which a device is reached, nil if there is none.
 func (b *Bridge) flowOf(d location.Device) *sipua.Flow {
 	binding, ok := d.Flow()

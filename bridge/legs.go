@@ -152,8 +152,11 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 
 func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 	t := c.attempts[i]
-	if ev.Response != nil || !ev.BeforeProvisional {
+	switch {
+	case ev.Response != nil:
 		c.arrived(t)
+	case !ev.BeforeProvisional:
+		c.unheard(i, n)
 	}
 	out := event{kind: evFailed, attempt: i, invite: n, status: ev.Status, phrase: header.Clean(ev.Phrase)}
 	if ev.Err != nil {
