@@ -103,16 +103,30 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 // the app registered it again meanwhile.
 func (v *verdict) deadTokens(journal []apnssim.Entry) {
 	dead := make(map[string]apnssim.Entry)
+	broken := breaks(journal)
 	for _, e := range journal {
 		token := strings.ToLower(e.Token())
 		// One that is accepted again was not dead: the 410 was a fault on order.
 		if d, ok := dead[token]; ok && e.Verdict.Status != 200 && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
 			v.breaks("push %s goes to a token that was answered %d %s before", e.APNsID, d.Verdict.Status, e.ReceivedAt.Sub(d.AnsweredAt))
 		}
-		if e.Verdict.Status == 410 && v.heard(e) {
+		at, lost := broken[e.Conn]
+		lost = lost && at.Before(e.AnsweredAt.Add(v.limits.Wire)) // and the answer may have been with it
+		if e.Verdict.Status == 410 && v.heard(e) && !lost {
 			dead[token] = e
 		}
 	}
+}
+
+// breaks says when a fault on order broke a connection.
+func breaks(journal []apnssim.Entry) map[uint64]time.Time {
+	out := make(map[uint64]time.Time)
+	for _, e := range journal {
+		if _, again := out[e.Conn]; !again && (e.Fault == apnssim.Cut || e.Fault == apnssim.Blackhole) {
+			out[e.Conn] = e.ReceivedAt
+		}
+	}
+	return out
 }
 
 // heard says that the server still listened when APNs answered: a push that its call
