@@ -111,3 +111,36 @@ func TestPhoneThatNeverComesForItsBye(t *testing.T) {
 		})
 	}
 }
+
+// The connection of a ringing phone is dead without a sign: its CANCEL has no answer,
+// so it is told when it registers on another one. One that answers has no fate.
+func TestCancelWithoutAnswerLeavesAFate(t *testing.T) {
+	for name, dead := range map[string]bool{"dead": true, "alive": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				b := phone.invited(0)
+				b.ring()
+				if dead {
+					w.net.Partition(phoneHost, serverHost)
+				}
+				a.giveUp()
+				w.pass(2 * time.Second)
+				all := w.fates.all()
+				if (len(all) > 0) != dead || dead && (all[0].Cause != 487 || all[0].UUID != sipua.Value(b.invite, "X-Call-UUID")) {
+					t.Errorf("fates: %+v", all)
+				}
+				if dead {
+					phone.flow.Shut(errAway)
+					b.must(func() error { b.Drop(); return nil })
+					w.net.Heal(phoneHost, serverHost)
+					phone.register(alice)
+					w.pass(time.Second)
+					phone.invited(1).expect(cancelled)
+				}
+			})
+		})
+	}
+}
