@@ -41,6 +41,7 @@ func (c *Call) act(a action) {
 		c.withLeg(a, "retransmit", func(l *leg.Leg) error { return l.Resend() })
 	case actCancel:
 		c.withLeg(a, "cancel", func(l *leg.Leg) error { return l.Cancel(a.reasons...) })
+		c.expectHeard(a)
 	case actBye:
 		c.withLeg(a, "bye", func(l *leg.Leg) error { return l.Bye(a.reasons...) })
 	case actRing:

@@ -78,14 +78,15 @@ type Bridge struct {
 	rules   *rules
 	wakes   *wakeLimits
 
-	wg       sync.WaitGroup // calls
-	mu       sync.Mutex
-	calls    map[string]*Call
-	inCall   map[deviceRef]int // devices with an answered or ringing INVITE
-	recent   map[double]noted
-	draining bool
-	closed   bool
-	quit     chan struct{} // closed when nobody waits for peers any more
+	wg        sync.WaitGroup // calls, and what tells late devices
+	farewells sync.WaitGroup
+	mu        sync.Mutex
+	calls     map[string]*Call
+	inCall    map[deviceRef]int // devices with an answered or ringing INVITE
+	recent    map[double]noted
+	draining  bool
+	closed    bool
+	quit      chan struct{} // closed when nobody waits for peers any more
 }
 
 type deviceRef struct {
@@ -231,17 +232,18 @@ func (b *Bridge) Close(ctx context.Context) {
 	}()
 	select {
 	case <-done:
-		return
 	case <-ctx.Done():
+		b.stopWaiting()
+		for _, c := range b.all() {
+			c.abandon()
+		}
+		<-done
 	}
-	b.stopWaiting()
-	for _, c := range b.all() {
-		c.abandon()
-	}
-	<-done
+	b.stopWaiting() // who is away now finds nobody when it comes back
+	b.farewells.Wait()
 }
 
-// stopWaiting ends what tells late devices.
+// stopWaiting ends what tells late devices, and what sees devices off.
 func (b *Bridge) stopWaiting() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

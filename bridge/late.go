@@ -48,7 +48,7 @@ func (b *Bridge) Late(d location.Device, fates []location.Fate) (rest []location
 		b.mu.Unlock()
 		go func() { // awaited by Close
 			defer b.wg.Done()
-			defer b.contain(d)
+			defer b.contain("telling a late device", deviceRef{d.AOR, d.Key})
 			b.tellLate(d, binding, f)
 		}()
 	}
@@ -107,11 +107,11 @@ func (b *Bridge) tellLate(d location.Device, binding location.Binding, f locatio
 	}
 }
 
-// contain keeps a panic to the telling of one device.
-func (b *Bridge) contain(d location.Device) {
+// contain keeps a panic to what was done for one device.
+func (b *Bridge) contain(what string, ref deviceRef) {
 	if p := recover(); p != nil {
 		b.metrics.panics.Inc()
-		b.log.Error("panic while telling a late device", "device", d.Key, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		b.log.Error("panic", "while", what, "device", ref.key, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 }
 

@@ -44,6 +44,7 @@ func (c *Call) callerEnded(ev leg.Ended) {
 	c.a.over = true
 	c.a.release()
 	c.a.leave()
+	c.b.seeOff(deviceRef{c.origin.User, c.a.device}, c.a.Leg)
 	switch {
 	case c.state.phase == ending:
 	case ev.ByRemote:
@@ -103,6 +104,7 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 	case leg.Ended:
 		l.over = true
 		l.leave()
+		c.b.seeOff(deviceRef{t.device.AOR, t.device.Key}, l.leg)
 		if c.isWinner(i, n) && c.state.phase != ending {
 			if !ev.ByRemote {
 				c.hungUpBy(byServer)
@@ -160,8 +162,11 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 
 func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 	t := c.attempts[i]
-	if ev.Response != nil || !ev.BeforeProvisional {
+	switch {
+	case ev.Response != nil:
 		c.arrived(t)
+	case !ev.BeforeProvisional:
+		c.unheard(i, n)
 	}
 	out := event{kind: evFailed, attempt: i, invite: n, status: ev.Status, phrase: header.Clean(ev.Phrase)}
 	if ev.Err != nil {

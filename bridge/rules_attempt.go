@@ -228,18 +228,19 @@ func (m *machine) leave(a *attempt, i int, to attemptPhase, why action) {
 	away := a.phase == flowLost && !a.outcome.callee
 	a.phase = to
 	m.do(action{kind: actStopPush, attempt: i})
-	m.cancel(a, i, why.reasons)
+	m.cancel(a, i, why)
 	if a.mayWake() && (away || !a.arrived()) {
 		m.do(action{kind: actFate, attempt: i, status: why.status, reason: why.reason})
 	}
 }
 
-// cancel takes back the INVITEs of an attempt that still stand.
-func (m *machine) cancel(a *attempt, i int, reasons []string) {
+// cancel takes back the INVITEs of an attempt that still stand. why has no status where
+// the device goes on ringing for another one.
+func (m *machine) cancel(a *attempt, i int, why action) {
 	for n := range a.invites {
 		if !a.invites[n].over {
 			a.invites[n].over = true
-			m.do(action{kind: actCancel, attempt: i, invite: n, reasons: reasons})
+			m.do(action{kind: actCancel, attempt: i, invite: n, status: why.status, reason: why.reason, reasons: why.reasons})
 		}
 	}
 }

@@ -52,7 +52,7 @@ func answered(m *machine, a *attempt, ev event) {
 	m.s.tone = false
 	m.do(action{kind: actStopPush, attempt: ev.attempt})
 	in.over = true
-	m.cancel(a, ev.attempt, nil) // duplicates, without a reason
+	m.cancel(a, ev.attempt, action{}) // duplicates, without a reason
 	in.over = false
 	m.do(action{kind: actAnswer, attempt: ev.attempt, invite: ev.invite})
 	m.loseAll(ev.attempt, 200, textElsewhere, []string{reasonElsewhere})

@@ -48,6 +48,7 @@ type tried struct {
 	orPlain bool             // plain RTP may be offered if SRTP is refused
 	early   []byte           // SDP of its newest 1xx
 	session *session         // what its 2xx agreed
+	taken   action           // the CANCEL of a call that is over for the device; no status: none
 }
 
 func newTrunkTry(t *trunk.Trunk, f *sipua.Flow, number string) *try {

@@ -282,7 +282,7 @@ func (w *world) Request(tx *sipua.ServerTx) {
 	tx.Flow().Pin(now.Add(24 * time.Hour))
 	applied := w.memory.Apply(up)
 	ref := applied.Refs[0]
-	fates := w.memory.TakeFates(ref)
+	fates := w.memory.TakeFates(ref, 0)
 	applied.Release()
 	if err := tx.Respond(tx.NewResponse(200, "")); err != nil {
 		w.t.Errorf("answer REGISTER: %v", err)

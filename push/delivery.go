@@ -23,6 +23,10 @@ type Request struct {
 	Device       Device
 	Want         Want
 	Notification Notification
+	// Heard gets what the service still said, within HearOut, to a push that was
+	// stopped, and reported as such, when its request was on its way. nil: it is not
+	// waited for. A Dispatcher calls it, like report.
+	Heard func(Result)
 }
 
 // Config is what a Delivery needs.
@@ -114,6 +118,13 @@ func (d *Delivery) send(ctx context.Context, route Route, req Request, now time.
 			if errors.Is(ctx.Err(), context.Canceled) {
 				r.Reason = Stopped
 			}
+			return r
+		}
+	}
+	if h := HearingOf(ctx); h != nil {
+		h.complete = func(r Result) Result {
+			r.Kind, r.ID, r.Latency = n.Kind, n.ID, time.Since(now)
+			r.Text = words(r, route.App)
 			return r
 		}
 	}

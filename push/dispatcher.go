@@ -44,7 +44,17 @@ func (d *Dispatcher) Dispatch(ctx context.Context, req Request, report func(Resu
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(d.life, cancel)()
-		report(d.guarded(ctx, req))
+		if req.Heard == nil {
+			report(d.guarded(ctx, req))
+			return
+		}
+		h := &Hearing{life: d.life, report: report}
+		r := d.guarded(context.WithValue(ctx, hearingKey{}, h), req)
+		if h.told.Load() {
+			req.Heard(r)
+			return
+		}
+		report(r)
 	}()
 }
 

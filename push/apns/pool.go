@@ -2,6 +2,7 @@ package apns
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,24 +75,53 @@ func (p *pool) pick() int {
 type tally struct {
 	hedged bool // a second request was made
 	maybe  int  // requests that were lost and may have been accepted all the same
+	ended  bool // the push was stopped meanwhile, and heard out
+}
+
+// shot is one request of an attempt.
+type shot struct {
+	*exchange
+	line   int
+	cancel context.CancelFunc
+	got    answer
 }
 
 // attempt is one try: a request on line i and, with hedge, the same one on the
 // other line if nothing came back in hedgeAfter. The first yes or final no
-// counts; the other request is cancelled.
+// counts; the other request is cancelled. When ctx ends, what is written may still be
+// answered for push.HearOut if somebody wants to know, and nothing else is sent.
 func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m letter) (a answer, cost tally) {
-	ctx, cancel := context.WithCancel(ctx)
+	if err := ctx.Err(); err != nil {
+		return answer{reason: push.Ended(err)}, cost
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer cancel()
-
-	type shot struct {
-		answer
-		line int
+	request := context.WithCancel
+	var stop, tooLate <-chan struct{}
+	if h := push.HearingOf(ctx); h != nil {
+		request, stop = h.Request, ctx.Done()
 	}
-	shots := make(chan shot, len(p.lines))
+	var shots []*shot
+	cancel := func(which func(*shot) bool) {
+		for _, s := range shots {
+			if which(s) {
+				s.cancel()
+			}
+		}
+	}
+	all := func(*shot) bool { return true }
+	defer func() { cancel(all) }()
+
+	done := make(chan *shot, len(p.lines))
 	shoot := func(i int) {
-		running.Go(func() { shots <- shot{sendOnce(ctx, p.lines[i], p.base, bearer, m), i} })
+		s := &shot{exchange: &exchange{bearer: bearer, expiration: m.expiration}, line: i}
+		var own context.Context
+		own, s.cancel = request(ctx)
+		shots = append(shots, s)
+		running.Go(func() {
+			s.got = sendOnce(own, p.lines[i], p.base, s.exchange, m)
+			done <- s
+		})
 	}
 	shoot(i)
 	under := 1
@@ -105,19 +135,39 @@ func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m 
 	for {
 		select {
 		case <-silence:
-			silence, cost.hedged = nil, true
+			silence = nil
+			if ctx.Err() != nil {
+				continue
+			}
+			cost.hedged = true
 			shoot(1 - i)
 			under++
-		case s := <-shots:
+		case <-stop:
+			stop, silence = nil, nil
+			cancel(func(s *shot) bool { return !s.whole.Load() })
+			if slices.ContainsFunc(shots, func(s *shot) bool { return s.whole.Load() }) {
+				cost.ended = true
+				m.stopped(cost.hedged)
+				late, release := context.WithTimeout(context.WithoutCancel(ctx), push.HearOut)
+				defer release()
+				tooLate = late.Done()
+			}
+		case <-tooLate:
+			tooLate = nil
+			cancel(all)
+		case s := <-done:
 			under--
-			if s.maybe {
+			if s.got.maybe {
 				cost.maybe++
 			}
-			if s.status != 0 {
+			if s.got.status != 0 {
 				p.first.Store(int32(s.line)) //nolint:gosec // 0 or 1
 			}
-			a = better(a, s.answer)
-			if under == 0 || settled(s.answer) {
+			a = better(a, s.got)
+			if under == 0 || settled(s.got) {
+				if err := ctx.Err(); err != nil && a.reason == push.Stopped {
+					a.reason = push.Ended(err) // the request's own context knows no deadline
+				}
 				return a, cost
 			}
 		}

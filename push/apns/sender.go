@@ -67,7 +67,7 @@ func (s *sender) Send(ctx context.Context, t push.Target, n push.Notification) p
 	sent := time.Now()
 	first := pools[envs[0]].send(ctx, m)
 	last := first
-	if len(envs) > 1 && first.next == otherEnvironment {
+	if len(envs) > 1 && first.next == otherEnvironment && ctx.Err() == nil {
 		last = pools[envs[1]].send(ctx, m)
 		last.Tries += first.Tries
 		last.Hedged = last.Hedged || first.Hedged
@@ -181,6 +181,7 @@ func (p *pool) try(ctx context.Context, m letter, out *outcome) {
 			out.Outcome, out.Reason, out.Text = push.Refused, push.NoCredential, err.Error()
 			return
 		}
+		m.stopped = out.stopped(ctx, p.env, m)
 		a, cost := p.attempt(ctx, i, !out.Hedged && maybe == 0, bearer, m)
 		out.Tries++
 		if cost.hedged {
@@ -191,6 +192,9 @@ func (p *pool) try(ctx context.Context, m letter, out *outcome) {
 		out.take(a, p.env)
 		if out.blame == ours {
 			p.alarm(m, a)
+		}
+		if cost.ended && out.next != renewToken && out.next != keepToken {
+			return // nothing more is sent: what was heard is the last word
 		}
 		again, pause := e.after(out.next, func(do action) (mended bool) {
 			m, mended = p.mend(do, bearer, m)
@@ -206,6 +210,20 @@ func (p *pool) try(ctx context.Context, m letter, out *outcome) {
 			return // at the deadline the last answer says the most
 		}
 		out.Hedged = out.Hedged || maybe > 0
+	}
+}
+
+// stopped makes what tells that the push was stopped although the service's answer is
+// still waited for. It runs inside an attempt, when o is at rest.
+func (o *outcome) stopped(ctx context.Context, env push.Environment, m letter) func(hedged bool) {
+	return func(hedged bool) {
+		now := *o
+		now.take(answer{reason: push.Ended(ctx.Err())}, env)
+		now.Tries, now.Hedged, now.Written = o.Tries+1, o.Hedged || hedged, m.wroteAt()
+		if hedged {
+			now.Tries++
+		}
+		push.HearingOf(ctx).Stopped(now.Result)
 	}
 }
 

@@ -30,6 +30,7 @@ type letter struct {
 	expiration   string                 // apns-expiration, UNIX seconds; "0" too
 	least        func() ([]byte, error) // the smallest payload; nil: this is it
 	written      *atomic.Int64          // when its first request was on the wire, UNIX ns
+	stopped      func(hedged bool)      // called once when the push is stopped and heard out
 }
 
 // wroteAt is when the first request was on the wire; zero: not known to be.
@@ -104,7 +105,8 @@ type exchange struct {
 	expiration string
 	answer     answer // written by wire.RoundTrip
 
-	head atomic.Bool // the request's head is on the wire
+	head  atomic.Bool // the request's head is on the wire
+	whole atomic.Bool // all of it is
 }
 
 type exchangeKey struct{}
@@ -168,14 +170,14 @@ func readAnswer(status int, body []byte) answer {
 }
 
 // sendOnce makes one request on l: no second thoughts.
-func sendOnce(ctx context.Context, l *line, base, bearer string, m letter) answer {
-	x := &exchange{bearer: bearer, expiration: m.expiration}
+func sendOnce(ctx context.Context, l *line, base string, x *exchange, m letter) answer {
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteHeaders: func() { x.head.Store(true) },
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
 				m.written.CompareAndSwap(0, time.Now().UnixNano())
+				x.whole.Store(true)
 			}
 		},
 	})

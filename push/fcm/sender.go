@@ -75,7 +75,14 @@ func wellFormed(t push.DeviceToken) bool {
 // asked for.
 func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 	var r push.Result
-	renewed, lost := false, 0
+	renewed, ended, lost := false, false, 0
+	m.stopped = func() { // inside an attempt, when r is at rest
+		ended = true
+		now := r
+		take(&now, answer{reason: push.Ended(ctx.Err())})
+		now.Tries, now.Written = r.Tries+1, m.wroteAt()
+		push.HearingOf(ctx).Stopped(now)
+	}
 	for tries := 0; ; {
 		a, bearer := s.attempt(ctx, m)
 		r.Tries++
@@ -83,6 +90,9 @@ func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 			lost++
 		}
 		next := take(&r, a)
+		if ended && next != renewToken {
+			return r, next // nothing more is sent: what was heard is the last word
+		}
 		pause := jitter()
 		switch next {
 		case renewToken:

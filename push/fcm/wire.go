@@ -28,6 +28,7 @@ type letter struct {
 	data    map[string]string
 	until   time.Time     // zero: now or never
 	written *atomic.Int64 // when its first request was on the wire, UNIX ns
+	stopped func()        // called when the push is stopped and heard out
 }
 
 // wroteAt is when the first request was on the wire; zero: not known to be.
@@ -143,12 +144,19 @@ func (s *sender) sendOnce(ctx context.Context, bearer string, m letter) answer {
 	if err != nil {
 		return answer{reason: push.Unsendable, detail: err.Error()}
 	}
+	if err := ctx.Err(); err != nil {
+		return answer{reason: push.Ended(err)}
+	}
+	var whole atomic.Bool
+	ctx, release := patient(ctx, &whole, m.stopped)
+	defer release()
 	ctx, cancel := context.WithTimeoutCause(ctx, tryTimeout, errSilent)
 	defer cancel()
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
 				m.written.CompareAndSwap(0, time.Now().UnixNano())
+				whole.Store(true)
 			}
 		},
 	})

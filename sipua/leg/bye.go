@@ -30,6 +30,7 @@ func (l *Leg) Bye(reasons ...string) error {
 
 // hangUp is Bye for verbs.
 func (l *Leg) hangUp(reasons []string, cause Cause) {
+	l.said = newFarewell(reasons)
 	if l.awaitsFirstAck() {
 		l.bye = &goodbye{reasons, l.cfg.Endpoint.Owe()}
 	} else {
@@ -57,6 +58,9 @@ func (l *Leg) sendHeldBye() {
 // sendBye sends the BYE. Whatever comes back ends it (a challenge may be answered
 // first); what cannot be sent cannot be helped.
 func (l *Leg) sendBye(reasons []string) {
+	if l.said == nil {
+		l.said = newFarewell(reasons)
+	}
 	l.confirmLate(l.calls)
 	l.confirmLate(l.offers.ours)
 	req := l.d.request(sip.BYE)
@@ -112,6 +116,9 @@ func (l *Leg) asked(q *question, res *sip.Response, err error) {
 		q.req = again
 		l.ask(q)
 		return
+	}
+	if q.req.Method == sip.BYE {
+		l.said.heard()
 	}
 	if !res.IsSuccess() {
 		l.cfg.Log.Debug("request refused", "method", q.req.Method, "status", res.StatusCode)

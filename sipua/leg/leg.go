@@ -65,7 +65,8 @@ type Leg struct {
 	unacked []*confirmation // 2xx of ours without ACK
 	offers  offers          // re-INVITEs
 	infos   infos
-	bye     *goodbye // a BYE that waits for an ACK
+	bye     *goodbye  // a BYE that waits for an ACK
+	said    *farewell // our BYE, sent or waiting
 }
 
 func newLeg(cfg Config) *Leg {

@@ -7,7 +7,7 @@ import (
 )
 
 // Fate is what became of a call that a device was pushed for and never got the
-// INVITE of. A device that registers is told once.
+// INVITE of. A device that registers is told once, and again over another flow.
 type Fate struct {
 	AOR       sipua.AOR
 	DeviceKey string

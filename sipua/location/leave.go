@@ -130,6 +130,7 @@ func (a *applying) expire(e Expire) {
 		switch key := key.(type) {
 		case FateRef:
 			delete(a.fates[key.Device], key.UUID)
+			delete(a.toldOn, key)
 			if len(a.fates[key.Device]) == 0 {
 				delete(a.fates, key.Device)
 			}

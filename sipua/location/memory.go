@@ -24,6 +24,7 @@ type Memory struct {
 	byFlow  index[FlowID]
 	byToken index[string]
 	fates   map[Ref]map[string]*Fate // by uuid
+	toldOn  map[FateRef]FlowID       // see TakeFates
 	seq     uint64
 	due     agenda
 	refresh agenda // when devices are to be asked to register again
@@ -77,6 +78,7 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 		byFlow:   index[FlowID]{},
 		byToken:  index[string]{},
 		fates:    map[Ref]map[string]*Fate{},
+		toldOn:   map[FateRef]FlowID{},
 		due:      agenda{at: map[any]*item{}},
 		refresh:  agenda{at: map[any]*item{}},
 		dirty:    dirty{devices: map[Ref]struct{}{}, fates: map[FateRef]struct{}{}},
@@ -237,15 +239,27 @@ func (m *Memory) Fates(device Ref) []Fate {
 }
 
 // TakeFates returns the fates that the device has not been told yet, the oldest
-// first, and notes that it has: each fate is returned once.
-func (m *Memory) TakeFates(device Ref) []Fate {
+// first, and notes that it is told them over flow. One that it was told over another
+// flow is returned again: that answer may have gone down with its connection, and an
+// app that hears of an end twice ignores the second. With flow 0 each fate is
+// returned once.
+func (m *Memory) TakeFates(device Ref, flow FlowID) []Fate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := slices.DeleteFunc(m.fatesOf(device, time.Now()), func(f Fate) bool { return f.Told })
+	out := slices.DeleteFunc(m.fatesOf(device, time.Now()), func(f Fate) bool {
+		on := m.toldOn[f.Ref()]
+		return f.Told && (on == 0 || flow == 0 || on == flow)
+	})
 	for i := range out {
-		out[i].Told = true
-		m.putFate(out[i])
-		m.dirty.fates[out[i].Ref()] = struct{}{}
+		ref := out[i].Ref()
+		if flow != 0 {
+			m.toldOn[ref] = flow
+		}
+		if !out[i].Told {
+			out[i].Told = true
+			m.putFate(out[i])
+			m.dirty.fates[ref] = struct{}{}
+		}
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/uuid"
 
+	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/location"
 )
@@ -39,7 +40,7 @@ func (r *Registrar) headers(a answer) []sip.Header {
 			services = nil // another phone keeps the token (push.shared_token): this one must not rely on being woken
 		}
 		if mine {
-			fates = append(fates, r.tell(d)...)
+			fates = append(fates, r.tell(d, a.tx.Flow())...)
 		}
 	}
 	seen := make(map[string]bool)
@@ -70,18 +71,16 @@ func (r *Registrar) headers(a answer) []sip.Header {
 	return out
 }
 
-// tell takes the fates of a device: those that the answer tells are returned, Late
-// sees to the others.
-func (r *Registrar) tell(d location.Device) []location.Fate {
-	fates := r.cfg.Memory.TakeFates(d.Ref())
+// tell takes the fates of a device: those that the answer on f tells are returned,
+// Late sees to the others. An answer that is lost with f is made good by the next one,
+// over another flow; what Late tells would ring again, so it is told once.
+func (r *Registrar) tell(d location.Device, f *sipua.Flow) []location.Fate {
+	if d.Push.FateHeader || r.cfg.Late == nil {
+		return r.cfg.Memory.TakeFates(d.Ref(), location.FlowID(f.ID()))
+	}
+	fates := r.cfg.Memory.TakeFates(d.Ref(), 0)
 	if len(fates) == 0 {
 		return nil
-	}
-	if d.Push.FateHeader {
-		return fates
-	}
-	if r.cfg.Late == nil {
-		return fates
 	}
 	return r.cfg.Late(d, fates)
 }

@@ -262,8 +262,9 @@ func fate(o *office, uuid string) {
 		Recorded: time.Now(), KeepUntil: time.Now().Add(5 * time.Minute)}})
 }
 
-// The fate of a missed call is told once, in the 200, to an app that reads it.
-func TestCallEndedIsToldOnce(t *testing.T) {
+// The fate of a missed call is told once over a connection, in the 200, to an app that
+// reads it.
+func TestCallEndedIsToldOncePerConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		o := newOffice(t)
 		p := o.phone("alice", aliceHost, sipua.TCP)
@@ -286,6 +287,11 @@ func TestCallEndedIsToldOnce(t *testing.T) {
 		if got := values(p.must(200, p.contact(push(token1), reads)), header.NameCallEnded); len(got) != 0 {
 			t.Errorf("told again %q", got)
 		}
+		p.sleep() // that 200 may have gone down with its connection
+		p.connect()
+		if got := values(p.must(200, p.contact(push(token1), reads)), header.NameCallEnded); len(got) != 2 {
+			t.Errorf("told over the next connection: %q", got)
+		}
 		if len(o.late) != 0 {
 			t.Errorf("and by a call: %v", o.late)
 		}
@@ -303,6 +309,8 @@ func TestLateIsCalledForOtherApps(t *testing.T) {
 			if got := values(p.must(200, p.contact(push(token1), instance(phone1))), header.NameCallEnded); len(got) != 0 {
 				t.Errorf("header %q", got)
 			}
+			p.sleep()
+			p.connect()
 		}
 		if len(o.late) != 1 || o.late[0].UUID != "3f1a0000-0000-4000-8000-000000000001" {
 			t.Errorf("late %v", o.late)

@@ -156,7 +156,9 @@ func (w *waker) terms(e config.PushExpires) registrar.PushTerms {
 
 // Wake implements bridge.Waker.
 func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.WakeResult)) {
-	w.dispatcher.Dispatch(ctx, w.request(wake), func(res push.Result) {
+	order := w.request(wake)
+	order.Heard = func(res push.Result) { w.learn(wake, res) } // the call has had its word, a dead token is dead for the next one
+	w.dispatcher.Dispatch(ctx, order, func(res push.Result) {
 		w.learn(wake, res)
 		w.cancelLater(ctx, wake, res)
 		out := resultOf(wake.Push.Provider, res)

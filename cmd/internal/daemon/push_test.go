@@ -456,3 +456,38 @@ func TestPushErrorsNameTheirKey(t *testing.T) {
 		}
 	}
 }
+
+// The call needs the push no more, and hears so at once; what APNs says of its token
+// counts for the next call.
+func TestStoppedPushTeaches(t *testing.T) {
+	p := newPushing(t, nil)
+	for _, a := range []apnssim.Action{{Fault: apnssim.Delay, Latency: 1500 * time.Millisecond}, {Fault: apnssim.Respond, Status: 410, Reason: "Unregistered"}} {
+		if _, err := p.dev.APNs.AddFault(apnssim.Rule{Action: a}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := p.registers(p.phone(apnssim.Production).RegisterVoIP(DevBundle), "")
+	gone := make(chan struct{}, 1)
+	_, forget := p.memory.Watch(callee, func(c location.Change) {
+		if c.Kind == location.TokensChanged && c.Device.Push.VoIP.IsZero() {
+			gone <- struct{}{}
+		}
+	})
+	defer forget()
+	reports := make(chan bridge.WakeResult, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	time.AfterFunc(700*time.Millisecond, cancel) // written long before, answered later
+	p.waker.Wake(ctx, wakeOf(d), func(r bridge.WakeResult) { reports <- r })
+	if r := <-reports; !r.Stopped || r.Reason != "stopped" {
+		t.Errorf("%+v", r)
+	}
+	select {
+	case <-gone:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the token of a 410 after the stop lives on")
+	}
+	if h := p.device().Health; h.Refused != 1 || len(reports) > 0 {
+		t.Errorf("health: %+v, %d more reports", h, len(reports))
+	}
+}

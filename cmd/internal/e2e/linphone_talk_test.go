@@ -121,7 +121,7 @@ func (k *linphoneTalk) end(t *testing.T) bridge.Record {
 // checkPhoneLeg checks the protection and the counters of the phone's leg.
 func checkPhoneLeg(t *testing.T, r bridge.Record, k linphoneKind, right func(media.StreamStats) bool) {
 	t.Helper()
-	if len(r.Media) != 2 || (r.Media[1].Crypto != "") != (k.encryption != "") || !right(r.Media[1].Streams[0]) {
+	if len(r.Media) != 2 || (r.Media[1].Crypto != "") != (k.encryption != "") || !right(r.Media[1].Streams[0].StreamStats) {
 		text, err := json.Marshal(r.Media)
 		t.Errorf("record: %s, %v", text, err)
 	}

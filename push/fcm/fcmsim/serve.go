@@ -114,6 +114,10 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		return
 	}
+	if f.Wait != nil {
+		f.Wait <- struct{}{}
+		<-f.Wait
+	}
 	message, no := s.judge(r.PathValue("call"), bearer, body)
 	if failing && !f.Cut {
 		no = &refusal{status: f.Status, code: f.Reason}

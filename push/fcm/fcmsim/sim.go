@@ -58,6 +58,9 @@ type Fault struct {
 	RetryAfter string // seconds
 	Hang       bool
 	Cut        bool
+	// Wait holds the answer of messages:send back: the sim sends on it when the request
+	// is here, and then waits to receive. nil: it does not.
+	Wait chan struct{}
 }
 
 // New starts one. Close ends it.

@@ -67,7 +67,6 @@ type Observer struct {
 	answers   []answer
 	announced map[string][]time.Time // REGISTERs that were answered 200, by the device token that they announced
 	pending   map[string][]string    // tokens of REGISTERs without an answer, by transaction
-	told      map[string]bool        // UUIDs whose end we told, by CANCEL or in the answer to a REGISTER
 	tests     map[string]bool        // UUIDs of pushes that an operator's test sent
 	records   []bridge.Record
 }
@@ -98,7 +97,7 @@ type answer struct {
 
 // New makes an Observer.
 func New(limits Limits) *Observer {
-	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string), told: make(map[string]bool), tests: make(map[string]bool)}
+	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string), tests: make(map[string]bool)}
 }
 
 // Tests notes the UUID of a push that an operator's test sends: it belongs to no call.
@@ -116,12 +115,8 @@ func (o *Observer) Saw(t sipua.Traffic) {
 	o.seq++
 	switch m := t.Message.(type) {
 	case *sip.Request:
-		switch {
-		case !t.Sent:
+		if !t.Sent {
 			o.request(t, m)
-		case m.Method == sip.CANCEL:
-			id, _, _ := strings.Cut(sipua.Value(m, "Call-ID"), "@")
-			o.told[uuidOf(id)] = true
 		}
 	case *sip.Response:
 		o.response(t, m)
@@ -203,10 +198,6 @@ func (o *Observer) response(t sipua.Traffic, res *sip.Response) {
 			}
 		}
 		delete(o.pending, key)
-		for _, fate := range sipua.Values(res, header.NameCallEnded) {
-			id, _, _ := strings.Cut(fate, ";")
-			o.told[uuidOf(strings.TrimSpace(id))] = true
-		}
 	case method != "INVITE":
 	case t.Sent:
 		o.answered(t, res)

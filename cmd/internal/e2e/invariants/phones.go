@@ -30,9 +30,6 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == p.Broken.Rule {
 			continue
 		}
-		if broken.Rule == iphone.RuleInvite && v.told[broken.UUID.String()] {
-			continue // told, over a connection that was lost under it: the server says it once
-		}
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
@@ -114,9 +111,6 @@ func note(calls map[uuid.UUID]*screenCall, e iphone.Event) {
 
 // screen judges a call on a phone by its record.
 func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.Record) {
-	if c.ended.IsZero() && c.accepted && c.cut {
-		return // a BYE for a phone between two connections is lost: nobody sends it again when it is back
-	}
 	if c.ended.IsZero() {
 		v.breaks("%s: the call %s ended at %s (%s) and stays on the screen", name, id, clock(rec.Ended), rec.Reason)
 		return

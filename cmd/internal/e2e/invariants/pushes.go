@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wakebridge/bridge"
+	"wakebridge/push"
 	"wakebridge/push/apnssim"
 )
 
@@ -117,20 +118,34 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 // the app registered it again meanwhile.
 func (v *verdict) deadTokens(journal []apnssim.Entry) {
 	dead := make(map[string]apnssim.Entry)
+	broken := breaks(journal)
 	for _, e := range journal {
 		token := strings.ToLower(e.Token())
 		// One that is accepted again was not dead: the 410 was a fault on order.
 		if d, ok := dead[token]; ok && e.Verdict.Status != 200 && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
 			v.breaks("push %s goes to a token that was answered %d %s before", e.APNsID, d.Verdict.Status, e.ReceivedAt.Sub(d.AnsweredAt))
 		}
-		if e.Verdict.Status == 410 && v.heard(e) && !overtaken(journal, e) {
+		at, lost := broken[e.Conn]
+		lost = lost && at.Before(e.AnsweredAt.Add(v.limits.Wire)) // and the answer may have been with it
+		if e.Verdict.Status == 410 && v.heard(e) && !lost && !overtaken(journal, e) {
 			dead[token] = e
 		}
 	}
 }
 
-// heard says that the server still listened when APNs answered: a call that is over
-// has given up its pushes.
+// breaks says when a fault on order broke a connection.
+func breaks(journal []apnssim.Entry) map[uint64]time.Time {
+	out := make(map[uint64]time.Time)
+	for _, e := range journal {
+		if _, again := out[e.Conn]; !again && (e.Fault == apnssim.Cut || e.Fault == apnssim.Blackhole) {
+			out[e.Conn] = e.ReceivedAt
+		}
+	}
+	return out
+}
+
+// heard says that the server still listened when APNs answered: a push that its call
+// has given up is heard out for push.HearOut.
 func (v *verdict) heard(e apnssim.Entry) bool {
 	var p payload
 	if e.AnsweredAt.IsZero() || json.Unmarshal(e.Payload, &p) != nil {
@@ -142,9 +157,20 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 	}
 	decided := rec.Ended
 	if !rec.Answered.IsZero() {
-		decided = rec.Answered // from then on nobody waits for the pushes to other devices
+		decided = rec.Answered // from then on nobody needs the pushes to other devices
 	}
-	return decided.After(e.AnsweredAt.Add(v.limits.Wire))
+	for _, a := range rec.Attempts {
+		if uuidOf(a.UUID) != uuidOf(p.UUID) {
+			continue
+		}
+		for _, awake := range []time.Time{a.Registered, a.Rang} {
+			if !awake.IsZero() && awake.Before(decided) {
+				decided = awake
+			}
+		}
+	}
+	// One that was still on its way to APNs when it was stopped is taken back.
+	return e.ReceivedAt.Before(decided) && decided.Add(push.HearOut).After(e.AnsweredAt.Add(v.limits.Wire))
 }
 
 // overtaken says that the answer to the other request of a hedge came first, so that

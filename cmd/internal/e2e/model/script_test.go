@@ -36,3 +36,21 @@ func TestShrink(t *testing.T) {
 		t.Errorf("%s: %q", short, still)
 	}
 }
+
+// Sequences that once broke a promise, in few steps.
+func TestScriptsThatBroke(t *testing.T) {
+	for name, text := range map[string]string{
+		"the call ends while its phone has no connection":          "3016: trunk 1; wait 13; answer 1; pass 1024; away 1",
+		"a 410 went down with its connection, and was never heard": "5086: desk 1; trunk 1; wait 33; desk 0; fault 3; open 0; fault 9; desk 0; fault 5; hangup 2; pass 512; pass 2048; pass 256; fault 8; desk 0; away 0; pass 64",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, broken := range outcome(t, s, false).broken {
+				t.Error(broken)
+			}
+		})
+	}
+}

@@ -1,0 +1,134 @@
+package bridge
+
+import (
+	"time"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/leg"
+	"wakebridge/sipua/location"
+)
+
+const (
+	// answersSoon is how long a device takes at most for its 200 to a BYE or 487 to a
+	// CANCEL, if it heard it.
+	answersSoon = time.Second
+	// settlesIn is how long a device that comes back may need to make its new connection
+	// the one of its call, once it has the 200 to its REGISTER: a BYE right behind that
+	// would come from a stranger (481).
+	settlesIn = 500 * time.Millisecond
+	// saysGoodbye bounds how long a device that did not hear its BYE may stay away.
+	saysGoodbye = fatesLive
+)
+
+// seeOff sees to it that a device hears the BYE with which its leg ended: a phone
+// between two connections would keep the call on its screen. It returns at once; the
+// call does not wait for it. A leg without a BYE of ours needs nobody.
+func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg) {
+	if l == nil || l.Heard() == nil || ref.key == "" {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.quit:
+		return
+	default:
+	}
+	b.farewells.Go(func() { // awaited by Close
+		defer b.contain("seeing a device off", ref)
+		b.farewell(ref, l)
+	})
+}
+
+// farewell repeats a BYE over each flow that the device comes on, until it is
+// answered or nobody expects the device any more.
+func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) {
+	soon := time.NewTimer(answersSoon)
+	defer soon.Stop()
+	select {
+	case <-l.Heard():
+		return
+	case <-b.quit:
+		return
+	case <-soon.C:
+	case <-l.Flow().Done():
+	}
+	soon.Stop()
+	box := newMailbox()
+	defer box.close()
+	var back location.Device
+	again := func(d location.Device) {
+		if d.Key == ref.key && b.flowOf(d) != nil {
+			back = d
+			soon.Reset(settlesIn)
+		}
+	}
+	devices, stop := b.cfg.Locator.Watch(ref.aor, func(ch location.Change) {
+		if ch.Kind == location.Registered {
+			box.post(func() { again(ch.Device) })
+		}
+	})
+	defer stop()
+	for _, d := range devices {
+		if b.flowOf(d) != l.Flow() { // it came back meanwhile
+			again(d)
+		}
+	}
+	over := time.NewTimer(saysGoodbye)
+	defer over.Stop()
+	for {
+		select {
+		case <-l.Heard():
+			return
+		case <-b.quit:
+			return
+		case <-over.C:
+			b.log.Info("a device never heard the BYE of its call", "device", ref.key, "call_id", l.CallID())
+			return
+		case <-soon.C:
+			if f := b.flowOf(back); f != nil {
+				b.log.Info("a BYE without answer is repeated", "device", ref.key, "call_id", l.CallID(), "flow", f)
+				l.ByeAgain(f)
+			}
+		case <-box.signal:
+			for _, fn := range box.take() {
+				fn()
+			}
+		}
+	}
+}
+
+// expectHeard gives a device that rings a moment for the 487 to a CANCEL.
+func (c *Call) expectHeard(a action) {
+	t := c.attempts[a.attempt]
+	if a.status == 0 || t.trunk != nil || a.invite >= len(t.legs) || t.legs[a.invite].over {
+		return
+	}
+	t.legs[a.invite].taken = a
+	time.AfterFunc(answersSoon, func() { // posts to nobody once the call is over
+		c.own.box.post(func() {
+			if !t.legs[a.invite].over {
+				c.unheard(a.attempt, a.invite)
+			}
+		})
+	})
+}
+
+// unheard leaves a fate for a device that rings and did not answer its CANCEL: the
+// connection may be dead. The 487 takes it back, should it still come.
+func (c *Call) unheard(i, n int) {
+	t, a := c.attempts[i], &c.state.attempts[i]
+	if why := t.legs[n].taken; why.status != 0 && t.fate == nil && a.arrived() && !a.outcome.callee {
+		c.note("%s did not answer the CANCEL: it is told when it registers", t.name)
+		c.fate(why)
+	}
+}
+
+// flowOf is the flow over which a device is reached, nil if there is none.
+func (b *Bridge) flowOf(d location.Device) *sipua.Flow {
+	binding, ok := d.Flow()
+	if !ok {
+		return nil
+	}
+	return b.cfg.Endpoint().Flow(sipua.FlowID(binding.Flow))
+}
