@@ -33,7 +33,7 @@ func doze(t *testing.T, s *server, user string, hz float64) *dozer {
 		return d.DialContext(ctx, "tcp", to.Addr.String())
 	}
 	d := &dozer{device: s.apns.NewDevice("iphone")}
-	d.Phone = phone(t, softphone.Config{AOR: sipua.NewAOR(user, daemon.DevDomain), Password: "secret", Dial: dial}, phoneHost, hz)
+	d.Phone = phone(t, softphone.Config{AOR: sipua.NewAOR(user, daemon.DevDomain), Password: "secret", Dial: dial}, phoneHost, softphone.Tone(hz))
 	d.account = account(s, d.device.RegisterVoIP(daemon.DevBundle), d.device.RegisterAlert(daemon.DevBundle))
 	if err := d.device.UseEnvironment(apnssim.Production); err != nil {
 		t.Fatal(err)
