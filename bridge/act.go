@@ -148,6 +148,7 @@ func (c *Call) early(a action) {
 func (c *Call) answer(a action) {
 	t := c.attempts[a.attempt]
 	l := t.legs[a.invite]
+	c.media.connect(t, l.leg, l.session) // before the 200, which a caller may answer with audio at once
 	if err := c.a.Answer(l.session.body); err != nil {
 		c.log.Error("the answer cannot be sent", "error", err)
 		c.rec.Result, c.rec.Status, c.rec.Reason = Failed, 500, "the answer cannot be sent: "+err.Error()
@@ -157,7 +158,6 @@ func (c *Call) answer(a action) {
 	c.rec.Answered = time.Now()
 	c.rec.Result, c.rec.Status, c.rec.Reason = Answered, 200, "answered by "+t.name
 	c.reached(a.attempt, metricAnswered, c.rec.Answered)
-	c.media.connect(t, l.leg, l.session)
 	c.media.answered(t)
 	c.b.cfg.Records.Begin(c.rec)
 }
@@ -227,6 +227,11 @@ func (c *Call) lastFate(i int, t *try) {
 	a := &c.state.attempts[i]
 	if t.fate == nil && !a.phase.over() && a.mayWake() && !a.arrived() {
 		c.fate(action{attempt: i, status: 480, reason: "Call ended"})
+	}
+	for n := range t.legs {
+		if !t.legs[n].over { // the call does not wait for the 487 to its CANCEL
+			c.unheard(i, n)
+		}
 	}
 	if t.fate != nil {
 		t.fate.KeepUntil = c.rec.Ended.Add(fatesLive)

@@ -22,34 +22,61 @@ const (
 
 // seeOff sees to it that a device hears the BYE with which its leg ended: a phone
 // between two connections would keep the call on its screen. It returns at once; the
-// call does not wait for it. A leg without a BYE of ours needs nobody.
-func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg) {
+// call does not wait for it. A leg without a BYE of ours needs nobody. uuid is that of
+// the call on the device, "" for a call that it made.
+func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg, uuid string) {
 	if l == nil || l.Heard() == nil || ref.key == "" {
 		return
 	}
+	if !b.expecting(func() {
+		defer b.contain("seeing a device off", ref)
+		if !b.farewell(ref, l) {
+			b.leaveWord(ref, uuid)
+		}
+	}) {
+		b.leaveWord(ref, uuid)
+	}
+}
+
+// expecting starts a goroutine of farewells, which Close awaits; false once nobody
+// waits any more.
+func (b *Bridge) expecting(run func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
 	case <-b.quit:
-		return
+		return false
 	default:
 	}
-	b.farewells.Go(func() { // awaited by Close
-		defer b.contain("seeing a device off", ref)
-		b.farewell(ref, l)
+	b.farewells.Go(run)
+	return true
+}
+
+// leaveWord leaves a fate for a device that did not hear its BYE before the server
+// ended: the next one knows nothing of the dialog. It is for the answer to a REGISTER
+// only, because an INVITE would ring.
+func (b *Bridge) leaveWord(ref deviceRef, uuid string) {
+	if uuid == "" {
+		return
+	}
+	now := time.Now()
+	b.cfg.Fates.Put(location.Fate{
+		AOR: ref.aor, DeviceKey: ref.key, UUID: uuid, Cause: 480, Text: "Call ended",
+		ExpiresAt: now.Add(-tellUntilAfter), Recorded: now, KeepUntil: now.Add(fatesLive),
 	})
 }
 
 // farewell repeats a BYE over each flow that the device comes on, until it is
-// answered or nobody expects the device any more.
-func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) {
+// answered or nobody expects the device any more. It returns false if the server ended
+// first.
+func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 	soon := time.NewTimer(answersSoon)
 	defer soon.Stop()
 	select {
 	case <-l.Heard():
-		return
+		return true
 	case <-b.quit:
-		return
+		return false
 	case <-soon.C:
 	case <-l.Flow().Done():
 	}
@@ -79,12 +106,12 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) {
 	for {
 		select {
 		case <-l.Heard():
-			return
+			return true
 		case <-b.quit:
-			return
+			return false
 		case <-over.C:
 			b.log.Info("a device never heard the BYE of its call", "device", ref.key, "call_id", l.CallID())
-			return
+			return true
 		case <-soon.C:
 			if f := b.flowOf(back); f != nil {
 				b.log.Info("a BYE without answer is repeated", "device", ref.key, "call_id", l.CallID(), "flow", f)

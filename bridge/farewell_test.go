@@ -99,6 +99,10 @@ func TestPhoneThatNeverComesForItsBye(t *testing.T) {
 					if d := time.Since(start); d > 0 {
 						t.Errorf("Close took %s", d)
 					}
+					// The next process does not know the dialog, but what became of it.
+					if all := w.fates.all(); len(all) != 1 || all[0].Cause != 480 || !strings.HasPrefix(b.CallID(), all[0].UUID) {
+						t.Errorf("fates %+v for %s", all, b.CallID())
+					}
 				} else {
 					w.pass(6 * time.Minute)
 				}

@@ -44,7 +44,7 @@ func (c *Call) callerEnded(ev leg.Ended) {
 	c.a.over = true
 	c.a.release()
 	c.a.leave()
-	c.b.seeOff(deviceRef{c.origin.User, c.a.device}, c.a.Leg)
+	c.b.seeOff(deviceRef{c.origin.User, c.a.device}, c.a.Leg, "")
 	switch {
 	case c.state.phase == ending:
 	case ev.ByRemote:
@@ -104,7 +104,7 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 	case leg.Ended:
 		l.over = true
 		l.leave()
-		c.b.seeOff(deviceRef{t.device.AOR, t.device.Key}, l.leg)
+		c.b.seeOff(deviceRef{t.device.AOR, t.device.Key}, l.leg, t.uuid)
 		if c.isWinner(i, n) && c.state.phase != ending {
 			if !ev.ByRemote {
 				c.hungUpBy(byServer)

@@ -39,7 +39,9 @@ func outcomeOf(a *attempt, ev event, window time.Duration, now time.Time) (o out
 		if rang {
 			return noAnswer("nobody answered"), true
 		}
-		return unreachable(described("the device was not reached", ev)), false
+		o = unreachable(described("the device was not reached", ev))
+		o.away = true
+		return o, false
 	}
 	return unreachable(described("the device refused the call", ev)), true
 }

@@ -190,7 +190,7 @@ func ringTimeout(m *machine, _ event) {
 		}
 	}
 	m.s.phase = ending
-	m.loseAll(noWinner, 480, "No answer", nil)
+	m.loseAll(noWinner, 480, textNoAnswer, []string{reasonNoAnswer})
 	m.reject(best(m.s.attempts))
 }
 
@@ -297,8 +297,10 @@ func (m *machine) settle() {
 const (
 	textElsewhere   = "Call completed elsewhere"
 	textDeclined    = "Declined elsewhere"
+	textNoAnswer    = "No answer"
 	reasonElsewhere = `SIP;cause=200;text="` + textElsewhere + `"`
 	reasonDeclined  = `SIP;cause=603;text="` + textDeclined + `"`
+	reasonNoAnswer  = `SIP;cause=480;text="` + textNoAnswer + `"`
 )
 
 func (m *machine) reject(o outcome) {

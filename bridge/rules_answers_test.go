@@ -96,13 +96,13 @@ func TestAnswers(t *testing.T) {
 		{name: "busy > no answer", targets: []attempt{occupied(), alone()}, steps: []step{
 			{0, just(evRouted), "invite 1.0"},
 			{0, on(evRinging, 1, 0), "ring ringing"},
-			{50 * s, just(nothing), "@50s cancel 1.0, @50s reject 486 by server"},
+			{50 * s, just(nothing), "@50s cancel 1.0 (" + reasonNoAnswer + "), @50s reject 486 by server"},
 		}},
 		{name: "no answer > unreachable", targets: []attempt{alone(), voipOnly()}, steps: []step{
 			{0, just(evRouted), "invite 0.0, push 1"},
 			{0, on(evRinging, 0, 0), "ring ringing"},
 			{0, refuses(1, false), ""},
-			{50 * s, just(nothing), "@50s cancel 0.0, @50s reject 480 by server"},
+			{50 * s, just(nothing), "@50s cancel 0.0 (" + reasonNoAnswer + "), @50s reject 480 by server"},
 		}},
 		{name: "both hang up at once", targets: []attempt{alone()}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},

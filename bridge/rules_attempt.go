@@ -166,7 +166,7 @@ func (m *machine) recover(a *attempt, ev event, o outcome) {
 		m.invite(a, ev.attempt)
 		return
 	}
-	if !a.arrived() && (m.s.wakeOver || m.s.silent && a.pushOut() && !a.accepted()) {
+	if (!a.arrived() || o.away) && (m.s.wakeOver || m.s.silent && a.pushOut() && !a.accepted()) {
 		m.fail(a, o, ev.attempt) // its time to wake is over
 		return
 	}
@@ -193,9 +193,10 @@ func giveUpQuiet(m *machine, a *attempt, ev event) {
 }
 
 // giveUpLost ends an attempt that lost its flow, unless it was reached before: a
-// phone between two networks comes back by itself.
+// phone between two networks comes back by itself. One that sent its INVITE away
+// without ringing may not.
 func giveUpLost(m *machine, a *attempt, ev event) {
-	if !a.arrived() {
+	if !a.arrived() || a.outcome.away {
 		giveUp(m, a, ev)
 	}
 }
@@ -211,7 +212,7 @@ func giveUp(m *machine, a *attempt, ev event) {
 // fail ends an attempt that was not won by anybody.
 func (m *machine) fail(a *attempt, o outcome, i int) {
 	a.outcome = o
-	m.leave(a, i, failed, action{status: 480, reason: "No answer"})
+	m.leave(a, i, failed, action{status: 480, reason: textNoAnswer})
 }
 
 // lose ends an attempt because the call was decided elsewhere.

@@ -91,9 +91,20 @@ func pushWasRefused(m *machine, a *attempt, ev event) {
 	}
 }
 
-// latePush: the push went out although the call was decided meanwhile; the
-// device will ask for its fate. There is nothing to do, but it must be recorded.
-func latePush(_ *machine, a *attempt, ev event) { a.pushed(ev.alert, pushAccepted) }
+// latePush: the push went out although the attempt is over; the device will ask for
+// its fate. There is one already, unless all pushes seemed to be refused at its end.
+func latePush(m *machine, a *attempt, ev event) {
+	known := a.mayWake()
+	a.pushed(ev.alert, pushAccepted)
+	if known || a.arrived() || !a.mayWake() {
+		return
+	}
+	fate := action{kind: actFate, attempt: ev.attempt, status: 480, reason: textNoAnswer}
+	if m.s.winner != noWinner {
+		fate.status, fate.reason = 200, textElsewhere
+	}
+	m.do(fate)
+}
 
 // inviteDoubtful tries the old flow although it shows no life.
 func inviteDoubtful(m *machine, a *attempt, ev event) {

@@ -153,7 +153,7 @@ func TestOneClock(t *testing.T) {
 			{0, just(evRouted), "invite 0.0"},
 			{1 * s, on(evRinging, 0, 0), "ring ringing"},
 			{48 * s, just(nothing), ""},
-			{1 * s, just(nothing), "@50s cancel 0.0, @50s reject 480 by server"},
+			{1 * s, just(nothing), "@50s cancel 0.0 (" + reasonNoAnswer + "), @50s reject 480 by server"},
 		}},
 		{name: "wake_timeout bounds waking inside it", targets: []attempt{voipOnly()}, steps: []step{
 			{0, just(evRouted), "push 0"},
@@ -167,7 +167,7 @@ func TestOneClock(t *testing.T) {
 			{6 * s, registers(0, 8), "invite 0.0"},
 			{22 * s, just(nothing), "@30s fate 1 480 No answer"},
 			{5 * s, on(evRinging, 0, 0), ""},
-			{15 * s, just(nothing), "@50s cancel 0.0, @50s reject 480 by server"},
+			{15 * s, just(nothing), "@50s cancel 0.0 (" + reasonNoAnswer + "), @50s reject 480 by server"},
 		}},
 		{name: "an old flow that shows no life is given up with the waking", targets: []attempt{{hasVoIP: true, flow: 7}}, steps: []step{
 			{0, just(evRouted), "push 0"},
@@ -181,7 +181,7 @@ func TestOneClock(t *testing.T) {
 		{name: "nor is a trunk", targets: []attempt{aTrunk()}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},
 			{45 * s, on(evTrying, 0, 0), ""},
-			{5 * s, just(nothing), "@50s cancel 0.0, @50s reject 480 by server"},
+			{5 * s, just(nothing), "@50s cancel 0.0 (" + reasonNoAnswer + "), @50s reject 480 by server"},
 		}},
 		{name: "603 within decline_window is the user's", targets: []attempt{live()}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},
@@ -257,6 +257,21 @@ func TestReach(t *testing.T) {
 		{name: "the flow is lost when the push service was silent for 10 s", targets: []attempt{live()}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},
 			{12 * s, losesFlow(0, 7), "@1.5s push 0, cancel 0.0, fate 0 480 No answer, reject 480 by server"},
+		}},
+		{name: "it rings on do-not-disturb: its 480 stands when the time to wake is over", targets: []attempt{voipOnly()}, steps: []step{
+			{0, just(evRouted), "push 0"},
+			{1 * s, accepts(0, false), "ring pushed"},
+			{1 * s, registers(0, 7), "invite 0.0"},
+			{0, on(evTrying, 0, 0), ""},
+			{1 * s, fails(0, 0, 480), ""},
+			{30 * s, just(nothing), "@30s fate 0 480 No answer, @30s reject 480 by server"},
+		}},
+		{name: "a repeated alert push is accepted after the first was refused: there is a fate", targets: []attempt{{hasPush: true, push: pushTerms{repeat: 2 * s}}, live()}, steps: []step{
+			{0, just(evRouted), "push alert 0, invite 1.0"},
+			{3 * s, just(nothing), "@1.5s push 1, @2s push alert 0"},
+			{0, refuses(0, true), ""},
+			{1 * s, accepts(0, true), "fate 0 480 No answer"},
+			{1 * s, accepts(0, true), ""},
 		}},
 		{name: "not reached when the time to wake is over", targets: []attempt{{flow: 7}}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},

@@ -116,6 +116,7 @@ type outcome struct {
 	phrase string // "": the standard one
 	reason string // for a person
 	callee bool   // the callee said so: its user, or the trunk
+	away   bool   // the device's 408, 430, 480 or 503 before it rang: its user was not reached
 }
 
 // rank orders outcomes: the caller gets the highest (DESIGN: busy or declined by

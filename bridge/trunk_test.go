@@ -74,7 +74,7 @@ func TestTrunkRingsForLong(t *testing.T) {
 		a.expect("180, 180") // again after 60 s
 		w.pass(40 * time.Second)
 		a.expect("180, 180, 180, 480")
-		out.expect("CANCEL")
+		out.expect(`CANCEL SIP;cause=480;text="No answer"`)
 	})
 }
 

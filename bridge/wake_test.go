@@ -287,7 +287,7 @@ func TestNobodyAnswers(t *testing.T) {
 		a.expect("180")
 		w.pass(time.Second)
 		a.expect("180, 480")
-		phone.got(0).expect("CANCEL")
+		phone.got(0).expect(`CANCEL SIP;cause=480;text="No answer"`)
 		if r := w.record(); r.Result != bridge.NoAnswer || r.Ended.Sub(r.Started) != 50*time.Second || r.Attempts[0].Outcome != "nobody answered" {
 			t.Errorf("record: %+v", r)
 		}

@@ -69,7 +69,14 @@ type Observer struct {
 	pending   map[string][]string    // tokens of REGISTERs without an answer, by transaction
 	tests     map[string]bool        // UUIDs of pushes that an operator's test sent
 	records   []bridge.Record
+	away      []span // when no server ran
 }
+
+// span is a time from one moment to another.
+type span struct{ from, to time.Time }
+
+// meets says that the two have a moment in common.
+func (s span) meets(o span) bool { return !s.to.Before(o.from) && !o.to.Before(s.from) }
 
 // invite is an INVITE that came from a peer, with what it was answered.
 type invite struct {
@@ -124,10 +131,12 @@ func (o *Observer) Saw(t sipua.Traffic) {
 }
 
 // Restarted says that the server was ended and started again: it knows no transaction
-// from before, so that what a peer repeats is new to it.
-func (o *Observer) Restarted() {
+// from before, so that what a peer repeats is new to it, and it heard nothing that was
+// said to it since it began to stop.
+func (o *Observer) Restarted(stopping time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.away = append(o.away, span{stopping, time.Now()})
 	clear(o.invites)
 	clear(o.pending)
 }

@@ -152,7 +152,7 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 		return false
 	}
 	rec := v.byUUID[uuidOf(p.UUID)]
-	if rec == nil {
+	if rec == nil || slices.ContainsFunc(v.away, span{e.ReceivedAt, e.AnsweredAt.Add(v.limits.Wire)}.meets) {
 		return false
 	}
 	decided := rec.Ended

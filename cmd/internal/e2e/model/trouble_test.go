@@ -124,6 +124,7 @@ func restarts(w *world, _ int) (bool, error) {
 	devices := len(w.server.Memory().AORs())
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
+	stopping := time.Now()
 	w.server.Stop(ctx)
 	if n := w.server.Bridge().Active(); n > 0 {
 		w.breaks("%d calls survive the server's end", n)
@@ -131,7 +132,7 @@ func restarts(w *world, _ int) (bool, error) {
 	if n := w.server.Media().PortsInUse(); n > 0 {
 		w.breaks("%d media ports survive the server's end", n)
 	}
-	w.observer.Restarted()
+	w.observer.Restarted(stopping)
 	if err := w.startServer(); err != nil {
 		return false, fmt.Errorf("the server does not come up again: %w", err)
 	}
