@@ -178,7 +178,10 @@ func (a *app) fate(ended header.CallEnded) {
 		}
 	case !c.reachable(): // no INVITE came, or its connection went away with the CANCEL
 		a.finish(c, reason)
-	default:
+	case answered(c.leg): // the server ended it, and was started again before we heard of that
+		a.hangUpLeg(c)
+		a.finish(c, RemoteEnded)
+	default: // its CANCEL is under way
 		a.process.device.log.Warn("the server says that a call is over whose INVITE is here", "uuid", ended.UUID)
 	}
 }

@@ -457,6 +457,32 @@ func TestFateEndsACallWhoseConnectionIsLost(t *testing.T) {
 	})
 }
 
+// The server ended the call while the phone was away, and was started again: it knows
+// what became of the call, and nothing of its dialog.
+func TestFateEndsACallThatTheServerForgot(t *testing.T) {
+	inWorld(t, user(iphone.AnswerAfter(0)), func(t *testing.T, w *world) {
+		after := w.asleep()
+		in := newIncoming()
+		w.push("voip", in)
+		w.registered()
+		c := w.invite(in)
+		w.answered(c)
+		w.mu.Lock()
+		flow := w.flow
+		w.ended = []string{in.id.String() + `;cause=480;text="Call ended"`}
+		w.mu.Unlock()
+		flow.Shut(errNo)
+		told := w.see(after, iphone.FateTold)
+		ended := w.see(after, iphone.Ended)
+		if ended.Reason != iphone.RemoteEnded || !ended.At.Equal(told.At) {
+			t.Errorf("told %+v, ended %+v", told, ended)
+		}
+		w.must(c.Hangup())
+		w.ends(c)
+		w.clean()
+	})
+}
+
 func TestLostPhonesINVITEComesAgain(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		after := w.asleep()
