@@ -40,7 +40,7 @@ type Sender struct {
 type receiver struct {
 	remote  Remote
 	types   payloadTypes
-	clocks  map[uint8]uint32
+	clocks  [128]uint32 // Hz by payload type; 0: unknown to signalling
 	rtp     latch
 	rtcp    latch
 	past    []pastSender
@@ -76,9 +76,9 @@ func (r *receiver) setRemote(next Remote) {
 	next = next.normal()
 	resumed := r.remote.Hold && !next.Hold
 	r.types = newPayloadTypes(next.PayloadTypes)
-	r.clocks = make(map[uint8]uint32, len(next.ClockRates))
+	r.clocks = [128]uint32{}
 	for t, hz := range next.ClockRates {
-		r.clocks[t] = hz
+		r.clocks[t&0x7f] = hz
 	}
 	r.rtp.loose, r.rtcp.loose = next.Datagram, next.Datagram
 	if !next.disabled() && !next.muted() {
@@ -269,7 +269,7 @@ func (r *receiver) fromPast(ch channel, in inbound) bool {
 }
 
 func (r *receiver) clock(t uint8) uint32 {
-	if hz := r.clocks[t]; hz > 0 {
+	if hz := r.clocks[t&0x7f]; hz > 0 {
 		return hz
 	}
 	return staticClock(t)
