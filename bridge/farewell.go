@@ -67,7 +67,8 @@ func (b *Bridge) leaveWord(ref deviceRef, uuid string) {
 }
 
 // farewell repeats a BYE over each flow that the device comes on, until it is
-// answered or nobody expects the device any more. It returns false if the server ended
+// answered or nobody expects the device any more; once more over the flow that it has
+// now, too. It returns false if the server ended
 // first.
 func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 	soon := time.NewTimer(answersSoon)
@@ -96,10 +97,8 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 		}
 	})
 	defer stop()
-	for _, d := range devices {
-		if b.flowOf(d) != l.Flow() { // it came back meanwhile
-			again(d)
-		}
+	for _, d := range devices { // it came back meanwhile, or is as it was and did not understand
+		again(d)
 	}
 	over := time.NewTimer(saysGoodbye)
 	defer over.Stop()

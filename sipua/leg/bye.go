@@ -118,7 +118,7 @@ func (l *Leg) asked(q *question, res *sip.Response, err error) {
 		return
 	}
 	if q.req.Method == sip.BYE {
-		l.said.heard()
+		l.said.heard(res.StatusCode)
 	}
 	if !res.IsSuccess() {
 		l.cfg.Log.Debug("request refused", "method", q.req.Method, "status", res.StatusCode)

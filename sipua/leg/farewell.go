@@ -1,10 +1,15 @@
 package leg
 
-import "wakebridge/sipua"
+import (
+	"github.com/emiago/sipgo/sip"
+
+	"wakebridge/sipua"
+)
 
 // farewell is our BYE until the peer has answered it, or for good if it never does.
 type farewell struct {
 	reasons  []string
+	strange  bool // it got a 481
 	answered chan struct{}
 }
 
@@ -22,14 +27,19 @@ func (f *farewell) isHeard() bool {
 }
 
 // heard notes an answer, whatever it says: who knows no such dialog has none on its
-// screen either.
-func (f *farewell) heard() {
+// screen either. But a phone that has just come back may say so (481) because its new
+// connection is not that of its call yet: it is believed the second time.
+func (f *farewell) heard(status int) {
+	if status == sip.StatusCallTransactionDoesNotExists && !f.strange {
+		f.strange = true
+		return
+	}
 	if !f.isHeard() {
 		close(f.answered)
 	}
 }
 
-// Heard is closed when the peer has answered our BYE, whatever it said. It is nil if
+// Heard is closed when the peer has answered our BYE, whatever it said; by 481 twice. It is nil if
 // we sent none, because the peer did or there was no dialog. It is known, and may be
 // asked for from any goroutine, once Ended was told.
 func (l *Leg) Heard() <-chan struct{} {
