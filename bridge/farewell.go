@@ -18,6 +18,9 @@ const (
 	settlesIn = 500 * time.Millisecond
 	// saysGoodbye bounds how long a device that did not hear its BYE may stay away.
 	saysGoodbye = fatesLive
+	// wordsLive is how long the fate is kept that tells such a device instead, when it
+	// registers: it has the call on its screen until then.
+	wordsLive = 24 * time.Hour
 )
 
 // seeOff sees to it that a device hears the BYE with which its leg ended: a phone
@@ -52,9 +55,9 @@ func (b *Bridge) expecting(run func()) bool {
 	return true
 }
 
-// leaveWord leaves a fate for a device that did not hear its BYE before the server
-// ended: the next one knows nothing of the dialog. It is for the answer to a REGISTER
-// only, because an INVITE would ring.
+// leaveWord leaves a fate for a device that did not hear its BYE before it was given up
+// or the server ended: the next one knows nothing of the dialog. It is for the answer to
+// a REGISTER only, because an INVITE would ring.
 func (b *Bridge) leaveWord(ref deviceRef, uuid string) {
 	if uuid == "" {
 		return
@@ -62,14 +65,13 @@ func (b *Bridge) leaveWord(ref deviceRef, uuid string) {
 	now := time.Now()
 	b.cfg.Fates.Put(location.Fate{
 		AOR: ref.aor, DeviceKey: ref.key, UUID: uuid, Cause: 480, Text: "Call ended",
-		ExpiresAt: now.Add(-tellUntilAfter), Recorded: now, KeepUntil: now.Add(fatesLive),
+		ExpiresAt: now.Add(-tellUntilAfter), Recorded: now, KeepUntil: now.Add(wordsLive),
 	})
 }
 
-// farewell repeats a BYE over each flow that the device comes on, until it is
-// answered or nobody expects the device any more; once more over the flow that it has
-// now, too. It returns false if the server ended
-// first.
+// farewell repeats a BYE over each flow that the device comes on, twice each time that
+// it does, until it is answered or nobody expects the device any more; over the flow
+// that it has now, too. It returns false if the device never heard it.
 func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 	soon := time.NewTimer(answersSoon)
 	defer soon.Stop()
@@ -85,6 +87,7 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 	box := newMailbox()
 	defer box.close()
 	var back location.Device
+	var told *sipua.Flow // the last one that had the BYE
 	again := func(d location.Device) {
 		if d.Key == ref.key && b.flowOf(d) != nil {
 			back = d
@@ -110,11 +113,15 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 			return false
 		case <-over.C:
 			b.log.Info("a device never heard the BYE of its call", "device", ref.key, "call_id", l.CallID())
-			return true
+			return false
 		case <-soon.C:
 			if f := b.flowOf(back); f != nil {
 				b.log.Info("a BYE without answer is repeated", "device", ref.key, "call_id", l.CallID(), "flow", f)
 				l.ByeAgain(f)
+				if f != told { // its 481 counts the second time
+					told = f
+					soon.Reset(answersSoon)
+				}
 			}
 		case <-box.signal:
 			for _, fn := range box.take() {
