@@ -84,6 +84,17 @@ type shot struct {
 	line   int
 	cancel context.CancelFunc
 	got    answer
+	over   bool // got was received
+}
+
+// open counts the requests that may be at the service, which has not answered them.
+func open(shots []*shot) (n int) {
+	for _, s := range shots {
+		if !s.over && s.head.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // attempt is one try: a request on line i and, with hedge, the same one on the
@@ -157,6 +168,7 @@ func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m 
 			cancel(all)
 		case s := <-done:
 			under--
+			s.over = true
 			if s.got.maybe {
 				cost.maybe++
 			}
@@ -165,6 +177,9 @@ func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m 
 			}
 			a = better(a, s.got)
 			if under == 0 || settled(s.got) {
+				if !s.got.accepted() { // another request may follow those that are cancelled now
+					cost.maybe += open(shots)
+				}
 				if err := ctx.Err(); err != nil && a.reason == push.Stopped {
 					a.reason = push.Ended(err) // the request's own context knows no deadline
 				}

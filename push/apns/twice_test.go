@@ -54,6 +54,20 @@ func TestLostAfterAcceptance(t *testing.T) {
 	}
 }
 
+// TestRefusedBesideAnOpenRequest: a refusal by which the push is repeated ends the
+// wait for the other request, which may have been accepted and counts.
+func TestRefusedBesideAnOpenRequest(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Hang, Deliver: true})
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Respond, Status: 403, Reason: "ExpiredProviderToken"})
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Cut, Deliver: true})
+		r := w.push()
+		if got := w.arrived()[pushID]; got != 2 || r.Outcome != push.NoAnswer || r.Reason != push.Lost || !r.Hedged || r.Tries != 3 {
+			t.Errorf("the phone got it %d times, %+v", got, r)
+		}
+	})
+}
+
 // TestStoppedWhileRepeated: the call is over when a push whose answer was lost is
 // under way again. Nobody waits for an answer, but that it was repeated is counted.
 func TestStoppedWhileRepeated(t *testing.T) {
