@@ -31,24 +31,38 @@ type gate struct {
 
 // breaker is open until a time, then half open: one push may try.
 type breaker struct {
-	why     string // the refusal in words
-	next    action
-	until   time.Time
-	pause   time.Duration
-	probing chan struct{} // closed when the push that tries has come back; nil: none tries
+	why   string // the refusal in words
+	next  action
+	until time.Time
+	pause time.Duration
+	trial *trial // nil: none tries
+}
+
+// trial is a push that tries a broken credential.
+type trial struct {
+	overdue time.Time     // when another may try instead: it has had no answer
+	done    chan struct{} // closed when the next may try; under the gate's mu
+	ended   bool          // done is closed
+}
+
+func (t *trial) end() {
+	if t != nil && !t.ended {
+		t.ended = true
+		close(t.done)
+	}
 }
 
 // pass lets one push through.
 type pass struct {
 	topic string
-	probe bool // of a breaker that was open
+	trial *trial // of a breaker that was open; nil: there was none
 }
 
 // held is why a push may not go.
 type held struct {
 	words string
 	next  action
-	trial <-chan struct{} // of the push that tries; nil: none does
+	trial *trial // of the push that tries; nil: none does
 }
 
 // enter lets a push to a topic through, or says why not.
@@ -65,60 +79,77 @@ func (g *gate) enter(topic string) (pass, *held) {
 		if rest := b.until.Sub(now); rest > 0 {
 			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is tried again in %s", b.why, max(rest.Round(time.Second), time.Second)), b.next, nil}
 		}
-		if b.probing != nil {
-			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is being tried again", b.why), b.next, b.probing}
+		if b.trial != nil && now.Before(b.trial.overdue) {
+			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is being tried again", b.why), b.next, b.trial}
 		}
 	}
 	for _, at := range []string{"", topic} {
 		if b := g.breakers[at]; b != nil {
-			b.probing, p.probe = make(chan struct{}), true
+			if p.trial == nil {
+				p.trial = &trial{overdue: now.Add(hedgeAfter), done: make(chan struct{})}
+			}
+			b.trial.end() // it was silent: whoever waits for it waits for this one
+			b.trial = p.trial
 		}
 	}
 	return p, nil
 }
 
-// await is enter that waits, for as long as a request may be silent, for a push that
-// is trying the credential: the other phones of a call that finds it mended ring too.
+// await is enter that waits for a push that is trying the credential: the other phones
+// of a call that finds it mended ring too. If that push is silent, this one tries.
 func (g *gate) await(ctx context.Context, topic string) (pass, *held) {
-	ctx, cancel := context.WithTimeout(ctx, hedgeAfter)
-	defer cancel()
 	for {
 		p, why := g.enter(topic)
 		if why == nil || why.trial == nil {
 			return p, why
 		}
+		silent := time.NewTimer(time.Until(why.trial.overdue))
 		select {
-		case <-why.trial:
+		case <-why.trial.done:
+		case <-silent.C:
 		case <-ctx.Done():
+			silent.Stop()
 			return p, why
 		}
+		silent.Stop()
 	}
+}
+
+// yield lets the next push try at once: this one tries no more, but its answer may
+// still come.
+func (g *gate) yield(p pass) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.yieldLocked(p)
+}
+
+func (g *gate) yieldLocked(p pass) {
+	if p.trial == nil {
+		return
+	}
+	for _, at := range []string{"", p.topic} {
+		if b := g.breakers[at]; b != nil && b.trial == p.trial {
+			b.trial = nil
+		}
+	}
+	p.trial.end() // whoever waits sees what leave learns: it needs mu
 }
 
 // leave learns from what became of a push that was let through.
 func (g *gate) leave(p pass, o outcome) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if p.probe {
-		for _, at := range []string{"", p.topic} {
-			if b := g.breakers[at]; b != nil && b.probing != nil {
-				close(b.probing) // whoever waits sees the outcome below: it needs mu
-				b.probing = nil
-			}
-		}
-	}
+	g.yieldLocked(p)
 	switch {
 	case o.blame == credential:
 		g.breakLocked("", p, o)
 	case o.blame == topic:
-		delete(g.breakers, "")
-		g.set("", false)
+		g.mendLocked("")
 		g.breakLocked(p.topic, p, o)
 	case proves(o):
 		for _, at := range []string{"", p.topic} {
-			if _, broken := g.breakers[at]; broken {
-				delete(g.breakers, at)
-				g.set(at, false)
+			if g.breakers[at] != nil {
+				g.mendLocked(at)
 				g.log.Info("APNs takes the credential again", "topic", at)
 			}
 		}
@@ -135,12 +166,21 @@ func proves(o outcome) bool {
 	return o.Outcome == push.Accepted
 }
 
+// mendLocked removes the breaker of a topic, if there is one. mu is held.
+func (g *gate) mendLocked(at string) {
+	if b := g.breakers[at]; b != nil {
+		b.trial.end()
+		delete(g.breakers, at)
+	}
+	g.set(at, false)
+}
+
 // breakLocked opens the breaker of a topic, or opens it again for longer. Pushes
 // that were under way when it opened change nothing. mu is held.
 func (g *gate) breakLocked(at string, p pass, o outcome) {
 	b := g.breakers[at]
 	now := time.Now()
-	if b != nil && !p.probe {
+	if b != nil && (p.trial == nil || now.Before(b.until)) {
 		return
 	}
 	if b == nil {
@@ -158,11 +198,7 @@ func (g *gate) breakLocked(at string, p pass, o outcome) {
 func (g *gate) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for at, b := range g.breakers {
-		g.set(at, false)
-		if b.probing != nil {
-			close(b.probing)
-		}
+	for at := range g.breakers {
+		g.mendLocked(at)
 	}
-	clear(g.breakers)
 }

@@ -1,8 +1,10 @@
 package apns_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -92,25 +94,63 @@ func TestRevokedKeyRests(t *testing.T) {
 }
 
 // TestOneProbeAtATime: while one push tries a broken credential, the others wait for
-// it, but not for long; a probe without answer leaves the way to the next.
+// it; if it is silent, the next one tries, one at a time again.
 func TestOneProbeAtATime(t *testing.T) {
+	inWorld(t, func(c *apnssim.Config, _ *apns.Config) { c.Limits.StreamsBefore = 10 }, func(t *testing.T, w *world) {
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Respond, Status: 403, Reason: "Forbidden"})
+		w.push()
+		w.fault(apnssim.Match{Times: 3}, apnssim.Action{Fault: apnssim.Hang}) // the probe, its hedge, the next probe
+		time.Sleep(6 * time.Second)
+		before := len(w.Requests(apnssim.Filter{}))
+		results := make(chan push.Result, 3)
+		for range cap(results) {
+			go func() { results <- w.push() }()
+		}
+		for _, want := range []int{1, 3} { // after 1.4 s and 2.8 s
+			time.Sleep(1400 * time.Millisecond)
+			if n := len(w.Requests(apnssim.Filter{})) - before; n != want {
+				t.Errorf("%d requests, want %d", n, want)
+			}
+		}
+		start := time.Now()
+		accepted(t, <-results)
+		accepted(t, <-results)
+		if took := time.Since(start); took > 300*time.Millisecond {
+			t.Errorf("the others waited for %s more", took)
+		}
+		if r := <-results; r.Reason != push.Deadline {
+			t.Errorf("the first probe: %+v", r)
+		}
+		accepted(t, w.push())
+		if w.broken("") != 0 {
+			t.Error("still broken")
+		}
+	})
+}
+
+// TestProbeOfACallThatIsOver: a probe that is only heard out keeps nobody waiting, whatever
+// it hears.
+func TestProbeOfACallThatIsOver(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Respond, Status: 403, Reason: "Forbidden"})
 		w.push()
-		w.fault(apnssim.Match{Times: 2}, apnssim.Action{Fault: apnssim.Hang}) // the probe and its hedge
 		time.Sleep(6 * time.Second)
-		probe := make(chan push.Result, 1)
-		go func() { probe <- w.push() }()
-		time.Sleep(time.Second)
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Delay, Latency: 3 * time.Second})
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		req := w.request()
+		heard := make(chan push.Result, 1)
+		req.Heard = func(r push.Result) { heard <- r }
+		w.dispatcher().Dispatch(ctx, req, func(push.Result) {})
+		time.Sleep(500 * time.Millisecond)
+		stop()
+		synctest.Wait()
 		start := time.Now()
-		if r := w.push(); r.Reason != push.BrokenCredential || !strings.Contains(r.Text, "being tried again") || time.Since(start) != 1500*time.Millisecond {
-			t.Errorf("beside the probe: %+v after %v", r, time.Since(start))
-		}
-		if r := <-probe; r.Reason != push.Deadline {
-			t.Errorf("probe: %+v", r)
-		}
 		accepted(t, w.push())
-		accepted(t, w.push())
+		if took := time.Since(start); took > 300*time.Millisecond {
+			t.Errorf("the next push took %s", took)
+		}
+		accepted(t, <-heard)
 	})
 }
 

@@ -166,13 +166,13 @@ func (p *pool) send(ctx context.Context, m letter) (out outcome) {
 	}
 	defer func() { p.gate.leave(through, out) }()
 	p.warm()
-	p.try(ctx, m, &out)
+	p.try(ctx, m, through, &out)
 	return out
 }
 
 // try makes attempts, judged by the rules, as long as effort allows and the
 // phone cannot get the push a third time.
-func (p *pool) try(ctx context.Context, m letter, out *outcome) {
+func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 	var e effort
 	maybe := 0
 	for i := p.pick(); ; i = 1 - i {
@@ -181,7 +181,11 @@ func (p *pool) try(ctx context.Context, m letter, out *outcome) {
 			out.Outcome, out.Reason, out.Text = push.Refused, push.NoCredential, err.Error()
 			return
 		}
-		m.stopped = out.stopped(ctx, p.env, m)
+		stopped := out.stopped(ctx, p.env, m)
+		m.stopped = func(hedged bool) {
+			p.gate.yield(through) // what is only heard out keeps nobody waiting
+			stopped(hedged)
+		}
 		a, cost := p.attempt(ctx, i, !out.Hedged && maybe == 0, bearer, m)
 		out.Tries++
 		if cost.hedged {
