@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -96,6 +97,9 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 			f.KeepUntil = now.Add(m.rules.FateTTL)
 		}
 		f.KeepUntil = onClock(f.KeepUntil, now)
+		if f.Told {
+			m.toldOn[f.Ref()] = flowBefore
+		}
 		m.putFate(f)
 	}
 	return m, nil
@@ -238,11 +242,15 @@ func (m *Memory) Fates(device Ref) []Fate {
 	return m.fatesOf(device, time.Now())
 }
 
+// flowBefore stands for the flow over which the process before told a fate, if it did:
+// no flow of ours has this number.
+const flowBefore FlowID = math.MaxUint64
+
 // TakeFates returns the fates that the device has not been told yet, the oldest
 // first, and notes that it is told them over flow. One that it was told over another
-// flow is returned again: that answer may have gone down with its connection, and an
-// app that hears of an end twice ignores the second. With flow 0 each fate is
-// returned once.
+// flow, or by the process before, is returned again: that answer may have gone down
+// with its connection, and an app that hears of an end twice ignores the second. With
+// flow 0 each fate is returned once.
 func (m *Memory) TakeFates(device Ref, flow FlowID) []Fate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
