@@ -74,6 +74,7 @@ func (p *pool) pick() int {
 // tally is what an attempt cost.
 type tally struct {
 	hedged bool // a second request was made
+	silent bool // a request ended without an answer
 	maybe  int  // requests that were lost and may have been accepted all the same
 	ended  bool // the push was stopped meanwhile, and heard out
 }
@@ -172,6 +173,7 @@ func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m 
 			if s.got.maybe {
 				cost.maybe++
 			}
+			cost.silent = cost.silent || s.got.status == 0
 			if s.got.status != 0 {
 				p.first.Store(int32(s.line)) //nolint:gosec // 0 or 1
 			}

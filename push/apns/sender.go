@@ -174,7 +174,7 @@ func (p *pool) send(ctx context.Context, m letter) (out outcome) {
 // phone cannot get the push a third time.
 func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 	var e effort
-	maybe := 0
+	maybe, silent := 0, false
 	for i := p.pick(); ; i = 1 - i {
 		bearer, err := p.bearer()
 		if err != nil {
@@ -186,13 +186,15 @@ func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 			p.gate.yield(through) // what is only heard out keeps nobody waiting
 			stopped(hedged)
 		}
-		a, cost := p.attempt(ctx, i, !out.Hedged && maybe == 0, bearer, m)
+		// One hedge for all tries, unless every request so far was answered.
+		a, cost := p.attempt(ctx, i, maybe == 0 && !(out.Hedged && silent), bearer, m)
 		out.Tries++
 		if cost.hedged {
 			out.Tries++
 			out.Hedged = true
 		}
 		maybe += cost.maybe
+		silent = silent || cost.silent
 		out.take(a, p.env)
 		if out.blame == ours {
 			p.alarm(m, a)

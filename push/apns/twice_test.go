@@ -68,6 +68,22 @@ func TestRefusedBesideAnOpenRequest(t *testing.T) {
 	})
 }
 
+// TestSilentAfterAHedge: both requests of a hedged try were refused for now, so the
+// next try may be hedged as well.
+func TestSilentAfterAHedge(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Delay, Latency: 2 * time.Second})
+		w.fault(apnssim.Match{Times: 2}, apnssim.Action{Fault: apnssim.Respond, Status: 503, Reason: "ServiceUnavailable"})
+		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Hang, Deliver: true})
+		start := time.Now()
+		r := w.push()
+		accepted(t, r)
+		if took := time.Since(start); took > 4*time.Second || r.Tries != 4 || !r.Hedged || w.arrived()[pushID] != 2 {
+			t.Errorf("%+v after %s", r, took)
+		}
+	})
+}
+
 // TestStoppedWhileRepeated: the call is over when a push whose answer was lost is
 // under way again. Nobody waits for an answer, but that it was repeated is counted.
 func TestStoppedWhileRepeated(t *testing.T) {
