@@ -509,3 +509,32 @@ func TestCancelRightBehindTheInvite(t *testing.T) {
 		}
 	})
 }
+
+// A call that is over but for the outcomes of its pushes is still known, for its record
+// is not written, and holds nothing: neither its trunk's place nor its caller's.
+func TestCallThatIsHeardOutHoldsNothing(t *testing.T) {
+	inWorld(t, func(o *options) {
+		o.peer.MaxCalls = 1
+		o.terms.MergeWindow = 10 * time.Second
+	}, func(w *world) {
+		w.waker.answer = func(bridge.Wake) *bridge.WakeResult { return nil }
+		w.waker.lost = true
+		pbx, _ := w.ua("100", pbxHost), w.sleeper("va")
+		a := pbx.call("alice")
+		w.pass(time.Second)
+		a.giveUp()
+		if n := len(w.recorded()); n != 0 || w.bridge.Active() != 1 {
+			t.Fatalf("%d records, %d calls: nothing is heard out", n, w.bridge.Active())
+		}
+		b := pbx.call("alice")
+		w.pass(time.Second)
+		if got := b.told(); !strings.HasPrefix(got, "18") {
+			t.Errorf("the next call was told %q", got)
+		}
+		b.giveUp()
+		w.pass(10 * time.Second)
+		if n := len(w.recorded()); n != 2 || w.bridge.Active() != 0 {
+			t.Errorf("%d records, %d calls", n, w.bridge.Active())
+		}
+	})
+}

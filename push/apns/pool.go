@@ -79,6 +79,14 @@ type tally struct {
 	ended  bool // the push was stopped meanwhile, and heard out
 }
 
+// add counts what a request's answer tells.
+func (t *tally) add(a answer) {
+	if a.maybe {
+		t.maybe++
+	}
+	t.silent = t.silent || a.status == 0
+}
+
 // shot is one request of an attempt.
 type shot struct {
 	*exchange
@@ -170,10 +178,7 @@ func (p *pool) attempt(ctx context.Context, i int, hedge bool, bearer string, m 
 		case s := <-done:
 			under--
 			s.over = true
-			if s.got.maybe {
-				cost.maybe++
-			}
-			cost.silent = cost.silent || s.got.status == 0
+			cost.add(s.got)
 			if s.got.status != 0 {
 				p.first.Store(int32(s.line)) //nolint:gosec // 0 or 1
 			}
