@@ -100,6 +100,9 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 		}
 	})
 	defer stop()
+	if old := l.Left(); old != nil && !isOver(old) {
+		l.ByeAgain(old) // it registered over two connections, and has the call on the first
+	}
 	for _, d := range devices { // it came back meanwhile, or is as it was and did not understand
 		again(d)
 	}
@@ -164,4 +167,13 @@ func (b *Bridge) flowOf(d location.Device) *sipua.Flow {
 		return nil
 	}
 	return b.cfg.Endpoint().Flow(sipua.FlowID(binding.Flow))
+}
+
+func isOver(f *sipua.Flow) bool {
+	select {
+	case <-f.Done():
+		return true
+	default:
+		return false
+	}
 }

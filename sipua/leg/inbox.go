@@ -14,6 +14,7 @@ import (
 type inbox struct {
 	leg     *Leg
 	flow    atomic.Pointer[sipua.Flow]
+	left    atomic.Pointer[sipua.Flow] // the one before
 	waiting atomic.Int32
 	byes    atomic.Bool // a BYE was let in over the limit
 }

@@ -87,6 +87,9 @@ func (l *Leg) Tag() string { return l.d.localTag() }
 // Flow is the flow that the leg uses now.
 func (l *Leg) Flow() *sipua.Flow { return l.inbox.flow.Load() }
 
+// Left is the flow that the leg used before SetFlow, nil if there was none.
+func (l *Leg) Left() *sipua.Flow { return l.inbox.left.Load() }
+
 // SetFlow continues the dialog on another flow of the same device or trunk, after
 // FlowLost or because that flow is better. A 2xx without ACK is sent there at once.
 // Errors: ErrEnded, and ErrState while our INVITE has no final response (it went
@@ -110,6 +113,7 @@ func (l *Leg) moveTo(f *sipua.Flow) {
 	if l.forget != nil {
 		l.forget()
 	}
+	l.inbox.left.Store(l.d.flow)
 	l.d.flow = f
 	l.inbox.flow.Store(f)
 	release := f.Hold()

@@ -7,7 +7,7 @@ import "time"
 // all that came. A packet waits gatherMax at most for that.
 const (
 	gatherMax = 1900 * time.Microsecond
-	gatherMin = 200 * time.Microsecond
+	gatherMin = time.Millisecond // less costs more and is heard by nobody
 	// gatherWant is how many packets are worth one waking.
 	gatherWant = 16
 	// gatherIdle is the rate in packets per second below which each packet may as
@@ -24,8 +24,8 @@ type gather struct {
 	last time.Time
 }
 
-// took notes a batch of packets and returns the pause before the next; 0: wait for
-// the next packet.
+// took notes a batch of packets and returns the time from its beginning to that of the
+// next one; 0: wait for the next packet.
 func (g *gather) took(packets int, now time.Time) time.Duration {
 	passed := now.Sub(g.last)
 	g.last = now

@@ -12,7 +12,7 @@ func TestGather(t *testing.T) {
 		streams  int
 		min, max time.Duration
 	}{
-		{1, 0, 0}, {20, 0, 0}, {100, gatherMax, gatherMax}, {400, 790 * time.Microsecond, 810 * time.Microsecond}, {1200, 250 * time.Microsecond, 280 * time.Microsecond},
+		{1, 0, 0}, {20, 0, 0}, {100, gatherMax, gatherMax}, {200, 1590 * time.Microsecond, 1610 * time.Microsecond}, {400, gatherMin, gatherMin}, {1200, gatherMin, gatherMin},
 		{5000, gatherMin, gatherMin},
 	} {
 		var g gather

@@ -122,6 +122,7 @@ func (w *worker) free() error {
 func (w *worker) run() {
 	var g gather
 	for {
+		began := time.Now()
 		n, err := ready(w.poll, w.events[:])
 		if err != nil {
 			w.engine.log.Error("media worker cannot wait", "error", err)
@@ -131,9 +132,10 @@ func (w *worker) run() {
 		if ended {
 			return
 		}
-		if pause := g.took(taken, time.Now()); pause > 0 {
+		now := time.Now()
+		if period := g.took(taken, now); period > 0 {
 			w.bell.off()
-			w.alarm.sleep(pause)
+			w.alarm.sleep(period - now.Sub(began)) // less what the batch took: its packets waited for that
 		} else if taken == 0 || n < len(w.events) {
 			w.bell.wait()
 		}

@@ -15,7 +15,16 @@ const fill = 512
 
 // Workers is the Engine of Linux: a fixed number of goroutines, each a loop over
 // the sockets of many streams. No goroutine per socket, no allocation and no lock
-// per packet.
+// per packet. What gathers packets is the gather, the bell and the alarm.
+//
+// What was tried and lost, at 400 streams unless it says otherwise: blocking system
+// calls (0.61 of the C loop's CPU, now 0.44: the runtime's watching thread spins);
+// the runtime's timers (850 wakings per second at 100 streams, now 490); edge trigger
+// (in C 5.2 µs per packet against 5.5, within the spread, for one more system call per
+// socket). Connected sockets save a sixth (4.6 µs), but the kernel would hide from the
+// latch whoever comes from another address. recvmmsg finds one packet where a stream
+// has 50 per second (19.9 against 20.2 µs). Busy polling burns an idle core, and
+// io_uring has no well-kept library and is forbidden in most containers.
 type Workers struct {
 	log     *slog.Logger
 	workers []*worker
