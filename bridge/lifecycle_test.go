@@ -517,8 +517,15 @@ func TestCallThatIsHeardOutHoldsNothing(t *testing.T) {
 		o.peer.MaxCalls = 1
 		o.terms.MergeWindow = 10 * time.Second
 	}, func(w *world) {
-		w.waker.answer = func(bridge.Wake) *bridge.WakeResult { return nil }
+		first := true
 		w.waker.lost = true
+		w.waker.answer = func(bridge.Wake) *bridge.WakeResult {
+			if first {
+				first = false
+				return nil
+			}
+			return &bridge.WakeResult{Accepted: true}
+		}
 		pbx, _ := w.ua("100", pbxHost), w.sleeper("va")
 		a := pbx.call("alice")
 		w.pass(time.Second)
@@ -527,9 +534,9 @@ func TestCallThatIsHeardOutHoldsNothing(t *testing.T) {
 			t.Fatalf("%d records, %d calls: nothing is heard out", n, w.bridge.Active())
 		}
 		b := pbx.call("alice")
-		w.pass(time.Second)
-		if got := b.told(); !strings.HasPrefix(got, "18") {
-			t.Errorf("the next call was told %q", got)
+		w.pass(3 * time.Second)
+		if got := b.told(); got != "180" || w.bridge.Active() != 2 {
+			t.Errorf("the next call of %d was told %q", w.bridge.Active(), got)
 		}
 		b.giveUp()
 		w.pass(10 * time.Second)
