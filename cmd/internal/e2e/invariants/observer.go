@@ -314,7 +314,7 @@ type verdict struct {
 	*Observer
 	calls   map[string]*bridge.Record // by the caller's Call-ID
 	byUUID  map[string]*bridge.Record
-	refused map[string]bool // UUIDs of which APNs refused a VoIP push
+	refused map[string]bool // UUIDs whose device was woken although the server only heard refusals
 	broken  []string
 }
 

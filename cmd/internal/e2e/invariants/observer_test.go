@@ -35,6 +35,25 @@ func voip(t *testing.T, seconds float64, kind, apnsID, token string) apnssim.Ent
 		Header: []apnssim.Field{{Name: "apns-push-type", Value: "voip"}}, Verdict: apnssim.Verdict{Status: 200}}
 }
 
+// swallowed is a push that went to the device and whose answer did not come back.
+func swallowed(e apnssim.Entry) apnssim.Entry {
+	e.AnsweredAt, e.Fault, e.Delivery = time.Time{}, apnssim.Cut, apnssim.Handed
+	return e
+}
+
+// undelivered is one that went nowhere, although it was to be accepted.
+func undelivered(e apnssim.Entry) apnssim.Entry {
+	e.Delivery = apnssim.Undecided
+	return e
+}
+
+// refusal is a push that APNs refused.
+func refusal(e apnssim.Entry, seconds float64, status int) apnssim.Entry {
+	e.ReceivedAt, e.AnsweredAt = at(seconds), at(seconds+0.01)
+	e.Verdict = apnssim.Verdict{Status: status, Reason: "Reason"}
+	return e
+}
+
 func TestPushes(t *testing.T) {
 	ok := voip(t, 1, "call", "x", "aa")
 	for name, c := range map[string]struct {
@@ -59,6 +78,7 @@ func TestPushes(t *testing.T) {
 // Two accepted pushes are the hedge's, and the record of the VoIP push says so.
 func TestHedgeIsCounted(t *testing.T) {
 	ok := voip(t, 1, "call", "x", "aa")
+	cut := swallowed(ok)
 	for name, c := range map[string]struct {
 		push    bridge.PushRecord
 		journal []apnssim.Entry
@@ -68,6 +88,10 @@ func TestHedgeIsCounted(t *testing.T) {
 		"one push, hedged":       {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok}, ""},
 		"not counted":            {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{ok, ok}, "counts no hedge"},
 		"counted for the alert":  {bridge.PushRecord{Kind: "alert", Hedged: true}, []apnssim.Entry{ok, ok}, "counts no hedge"},
+		"cut, and not counted":   {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{cut, ok}, "counts no hedge"},
+		"cut, then accepted":     {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{cut, ok}, ""},
+		"cut twice, accepted":    {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{cut, cut, ok}, "3 VoIP pushes were accepted"},
+		"cut before delivery":    {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{undelivered(cut), ok}, ""},
 		"three are never hedged": {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok, ok, ok}, "3 VoIP pushes were accepted"},
 	} {
 		r := record()
@@ -109,6 +133,40 @@ func TestPhones(t *testing.T) {
 		o := New(Limits{Ring: 50 * time.Second})
 		o.Recorded(record())
 		check(t, name, o.Check(nil, c.phone), c.want)
+	}
+}
+
+// A push without INVITE or fate is excused only if the server could not know that
+// the device was woken: its answer was lost, and the last word was a refusal.
+func TestRefused(t *testing.T) {
+	ok := voip(t, 3, "call", "x", "aa")
+	lost, no := swallowed(voip(t, 1, "call", "x", "aa")), refusal(ok, 2, 410)
+	onBroken := func(e apnssim.Entry) apnssim.Entry {
+		e.Conn, e.Fault = 7, apnssim.Cut
+		return e
+	}
+	for name, c := range map[string]struct {
+		journal []apnssim.Entry
+		excused bool
+	}{
+		"delivered unheard, then refused":   {[]apnssim.Entry{lost, no}, true},
+		"the yes went down with its line":   {[]apnssim.Entry{onBroken(voip(t, 1, "call", "x", "aa")), no}, true},
+		"refused, then accepted":            {[]apnssim.Entry{refusal(ok, 1, 503), ok}, false},
+		"refused, then delivered unheard":   {[]apnssim.Entry{refusal(ok, 0.5, 503), lost}, false},
+		"unheard, refused, accepted":        {[]apnssim.Entry{lost, no, ok}, false},
+		"accepted, then refused":            {[]apnssim.Entry{voip(t, 1, "call", "x", "aa"), no}, false},
+		"only refused, so nobody was woken": {[]apnssim.Entry{no}, false},
+		"swallowed and not delivered":       {[]apnssim.Entry{undelivered(lost), no}, false},
+	} {
+		r := record()
+		r.Attempts[0].Pushes = []bridge.PushRecord{{Kind: "voip", Hedged: true}}
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
+		want := string(iphone.RuleInvite)
+		if c.excused {
+			want = ""
+		}
+		check(t, name, o.Check(c.journal, Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: uuid.MustParse(id)}}}), want)
 	}
 }
 
