@@ -33,7 +33,7 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
-		if broken.Rule == iphone.RuleInvite && diedInCall(p, broken.UUID) {
+		if broken.Rule == iphone.RuleInvite && v.diedInCall(p, broken.UUID) {
 			continue // a CANCEL or BYE that found no app: nobody says it again when a late push starts the app
 		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
@@ -66,19 +66,26 @@ func (v *verdict) broke(p Phone) {
 	}
 }
 
-// diedInCall says that the app had the INVITE of a call and was killed before its end.
-func diedInCall(p Phone, id uuid.UUID) bool {
-	invited := false
+// diedInCall says that the app had the INVITE of a call and was killed, and that the
+// call was over before the app registered again: one that comes back in time is invited
+// again.
+func (v *verdict) diedInCall(p Phone, id uuid.UUID) bool {
+	rec := v.byUUID[id.String()]
+	invited, died := false, false
 	for _, e := range p.Events {
+		if died && e.Kind == iphone.Registered {
+			if rec != nil && rec.Ended.Before(e.At) {
+				return true
+			}
+			invited, died = false, false
+		}
 		if e.UUID != id {
 			continue
 		}
 		invited = invited || e.Kind == iphone.InviteReceived
-		if invited && e.Kind == iphone.Ended {
-			return e.Reason == iphone.ByKill
-		}
+		died = died || invited && e.Kind == iphone.Ended && e.Reason == iphone.ByKill
 	}
-	return false
+	return died
 }
 
 // note adds an event to the calls it concerns.
