@@ -174,6 +174,40 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A phone that was away when its call ended is told so when it registers: in time, and
+// why.
+func TestFates(t *testing.T) {
+	call := uuid.MustParse(id)
+	event := func(kind iphone.Kind, s float64) iphone.Event { return iphone.Event{Kind: kind, UUID: call, At: at(s)} }
+	end := func(s float64, why iphone.Reason) iphone.Event {
+		return iphone.Event{Kind: iphone.Ended, UUID: call, At: at(s), Reason: why}
+	}
+	reported, invited, lost := event(iphone.Reported, 1), event(iphone.InviteReceived, 2), iphone.Event{Kind: iphone.FlowLost, At: at(3)}
+	back := func(s float64) iphone.Event { return iphone.Event{Kind: iphone.Registered, At: at(s)} }
+	const late, why = "stays on the screen for", "answered by another device"
+	for name, c := range map[string]struct {
+		events []iphone.Event
+		want   string
+	}{
+		"told at once":                 {[]iphone.Event{reported, back(12), end(12.1, iphone.AnsweredElsewhere)}, ""},
+		"told late":                    {[]iphone.Event{reported, back(12), end(16, iphone.AnsweredElsewhere)}, late},
+		"told the wrong reason":        {[]iphone.Event{reported, back(12), end(12.1, iphone.Unanswered)}, why},
+		"lost the INVITE, told":        {[]iphone.Event{reported, invited, lost, back(12), end(12.1, iphone.AnsweredElsewhere)}, ""},
+		"lost the INVITE, told late":   {[]iphone.Event{reported, invited, lost, back(12), end(16, iphone.AnsweredElsewhere)}, late},
+		"lost the INVITE, told wrong":  {[]iphone.Event{reported, invited, lost, back(12), end(12.1, iphone.Failed)}, why},
+		"back before the fate is left": {[]iphone.Event{reported, invited, lost, back(10.5), end(16, iphone.Failed)}, ""},
+		"gives up before it registers": {[]iphone.Event{reported, invited, lost, end(20, iphone.Failed)}, ""},
+		"lost again before it is told": {[]iphone.Event{reported, back(12), {Kind: iphone.FlowLost, At: at(12.1)}, back(20), end(20.1, iphone.AnsweredElsewhere)}, ""},
+		"lost again, then told late":   {[]iphone.Event{reported, back(12), {Kind: iphone.FlowLost, At: at(12.1)}, back(20), end(24, iphone.AnsweredElsewhere)}, late},
+	} {
+		r := record()
+		r.Result, r.Status, r.Answered = bridge.Answered, 200, at(5)
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
+		check(t, name, o.Check(nil, Phone{Events: c.events}), c.want)
+	}
+}
+
 // Who loses to another device is told that.
 func TestLosers(t *testing.T) {
 	r := record()

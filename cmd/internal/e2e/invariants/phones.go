@@ -17,6 +17,8 @@ type screenCall struct {
 	// cut: the phone was not connected all the time between the INVITE (or the
 	// report) and the end, or its app did not live so long.
 	cut bool
+	// back is when the phone registered with the call on its screen, since it was last cut.
+	back time.Time
 	// accepted: the app sent a 200, so its call is ended by BYE if another device was
 	// faster.
 	accepted bool
@@ -98,7 +100,15 @@ func note(calls map[uuid.UUID]*screenCall, e iphone.Event) {
 		}
 	case iphone.FlowLost, iphone.Suspended, iphone.Killed, iphone.RegisterFailed:
 		for _, c := range calls {
-			c.cut = c.cut || c.ended.IsZero()
+			if c.ended.IsZero() {
+				c.cut, c.back = true, time.Time{}
+			}
+		}
+	case iphone.Registered:
+		for _, c := range calls {
+			if c.ended.IsZero() && c.back.IsZero() {
+				c.back = e.At
+			}
 		}
 	}
 	if c == nil {
@@ -122,11 +132,15 @@ func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.R
 		v.breaks("%s: the call %s ended at %s (%s) and stays on the screen", name, id, clock(rec.Ended), rec.Reason)
 		return
 	}
+	told := rec.Ended
 	if c.cut || c.invited.IsZero() {
-		return // it could not be told in time
+		if c.back.Before(rec.Ended.Add(v.limits.Hear)) {
+			return // it could not be told in time
+		}
+		told = c.back // with the fate, or by the BYE that is repeated then
 	}
-	if late := c.ended.Sub(rec.Ended); late > v.limits.Screen {
-		v.breaks("%s: the call %s stays on the screen for %s after its end", name, id, late)
+	if late := c.ended.Sub(told); late > v.limits.Screen {
+		v.breaks("%s: the call %s stays on the screen for %s after its end or the REGISTER behind it", name, id, late)
 	}
 	if v.lost(id, rec) && c.ended.After(rec.Answered) && slices.Contains(notToldSo(), c.reason) &&
 		!(c.accepted && c.reason == iphone.RemoteEnded) {
