@@ -35,6 +35,25 @@ func voip(t *testing.T, seconds float64, kind, apnsID, token string) apnssim.Ent
 		Header: []apnssim.Field{{Name: "apns-push-type", Value: "voip"}}, Verdict: apnssim.Verdict{Status: 200}}
 }
 
+// swallowed is a push that went to the device and whose answer did not come back.
+func swallowed(e apnssim.Entry) apnssim.Entry {
+	e.AnsweredAt, e.Fault, e.Delivery = time.Time{}, apnssim.Cut, apnssim.Handed
+	return e
+}
+
+// undelivered is one that went nowhere, although it was to be accepted.
+func undelivered(e apnssim.Entry) apnssim.Entry {
+	e.Delivery = apnssim.Undecided
+	return e
+}
+
+// refusal is a push that APNs refused.
+func refusal(e apnssim.Entry, seconds float64, status int) apnssim.Entry {
+	e.ReceivedAt, e.AnsweredAt = at(seconds), at(seconds+0.01)
+	e.Verdict = apnssim.Verdict{Status: status, Reason: "Reason"}
+	return e
+}
+
 func TestPushes(t *testing.T) {
 	ok := voip(t, 1, "call", "x", "aa")
 	for name, c := range map[string]struct {
@@ -59,6 +78,7 @@ func TestPushes(t *testing.T) {
 // Two accepted pushes are the hedge's, and the record of the VoIP push says so.
 func TestHedgeIsCounted(t *testing.T) {
 	ok := voip(t, 1, "call", "x", "aa")
+	cut := swallowed(ok)
 	for name, c := range map[string]struct {
 		push    bridge.PushRecord
 		journal []apnssim.Entry
@@ -68,6 +88,10 @@ func TestHedgeIsCounted(t *testing.T) {
 		"one push, hedged":       {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok}, ""},
 		"not counted":            {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{ok, ok}, "counts no hedge"},
 		"counted for the alert":  {bridge.PushRecord{Kind: "alert", Hedged: true}, []apnssim.Entry{ok, ok}, "counts no hedge"},
+		"cut, and not counted":   {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{cut, ok}, "counts no hedge"},
+		"cut, then accepted":     {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{cut, ok}, ""},
+		"cut twice, accepted":    {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{cut, cut, ok}, "3 VoIP pushes were accepted"},
+		"cut before delivery":    {bridge.PushRecord{Kind: "voip", Tries: 2}, []apnssim.Entry{undelivered(cut), ok}, ""},
 		"three are never hedged": {bridge.PushRecord{Kind: "voip", Hedged: true}, []apnssim.Entry{ok, ok, ok}, "3 VoIP pushes were accepted"},
 	} {
 		r := record()
@@ -98,6 +122,10 @@ func TestPhones(t *testing.T) {
 			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, ""},
 		"rung again after it died": {Phone{Events: []iphone.Event{reported, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}},
 			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
+		"died in the call, and back after it": {Phone{Events: []iphone.Event{reported, invited, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}, {Kind: iphone.Registered, At: at(11)}},
+			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, ""},
+		"died in the call, and back within it": {Phone{Events: []iphone.Event{reported, invited, {Kind: iphone.Ended, UUID: call, At: at(3), Reason: iphone.ByKill}, {Kind: iphone.Registered, At: at(5)}},
+			Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
 		"a rule that is broken": {Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: call}}}, string(iphone.RuleInvite)},
 		"broken by design": {Phone{Events: []iphone.Event{{Kind: iphone.Killed, Text: "no report"}}, Violations: []iphone.Violation{{Rule: iphone.RuleReport}},
 			Broken: Broken{Rule: iphone.RuleReport, Dies: true}}, ""},
@@ -109,6 +137,74 @@ func TestPhones(t *testing.T) {
 		o := New(Limits{Ring: 50 * time.Second})
 		o.Recorded(record())
 		check(t, name, o.Check(nil, c.phone), c.want)
+	}
+}
+
+// A push without INVITE or fate is excused only if the server could not know that
+// the device was woken: its answer was lost, and the last word was a refusal.
+func TestRefused(t *testing.T) {
+	ok := voip(t, 3, "call", "x", "aa")
+	lost, no := swallowed(voip(t, 1, "call", "x", "aa")), refusal(ok, 2, 410)
+	onBroken := func(e apnssim.Entry) apnssim.Entry {
+		e.Conn, e.Fault = 7, apnssim.Cut
+		return e
+	}
+	for name, c := range map[string]struct {
+		journal []apnssim.Entry
+		excused bool
+	}{
+		"delivered unheard, then refused":   {[]apnssim.Entry{lost, no}, true},
+		"the yes went down with its line":   {[]apnssim.Entry{onBroken(voip(t, 1, "call", "x", "aa")), no}, true},
+		"refused, then accepted":            {[]apnssim.Entry{refusal(ok, 1, 503), ok}, false},
+		"refused, then delivered unheard":   {[]apnssim.Entry{refusal(ok, 0.5, 503), lost}, false},
+		"unheard, refused, accepted":        {[]apnssim.Entry{lost, no, ok}, false},
+		"accepted, then refused":            {[]apnssim.Entry{voip(t, 1, "call", "x", "aa"), no}, false},
+		"only refused, so nobody was woken": {[]apnssim.Entry{no}, false},
+		"swallowed and not delivered":       {[]apnssim.Entry{undelivered(lost), no}, false},
+	} {
+		r := record()
+		r.Attempts[0].Pushes = []bridge.PushRecord{{Kind: "voip", Hedged: true}}
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
+		want := string(iphone.RuleInvite)
+		if c.excused {
+			want = ""
+		}
+		check(t, name, o.Check(c.journal, Phone{Violations: []iphone.Violation{{Rule: iphone.RuleInvite, UUID: uuid.MustParse(id)}}}), want)
+	}
+}
+
+// A phone that was away when its call ended is told so when it registers: in time, and
+// why.
+func TestFates(t *testing.T) {
+	call := uuid.MustParse(id)
+	event := func(kind iphone.Kind, s float64) iphone.Event { return iphone.Event{Kind: kind, UUID: call, At: at(s)} }
+	end := func(s float64, why iphone.Reason) iphone.Event {
+		return iphone.Event{Kind: iphone.Ended, UUID: call, At: at(s), Reason: why}
+	}
+	reported, invited, lost := event(iphone.Reported, 1), event(iphone.InviteReceived, 2), iphone.Event{Kind: iphone.FlowLost, At: at(3)}
+	back := func(s float64) iphone.Event { return iphone.Event{Kind: iphone.Registered, At: at(s)} }
+	const late, why = "stays on the screen for", "answered by another device"
+	for name, c := range map[string]struct {
+		events []iphone.Event
+		want   string
+	}{
+		"told at once":                 {[]iphone.Event{reported, back(12), end(12.1, iphone.AnsweredElsewhere)}, ""},
+		"told late":                    {[]iphone.Event{reported, back(12), end(16, iphone.AnsweredElsewhere)}, late},
+		"told the wrong reason":        {[]iphone.Event{reported, back(12), end(12.1, iphone.Unanswered)}, why},
+		"lost the INVITE, told":        {[]iphone.Event{reported, invited, lost, back(12), end(12.1, iphone.AnsweredElsewhere)}, ""},
+		"lost the INVITE, told late":   {[]iphone.Event{reported, invited, lost, back(12), end(16, iphone.AnsweredElsewhere)}, late},
+		"lost the INVITE, told wrong":  {[]iphone.Event{reported, invited, lost, back(12), end(12.1, iphone.Failed)}, why},
+		"back before the fate is left": {[]iphone.Event{reported, invited, lost, back(10.5), end(16, iphone.Failed)}, ""},
+		"gives up before it registers": {[]iphone.Event{reported, invited, lost, end(20, iphone.Failed)}, ""},
+		"lost again before it is told": {[]iphone.Event{reported, back(12), {Kind: iphone.FlowLost, At: at(12.1)}, back(20), end(20.1, iphone.AnsweredElsewhere)}, ""},
+		"lost again, then told late":   {[]iphone.Event{reported, back(12), {Kind: iphone.FlowLost, At: at(12.1)}, back(20), end(24, iphone.AnsweredElsewhere)}, late},
+	} {
+		r := record()
+		r.Result, r.Status, r.Answered = bridge.Answered, 200, at(5)
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
+		check(t, name, o.Check(nil, Phone{Events: c.events}), c.want)
 	}
 }
 

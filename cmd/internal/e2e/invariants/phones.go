@@ -17,6 +17,8 @@ type screenCall struct {
 	// cut: the phone was not connected all the time between the INVITE (or the
 	// report) and the end, or its app did not live so long.
 	cut bool
+	// back is when the phone registered with the call on its screen, since it was last cut.
+	back time.Time
 	// accepted: the app sent a 200, so its call is ended by BYE if another device was
 	// faster.
 	accepted bool
@@ -33,7 +35,7 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
-		if broken.Rule == iphone.RuleInvite && diedInCall(p, broken.UUID) {
+		if broken.Rule == iphone.RuleInvite && v.diedInCall(p, broken.UUID) {
 			continue // a CANCEL or BYE that found no app: nobody says it again when a late push starts the app
 		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
@@ -66,19 +68,26 @@ func (v *verdict) broke(p Phone) {
 	}
 }
 
-// diedInCall says that the app had the INVITE of a call and was killed before its end.
-func diedInCall(p Phone, id uuid.UUID) bool {
-	invited := false
+// diedInCall says that the app had the INVITE of a call and was killed, and that the
+// call was over before the app registered again: one that comes back in time is invited
+// again.
+func (v *verdict) diedInCall(p Phone, id uuid.UUID) bool {
+	rec := v.byUUID[id.String()]
+	invited, died := false, false
 	for _, e := range p.Events {
+		if died && e.Kind == iphone.Registered {
+			if rec != nil && rec.Ended.Before(e.At) {
+				return true
+			}
+			invited, died = false, false
+		}
 		if e.UUID != id {
 			continue
 		}
 		invited = invited || e.Kind == iphone.InviteReceived
-		if invited && e.Kind == iphone.Ended {
-			return e.Reason == iphone.ByKill
-		}
+		died = died || invited && e.Kind == iphone.Ended && e.Reason == iphone.ByKill
 	}
-	return false
+	return died
 }
 
 // note adds an event to the calls it concerns.
@@ -91,7 +100,15 @@ func note(calls map[uuid.UUID]*screenCall, e iphone.Event) {
 		}
 	case iphone.FlowLost, iphone.Suspended, iphone.Killed, iphone.RegisterFailed:
 		for _, c := range calls {
-			c.cut = c.cut || c.ended.IsZero()
+			if c.ended.IsZero() {
+				c.cut, c.back = true, time.Time{}
+			}
+		}
+	case iphone.Registered:
+		for _, c := range calls {
+			if c.ended.IsZero() && c.back.IsZero() {
+				c.back = e.At
+			}
 		}
 	}
 	if c == nil {
@@ -115,11 +132,15 @@ func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.R
 		v.breaks("%s: the call %s ended at %s (%s) and stays on the screen", name, id, clock(rec.Ended), rec.Reason)
 		return
 	}
+	told := rec.Ended
 	if c.cut || c.invited.IsZero() {
-		return // it could not be told in time
+		if c.back.Before(rec.Ended.Add(v.limits.Hear)) {
+			return // it could not be told in time
+		}
+		told = c.back // with the fate, or by the BYE that is repeated then
 	}
-	if late := c.ended.Sub(rec.Ended); late > v.limits.Screen {
-		v.breaks("%s: the call %s stays on the screen for %s after its end", name, id, late)
+	if late := c.ended.Sub(told); late > v.limits.Screen {
+		v.breaks("%s: the call %s stays on the screen for %s after its end or the REGISTER behind it", name, id, late)
 	}
 	if v.lost(id, rec) && c.ended.After(rec.Answered) && slices.Contains(notToldSo(), c.reason) &&
 		!(c.accepted && c.reason == iphone.RemoteEnded) {

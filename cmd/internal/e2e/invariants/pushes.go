@@ -20,16 +20,20 @@ type payload struct {
 
 // wakes are the VoIP pushes of one call and device.
 type wakes struct {
-	token    string
-	ids      map[string]bool // apns-id
-	accepted int
+	token   string
+	ids     map[string]bool // apns-id
+	reached int             // that went on their way to the device, whatever the server heard of it
+	unheard time.Time       // when the first of these came whose answer the server did not get
+	yes     bool            // the server heard that one was accepted
+	last    apnssim.Entry   // the last that was answered
 }
 
 // pushes: no VoIP push without a live call and none to cancel; those of a call and
-// device have one UUID, one token and one apns-id, and at most one is accepted,
-// two if the hedge sent both.
+// device have one UUID, one token and one apns-id, and at most one goes to the device,
+// two if the hedge sent both or an answer was lost.
 func (v *verdict) pushes(journal []apnssim.Entry) {
 	all := make(map[string]*wakes)
+	broken := breaks(journal)
 	for _, e := range journal {
 		if e.Get("apns-push-type") != "voip" {
 			continue
@@ -56,28 +60,48 @@ func (v *verdict) pushes(journal []apnssim.Entry) {
 			w = &wakes{token: e.Token(), ids: make(map[string]bool)}
 			all[id] = w
 		}
-		w.ids[strings.ToLower(e.APNsID)] = true
 		if !strings.EqualFold(w.token, e.Token()) {
 			v.breaks("call %s: UUID %s was pushed to two device tokens", rec.ID, id)
 		}
-		if e.Verdict.Status >= 400 {
-			v.refused[id] = true
-		}
-		if e.Verdict.Status == 200 && !e.AnsweredAt.IsZero() { // else the server never heard of it
-			w.accepted++
-		}
+		w.add(e, !e.AnsweredAt.IsZero() && !v.wentDown(e, broken))
 	}
 	for id, w := range all {
 		if len(w.ids) > 1 {
 			v.breaks("UUID %s: VoIP pushes with %d apns-ids", id, len(w.ids))
 		}
 		switch {
-		case w.accepted > 2:
-			v.breaks("UUID %s: %d VoIP pushes were accepted", id, w.accepted)
-		case w.accepted == 2 && !hedged(v.byUUID[id], id):
+		case w.reached > 2:
+			v.breaks("UUID %s: %d VoIP pushes were accepted", id, w.reached)
+		case w.reached == 2 && !hedged(v.byUUID[id], id):
 			v.breaks("UUID %s: 2 VoIP pushes were accepted, and the record counts no hedge", id)
 		}
+		v.refused[id] = w.refused()
 	}
+}
+
+// add counts a push; heard says that the server got its answer.
+func (w *wakes) add(e apnssim.Entry, heard bool) {
+	w.ids[strings.ToLower(e.APNsID)] = true
+	if !e.AnsweredAt.IsZero() && e.AnsweredAt.After(w.last.AnsweredAt) {
+		w.last = e
+	}
+	// One that a fault swallowed may have gone on its way before: then its delivery
+	// has a result, though no answer may have been decided.
+	accepted := e.Verdict.Status == 200 && !e.AnsweredAt.IsZero()
+	if !accepted && e.Delivery == apnssim.Undecided {
+		return
+	}
+	w.reached++
+	w.yes = w.yes || accepted && heard
+	if !heard && w.unheard.IsZero() {
+		w.unheard = e.ReceivedAt
+	}
+}
+
+// refused says that as far as the server can know nobody was woken, although a push
+// went out: its answer was lost, and the last word on its repetition was a no.
+func (w *wakes) refused() bool {
+	return w.last.Verdict.Status >= 400 && !w.yes && !w.unheard.IsZero() && w.unheard.Before(w.last.AnsweredAt)
 }
 
 // hedged says that the record of a call counts a hedge among the VoIP pushes to the
@@ -125,9 +149,7 @@ func (v *verdict) deadTokens(journal []apnssim.Entry) {
 		if d, ok := dead[token]; ok && e.Verdict.Status != 200 && v.laterCall(d, e) && !v.registered(token, d.Verdict.Timestamp, e.ReceivedAt) {
 			v.breaks("push %s goes to a token that was answered %d %s before", e.APNsID, d.Verdict.Status, e.ReceivedAt.Sub(d.AnsweredAt))
 		}
-		at, lost := broken[e.Conn]
-		lost = lost && at.Before(e.AnsweredAt.Add(v.limits.Wire)) // and the answer may have been with it
-		if e.Verdict.Status == 410 && v.heard(e) && !lost && !overtaken(journal, e) {
+		if e.Verdict.Status == 410 && v.heard(e) && !v.wentDown(e, broken) && !overtaken(journal, e) {
 			dead[token] = e
 		}
 	}
@@ -142,6 +164,12 @@ func breaks(journal []apnssim.Entry) map[uint64]time.Time {
 		}
 	}
 	return out
+}
+
+// wentDown says that an answer may have been lost with its connection.
+func (v *verdict) wentDown(e apnssim.Entry, broken map[uint64]time.Time) bool {
+	at, lost := broken[e.Conn]
+	return lost && at.Before(e.AnsweredAt.Add(v.limits.Wire))
 }
 
 // heard says that the server still listened when APNs answered: a push that its call
