@@ -112,6 +112,26 @@ func (w *world) chat(d time.Duration, all ...*mouth) {
 	}
 }
 
+// Early media is no audio of the call: who is silent after it begins late.
+func TestLateAfterEarlyMedia(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		b, pbx := w.ua("bob", bobHost), w.ua("100", pbxHost)
+		b.register(bob)
+		a := b.call("9100")
+		out := pbx.invited(0)
+		out.must(func() error { return out.Progress(183, pbx.sdp()) })
+		trunk, app := &mouth{u: pbx, pt: 8, payload: 1}, &mouth{u: b, pt: 8, payload: 1}
+		w.chat(time.Second, trunk, app)
+		out.pickUp()
+		w.chat(8*time.Second, app)
+		w.chat(2*time.Second, trunk, app)
+		a.hangUp()
+		if r := w.record(); len(r.Audio) != 1 || r.Audio[0] != "the trunk's audio began 8.0 s after the answer" {
+			t.Errorf("%q", r.Audio)
+		}
+	})
+}
+
 // The record of a call says what each leg sent and heard, how far away it is, and
 // what it sounds like; the metrics count it.
 func TestQualityInTheRecord(t *testing.T) {

@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"wakebridge/bridge"
 	"wakebridge/bridge/sdp"
+	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
 )
 
@@ -93,6 +96,46 @@ func TestMediaGoesBothWays(t *testing.T) {
 		r := w.record()
 		if len(r.Media) != 2 || r.Media[0].Leg != "A" || r.Media[0].Streams[0].RTP.Packets != 3 {
 			t.Errorf("media: %+v", r.Media)
+		}
+	})
+}
+
+// A caller may talk as soon as it has the 200: all is joined before that leaves.
+func TestMediaIsJoinedBeforeTheAnswer(t *testing.T) {
+	var answered func(to []byte) // the SDP of the 200 that is about to leave
+	tap := func(m sipua.Traffic) {
+		res, ok := m.Message.(*sip.Response)
+		if ok && m.Sent && res.StatusCode == 200 && res.CSeq().MethodName == sip.INVITE && answered != nil {
+			answered(res.Body())
+		}
+	}
+	inWorld(t, func(o *options) { o.tap = tap }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+		phone.register(alice)
+		times := 0
+		answered = func(to []byte) {
+			times++
+			d, err := sdp.Parse(to)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := pbx.rtp.WriteTo(rtpPacket(1), net.UDPAddrFromAddrPort(d.Streams()[0].Target())); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Millisecond) // the relay has the packet, the call is still here
+		}
+		a := pbx.call("alice")
+		phone.invited(0).pickUp()
+		w.pass(time.Second)
+		a.expect("200")
+		if n := phone.heard(); n != 1 || times != 1 {
+			t.Errorf("the phone heard %d packets by %d answers", n, times)
+		}
+		a.hangUp()
+		s := w.record().Media[0].Streams[0]
+		if s.RTP.Packets != 1 || s.Rejected.Total() != 0 {
+			t.Errorf("the caller's: %+v", s)
 		}
 	})
 }

@@ -142,7 +142,7 @@ func (l listening) codecName(pt uint8) string {
 // talked looks at a leg whose audio came.
 func (l listening) talked(answered, ended time.Time, add func(fault, string)) {
 	s := l.s
-	if wait := s.First.Sub(answered); wait >= late && l.due.Total >= ended.Sub(answered) {
+	if wait := s.FirstAnswered.Sub(answered); wait >= late && l.due.Total >= ended.Sub(answered) {
 		add(faultLate, "'s audio began "+about(wait)+" after the answer")
 	}
 	if s.Gap >= away {

@@ -23,7 +23,7 @@ var (
 func talking(name string, app bool, change func(*mediaParty, *media.StreamStats)) mediaParty {
 	s := media.StreamStats{
 		RTP: relay.Count{Packets: 3000}, Sent: relay.Count{Packets: 3000}, RTCP: relay.Count{Packets: 12},
-		First: answeredAt.Add(time.Second), Last: endedAt, Named: sdpAddr, Source: sdpAddr,
+		First: answeredAt.Add(time.Second), FirstAnswered: answeredAt.Add(time.Second), Last: endedAt, Named: sdpAddr, Source: sdpAddr,
 		Heard: relay.Heard{Reports: 12},
 	}
 	p := mediaParty{leg: name, app: app, due: []media.Due{{Since: answeredAt, Total: time.Minute}},
@@ -38,7 +38,7 @@ func talking(name string, app bool, change func(*mediaParty, *media.StreamStats)
 // nothingCame is a leg whose packets did not come, or were refused.
 func nothingCame(reasons map[media.Reason]uint64) func(*mediaParty, *media.StreamStats) {
 	return func(_ *mediaParty, s *media.StreamStats) {
-		s.RTP, s.RTCP, s.First, s.Last, s.Source, s.Heard = relay.Count{}, relay.Count{}, time.Time{}, time.Time{}, netip.AddrPort{}, relay.Heard{}
+		s.RTP, s.RTCP, s.First, s.FirstAnswered, s.Last, s.Source, s.Heard = relay.Count{}, relay.Count{}, time.Time{}, time.Time{}, time.Time{}, netip.AddrPort{}, relay.Heard{}
 		for r, n := range reasons {
 			s.Rejected[r] = n
 		}
@@ -70,7 +70,7 @@ func TestRemarks(t *testing.T) {
 			s.RTCP.Packets = 12
 		}, "the phone sent nothing but reports (RTCP)"},
 		{"early media only", func(_ *mediaParty, s *media.StreamStats) {
-			s.First, s.Last = answeredAt.Add(-20*time.Second), answeredAt.Add(-time.Second)
+			s.First, s.FirstAnswered, s.Last = answeredAt.Add(-20*time.Second), time.Time{}, answeredAt.Add(-time.Second)
 		}, nil, "the trunk sent nothing but reports (RTCP)"},
 		{"other keys", nil, nothingCame(map[media.Reason]uint64{media.BadAuth: 3000}),
 			"the phone's audio was refused: SRTP keys do not match, or it is not encrypted (3000 packets)"},
@@ -93,10 +93,16 @@ func TestRemarks(t *testing.T) {
 		{"just resumed", nil, func(p *mediaParty, s *media.StreamStats) {
 			s.Last, p.due = endedAt.Add(-30*time.Second), []media.Due{{Since: endedAt.Add(-2 * time.Second), Total: 30 * time.Second}}
 		}, ""},
-		{"it began late", nil, func(_ *mediaParty, s *media.StreamStats) { s.First = answeredAt.Add(8100 * time.Millisecond) }, "the phone's audio began 8.1 s after the answer"},
-		{"as late as CallKit may be", nil, func(_ *mediaParty, s *media.StreamStats) { s.First = answeredAt.Add(4 * time.Second) }, ""},
+		{"it began late", nil, func(_ *mediaParty, s *media.StreamStats) { s.FirstAnswered = answeredAt.Add(8100 * time.Millisecond) }, "the phone's audio began 8.1 s after the answer"},
+		{"as late as CallKit may be", nil, func(_ *mediaParty, s *media.StreamStats) { s.FirstAnswered = answeredAt.Add(4 * time.Second) }, ""},
+		{"early media, and then nothing for a while", nil, func(_ *mediaParty, s *media.StreamStats) {
+			s.First, s.FirstAnswered = answeredAt.Add(-5*time.Second), answeredAt.Add(20*time.Second)
+		}, "the phone's audio began 20 s after the answer"},
+		{"early media that went on", nil, func(_ *mediaParty, s *media.StreamStats) {
+			s.First, s.FirstAnswered = answeredAt.Add(-20*time.Second), answeredAt.Add(20*time.Millisecond)
+		}, ""},
 		{"late for a hold", nil, func(p *mediaParty, s *media.StreamStats) {
-			s.First, p.due[0].Total = answeredAt.Add(20*time.Second), 40*time.Second
+			s.FirstAnswered, p.due[0].Total = answeredAt.Add(20*time.Second), 40*time.Second
 		}, ""},
 		{"away", nil, func(_ *mediaParty, s *media.StreamStats) {
 			s.Gap, s.GapAt = 14*time.Second, answeredAt.Add(30*time.Second)

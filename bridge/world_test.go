@@ -68,6 +68,7 @@ type options struct {
 	alerts   bridge.Alerts
 	metrics  prometheus.Registerer
 	captures *capture.Store
+	tap      func(sipua.Traffic) // of the server; nil: that of captures
 }
 
 // inWorld runs a test in a world, and checks afterwards that nothing is left of its
@@ -137,6 +138,9 @@ func newWorld(t *testing.T, change func(*options)) *world {
 		c.Allow = withInfo
 		if o.captures != nil {
 			c.Tap = bridge.Capture(o.captures)
+		}
+		if o.tap != nil {
+			c.Tap = o.tap
 		}
 		c.Party = func(_ sipua.Transport, remote netip.AddrPort) string {
 			if tr := w.trunks.ByAddr(remote.Addr()); tr != nil {

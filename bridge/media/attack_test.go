@@ -28,7 +28,9 @@ func TestSprayedPackets(t *testing.T) {
 		natted(w, memnet.NATOptions{})
 		x := w.far(stranger, 4000)
 		trunk, app := w.far(pbx, 12000), w.far(phone, 4000)
-		for call := range 25 {
+		for call := range 100 {
+			trunk.ssrc++ // a new one for each call (RFC 3550 s8)
+			app.ssrc++
 			x.spray(2)
 			a, b := w.side(1), w.side(1)
 			aPort, bPort := a.Ports()[0], b.Ports()[0]
@@ -61,7 +63,9 @@ func TestSprayedPackets(t *testing.T) {
 			if n := len(x.heard()); n != 0 {
 				w.Fatalf("call %d: the stranger received %d packets", call, n)
 			}
-			if s := a.Stats()[0]; s.Rejected[media.NoRemote] == 0 || s.Rejected[media.WrongSource] < 150 {
+			s := a.Stats()[0]
+			past := s.Rejected[media.PastSender] // the port's last call refused it as well
+			if s.Rejected[media.NoRemote]+past == 0 || s.Rejected[media.WrongSource]+past < 150 {
 				w.Fatalf("call %d: the stranger was not even refused: %v", call, s.Rejected)
 			}
 		}
@@ -129,6 +133,58 @@ func TestOldCallNeverReachesTheNext(t *testing.T) {
 		third.talk(port, "third", 10)
 		if n := other.hears("third"); n != 10 {
 			w.Fatalf("heard %d of the third call", n)
+		}
+	})
+}
+
+// M9: nor do those that the old call knew by another name: its peer from before it
+// moved, one that was refused all the while, and the reports of either.
+func TestNobodyOfTheOldCallReachesTheNext(t *testing.T) {
+	inWorld(t, func(c *media.Config) { c.PortStart, c.PortEnd = 10000, 10003 }, func(w *world) {
+		first, moved, refused := w.far(pbx, 12000), w.far(pbx, 12010), w.far(pbx, 12020)
+		next, other := w.far(pbx, 12002), w.far(stranger, 6000)
+		open := func(remote *end) (a, b *media.Side) {
+			a, b = w.side(1), w.side(1)
+			a.SetRemote(0, media.Remote{RTP: remote.addr()})
+			b.SetRemote(0, media.Remote{RTP: other.addr()})
+			media.Join(a, b)
+			a.Answered()
+			b.Answered()
+			return a, b
+		}
+		a, b := open(first)
+		port := a.Ports()[0]
+		first.talk(port, "old", 10)
+		a.SetRemote(0, media.Remote{RTP: moved.addr()})
+		moved.talk(port, "old", 10)
+		refused.talk(port, "refused", 10)
+		if n := other.hears("old"); n != 20 {
+			w.Fatalf("heard %d", n)
+		}
+		a.Close()
+		b.Close()
+		time.Sleep(2 * time.Second)
+		a, _ = open(next)
+		if a.Ports()[0] != port {
+			w.Fatalf("the pair used first is taken first: %d, want %d", a.Ports()[0], port)
+		}
+		for range 5 { // pauses of speech
+			for _, old := range []*end{first, moved, refused} {
+				old.say(port, "old")
+				old.report(port)
+			}
+			time.Sleep(4 * time.Second)
+		}
+		if n := len(other.heard()); n != 0 {
+			w.Fatalf("%d packets of the old call reached the new one", n)
+		}
+		next.talk(port, "next", 10)
+		next.report(port)
+		if n := other.hears("next"); n != 11 {
+			w.Fatalf("heard %d of the new call", n)
+		}
+		if s := a.Stats()[0]; s.Rejected[media.PastSender] != 30 || s.RTCP.Packets != 1 {
+			w.Errorf("%+v", s)
 		}
 	})
 }

@@ -35,13 +35,17 @@ type lease struct {
 // maxOlder bounds the memory of a port.
 const maxOlder = 7
 
-// sent notes the last sender of a call that is over.
-func (l *lease) sent(by relay.Sender) {
-	if l.past.Source.IsValid() && l.past != by {
-		l.older = slices.Insert(slices.Clone(l.older), 0, l.past)
-		l.older = l.older[:min(len(l.older), maxOlder)]
+// sent notes who sent to a call that is over, newest first.
+func (l *lease) sent(by ...relay.Sender) {
+	var all []relay.Sender
+	for _, s := range slices.Concat(by, []relay.Sender{l.past}, l.older) {
+		if s.Source.IsValid() && !slices.Contains(all, s) {
+			all = append(all, s)
+		}
 	}
-	l.past = by
+	if len(all) > 0 {
+		l.past, l.older = all[0], all[1:min(len(all), 1+maxOlder)]
+	}
 }
 
 type resting struct {

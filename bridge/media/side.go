@@ -168,9 +168,7 @@ func (s *Side) shut(lines []*line) {
 	for _, l := range lines {
 		l.stream.Close()
 		l.ear.close()
-		if last := l.stream.Stats(); last.RTP.Packets > 0 {
-			l.lease.sent(relay.Sender{Source: last.Source, SSRC: last.SSRC})
-		}
+		l.lease.sent(l.stream.Senders()...)
 		s.pool.give(l.lease, time.Now())
 	}
 	s.relay.hold(-len(lines))
@@ -272,10 +270,10 @@ func (s *Side) Stats() []StreamStats {
 }
 
 // Join forwards stream i of a to stream i of b and back; sides joined to others
-// are parted first. Streams that the other side lacks are counted and dropped
+// are parted first, those joined to each other stay so without a gap. Streams that the other side lacks are counted and dropped
 // until it grows.
 func Join(a, b *Side) {
-	if a == b {
+	if a == b || a.joined(b) && b.joined(a) {
 		return
 	}
 	a.Part()
@@ -288,6 +286,13 @@ func Join(a, b *Side) {
 		return
 	}
 	connect(a, b)
+}
+
+// joined says that the side has that partner.
+func (s *Side) joined(partner *Side) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.partner == partner
 }
 
 // pair remembers the partner; false: the side is closed.

@@ -62,6 +62,9 @@ type Stream interface {
 	Tap(*Tap)
 	// Stats is a snapshot of the counters, final after Close.
 	Stats() Stats
+	// Senders are those who may go on sending when the stream is over, newest first:
+	// the last two that were accepted, then the last one that was refused.
+	Senders() []Sender
 	// Observe shows the stream's packets from now on; without an Observer to nobody.
 	Observe(Observation)
 	// Close closes both sockets and waits for their readers. Idempotent.

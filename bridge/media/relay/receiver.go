@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,15 +24,9 @@ type packet struct {
 	payloadType uint8
 }
 
-// pastSilence is how long a past sender must be silent to be forgotten.
-const pastSilence = time.Second
-
-// Sender is a source of RTP: where it sends from and its SSRC. The zero value
-// is nobody.
-type Sender struct {
-	Source netip.AddrPort
-	SSRC   uint32
-}
+// pastSilence is how long a past sender must be silent to be forgotten: longer than
+// pauses of speech, in which something is sent every few seconds.
+const pastSilence = 5 * time.Second
 
 // receiver holds the rules and counters of what comes from one stream's far
 // end. It belongs to one goroutine at a time: the engine sees to that.
@@ -44,6 +37,7 @@ type receiver struct {
 	rtp     latch
 	rtcp    latch
 	past    []pastSender
+	senders senders
 	secure  opener
 	header  rtp.Header
 	tap     *tap // nil: nobody listens
@@ -148,6 +142,9 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 		v.report.clock = r.seq.clock
 		return v
 	}
+	if r.rtp.answered && r.stats.FirstAnswered.IsZero() {
+		r.stats.FirstAnswered = now
+	}
 	v.first = r.stats.RTP.Packets == 0
 	if v.first {
 		r.stats.First = now
@@ -159,6 +156,7 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 	r.stats.RTP.add(len(pkt))
 	if !r.remote.Datagram {
 		p := packet{r.header.SSRC, r.header.Timestamp, r.header.SequenceNumber, r.header.PayloadType}
+		r.senders.learn(Sender{in.from, p.ssrc})
 		r.seq.add(p, r.clock(p.payloadType), now)
 		r.sound.take(&r.header, v.pkt, now)
 		if r.tap != nil {
@@ -171,6 +169,9 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 // refused counts a packet that is not believed, and keeps what explains it best.
 func (r *receiver) refused(ch channel, in inbound, reason Reason) {
 	r.stats.Rejected[reason]++
+	if ssrc, ok := ssrcOf(in.pkt); ok && ch == rtpChannel && reason != PastSender && !r.remote.Datagram {
+		r.senders.stranger = Sender{in.from, ssrc}
+	}
 	switch {
 	case reason == WrongSource && ch == rtpChannel:
 		r.stats.Stranger = in.from
@@ -244,23 +245,24 @@ func (r *receiver) malformed(rtcp bool, pkt []byte) (Reason, bool) {
 }
 
 // fromPast says that the packet is of a call that used the port before (DESIGN s7,
-// test M9): same source and SSRC, not the address that this call's SDP names, and never
-// silent since the port was opened.
+// test M9): same source (of reports, same host) and SSRC, not the address that this
+// call's SDP names, and never silent since the port was opened.
 func (r *receiver) fromPast(ch channel, in inbound) bool {
 	if len(r.past) == 0 {
 		return false
 	}
 	r.past = slices.DeleteFunc(r.past, func(p pastSender) bool { return in.at.Sub(p.heard) > pastSilence })
-	if ch != rtpChannel || in.from == r.remote.RTP || len(in.pkt) < rtpFixed {
+	named := r.remote.RTP
+	if ch == rtcpChannel {
+		named = r.remote.RTCP
+	}
+	ssrc, ok := ssrcOf(in.pkt)
+	if !ok || in.from == named {
 		return false
 	}
-	at := 8 // of the SSRC in RTP
-	if looksRTCP(in.pkt) {
-		at = 4
-	}
-	ssrc := binary.BigEndian.Uint32(in.pkt[at:])
 	for i, p := range r.past {
-		if in.from == p.Source && ssrc == p.SSRC {
+		same := in.from == p.Source || ch == rtcpChannel && in.from.Addr() == p.Source.Addr()
+		if same && ssrc == p.SSRC {
 			r.past[i].heard = in.at
 			return true
 		}

@@ -159,6 +159,30 @@ func TestPastSender(t *testing.T) {
 			t.Fatalf("%+v", v)
 		}
 	})
+	t.Run("its reports on a port of their own neither", func(t *testing.T) {
+		f := start()
+		above := netip.AddrPortFrom(trunkOther.Addr(), trunkOther.Port()+1)
+		if v := f.receive(rtcpChannel, inbound{reportOf(t, 77), above, noon}); v.ok || v.reason != PastSender {
+			t.Fatalf("%+v", v)
+		}
+		if v := f.receive(rtcpChannel, inbound{reportOf(t, 78), above, noon}); !v.ok {
+			t.Fatalf("another author: %+v", v)
+		}
+		f = start()
+		f.setRemote(Remote{RTP: trunk, RTCP: above})
+		if v := f.receive(rtcpChannel, inbound{reportOf(t, 77), above, noon}); !v.ok {
+			t.Fatalf("same address by SDP: %+v", v)
+		}
+	})
+	t.Run("not forgotten for a pause of speech", func(t *testing.T) {
+		f := start()
+		for i := range uint32(5) {
+			f.now = f.now.Add(4 * time.Second)
+			if v := f.rtp(uint16(i), 160*i); v.ok || v.reason != PastSender {
+				t.Fatalf("after %d pauses: %+v", i+1, v)
+			}
+		}
+	})
 	t.Run("forgotten once silent", func(t *testing.T) {
 		f := start()
 		f.now = noon.Add(pastSilence + 1)
@@ -178,6 +202,53 @@ func TestPastSender(t *testing.T) {
 			t.Fatalf("another SSRC: %+v", v)
 		}
 	})
+}
+
+// Who sent to a stream: the last two that were believed, and the last that was not.
+func TestSenders(t *testing.T) {
+	f := newFeed(t, Remote{RTP: trunk, PayloadTypes: []uint8{0}})
+	if all := f.senders.list(); len(all) != 0 {
+		t.Fatalf("nobody sent, but %v", all)
+	}
+	for i, ssrc := range []uint32{1, 2, 2, 3, 3} {
+		f.ssrc = ssrc
+		f.rtp(uint16(i), 160)
+	}
+	if all := f.senders.list(); !slices.Equal(all, []Sender{{trunk, 3}, {trunk, 2}}) {
+		t.Errorf("two SSRCs: %v", all)
+	}
+	f.setRemote(Remote{RTP: wan, PayloadTypes: []uint8{0}})
+	f.from = wan
+	f.rtp(9, 160)
+	f.from, f.ssrc = attacker, 66
+	f.rtp(10, 160)
+	f.receive(rtpChannel, inbound{[]byte("short"), wanOther, noon})
+	f.receive(rtcpChannel, inbound{reportOf(t, 67), wanOther, noon})
+	if all := f.senders.list(); !slices.Equal(all, []Sender{{wan, 3}, {trunk, 3}, {attacker, 66}}) {
+		t.Errorf("moved, and a stranger: %v", all)
+	}
+}
+
+// Early media is one thing, what comes after the answer another.
+func TestFirstAnswered(t *testing.T) {
+	f := newFeed(t, Remote{RTP: trunk})
+	for i := range uint32(50) {
+		f.rtp(uint16(i), 160*i)
+		f.now = f.now.Add(20 * time.Millisecond)
+	}
+	if s := f.snapshot(); !s.First.Equal(noon) || !s.FirstAnswered.IsZero() {
+		t.Errorf("before the answer: %+v", s)
+	}
+	f.answer()
+	f.now = f.now.Add(20 * time.Second)
+	want := f.now
+	for i := range uint32(50) {
+		f.rtp(uint16(50+i), 160*(50+i))
+		f.now = f.now.Add(20 * time.Millisecond)
+	}
+	if s := f.snapshot(); !s.First.Equal(noon) || !s.FirstAnswered.Equal(want) || s.Gap != 20*time.Millisecond {
+		t.Errorf("first %s, after the answer %s, gap %s", s.First, s.FirstAnswered, s.Gap)
+	}
 }
 
 func TestLossAndSenders(t *testing.T) {

@@ -323,6 +323,13 @@ func (s *stream) Stats() Stats {
 	return all
 }
 
+// Senders implements Stream.
+func (s *stream) Senders() []Sender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.receiver.senders.list()
+}
+
 // Close implements Stream.
 func (s *stream) Close() {
 	s.closing.Do(func() {

@@ -139,6 +139,8 @@ type Stats struct {
 	// datagram came; zero if none did.
 	First time.Time `json:"first,omitzero"`
 	Last  time.Time `json:"last,omitzero"`
+	// FirstAnswered is when the first one after the answer came.
+	FirstAnswered time.Time `json:"first_answered,omitzero"`
 	// Alive is when anything acceptable came last, RTCP included: a muted phone
 	// that sends no RTP may still send reports.
 	Alive time.Time `json:"alive,omitzero"`

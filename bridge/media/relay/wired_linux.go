@@ -229,6 +229,13 @@ func (s *wired) Stats() Stats {
 	return all
 }
 
+// Senders implements Stream.
+func (s *wired) Senders() []Sender {
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	return s.receiver.senders.list()
+}
+
 // Close implements Stream. The sockets are closed only when no worker and no
 // insertion can be about to send from them: their numbers may be another file's in the next moment.
 func (s *wired) Close() {
