@@ -189,6 +189,34 @@ func TestNobodyOfTheOldCallReachesTheNext(t *testing.T) {
 	})
 }
 
+// A phone behind a NAT that keeps its port and its SSRC from call to call meets the same
+// port of ours again: after a while it is itself, and not the call before.
+func TestSameSenderLaterIsHeard(t *testing.T) {
+	for rest, heard := range map[time.Duration]int{3 * time.Second: 0, 11 * time.Minute: 50} {
+		t.Run(rest.String(), func(t *testing.T) {
+			inWorld(t, func(c *media.Config) { c.PortStart, c.PortEnd = 10000, 10003 }, func(w *world) {
+				natted(w, memnet.NATOptions{UDPTimeout: time.Hour})
+				trunk, app := w.far(pbx, 12000), w.far(phone, 4000)
+				for call := range 2 {
+					a, b := w.side(1), w.side(1)
+					a.SetRemote(0, media.Remote{RTP: trunk.addr()})
+					b.SetRemote(0, media.Remote{RTP: app.addr(), Signalling: router})
+					media.Join(a, b)
+					a.Answered()
+					b.Answered()
+					app.talk(b.Ports()[0], "phone", 50)
+					if n := trunk.hears("phone"); call == 0 && n != 50 || call == 1 && n != heard {
+						t.Errorf("call %d: heard %d", call, n)
+					}
+					a.Close()
+					b.Close()
+					time.Sleep(rest)
+				}
+			})
+		})
+	}
+}
+
 // M7: ports come back on each path, also those of sides that failed to open.
 func TestPortsRunOutAndComeBack(t *testing.T) {
 	inWorld(t, func(c *media.Config) { c.PortStart, c.PortEnd = 10001, 10010 }, func(w *world) {

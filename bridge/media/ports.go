@@ -32,6 +32,10 @@ type lease struct {
 	older []relay.Sender // and before, newest first
 }
 
+// sendersMemory is how long a port remembers who sent to it: a phone that keeps its port
+// and SSRC from call to call must be heard when it meets the same port again.
+const sendersMemory = 10 * time.Minute
+
 // maxOlder bounds the memory of a port.
 const maxOlder = 7
 
@@ -93,6 +97,9 @@ func (p *ports) take(now time.Time) (lease, bool) {
 		return lease{}, false
 	}
 	p.queue = p.queue[1:]
+	if now.Sub(head.since) > sendersMemory {
+		head.past, head.older = relay.Sender{}, nil
+	}
 	return head.lease, true
 }
 
