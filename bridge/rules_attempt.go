@@ -223,14 +223,14 @@ func lose(m *machine, a *attempt, ev event) {
 	m.leave(a, ev.attempt, lost, action{status: ev.status, reason: ev.reason, reasons: ev.reasons})
 }
 
-// leave cancels what is out and lets a device that was pushed, and got no INVITE
-// or lost it with its flow, know when it comes, unless the end is its own word.
+// leave cancels what is out and lets a device that was pushed and got no INVITE, or
+// that lost it with its flow, know when it comes, unless the end is its own word.
 func (m *machine) leave(a *attempt, i int, to attemptPhase, why action) {
 	away := a.phase == flowLost && !a.outcome.callee
 	a.phase = to
 	m.do(action{kind: actStopPush, attempt: i})
 	m.cancel(a, i, why)
-	if a.mayWake() && (away || !a.arrived()) {
+	if away && a.arrived() || a.mayWake() && !a.arrived() {
 		m.do(action{kind: actFate, attempt: i, status: why.status, reason: why.reason})
 	}
 }

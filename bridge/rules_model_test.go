@@ -110,7 +110,7 @@ func (w *world) act(ev event, a action) {
 	case actFate:
 		d.fates++
 		away := w.before.attempts[a.attempt].phase == flowLost // its INVITE went with its flow
-		if d.fates > 1 || d.voip+d.alert == 0 || d.reached && !away {
+		if d.fates > 1 || !away && (d.voip+d.alert == 0 || d.reached) {
 			w.fail(ev, "fate %d for a device with %d pushes, reached: %v", d.fates, d.voip+d.alert, d.reached)
 		}
 	}

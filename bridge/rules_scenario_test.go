@@ -398,11 +398,17 @@ func TestReach(t *testing.T) {
 			{s, losesFlow(0, 7), "cancel 0.0"},
 			{29 * s, just(nothing), "@30s reject 480 by server"},
 		}},
+		{name: "a device that was not pushed, and lost its ringing with its connection, is told", targets: []attempt{{flow: 7, alive: true}}, steps: []step{
+			{0, just(evRouted), "invite 0.0"},
+			{0, on(evRinging, 0, 0), "ring ringing"},
+			{1 * s, losesFlow(0, 7), "cancel 0.0"},
+			{1 * s, just(evCancelled), "fate 0 487 Call cancelled, reject 487 by caller"},
+		}},
 		{name: "nobody is woken after the waking time", targets: []attempt{live()}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},
 			{s, on(evRinging, 0, 0), "ring ringing"},
 			{30 * s, losesFlow(0, 7), "cancel 0.0"},
-			{19 * s, just(nothing), "@50s reject 480 by server"},
+			{19 * s, just(nothing), "@50s fate 0 480 No answer, @50s reject 480 by server"},
 		}},
 		{name: "a pushed phone that lost its flow is not pushed again", targets: []attempt{sleeping()}, steps: []step{
 			{0, just(evRouted), "push 0"},
