@@ -41,7 +41,7 @@ func TestRedact(t *testing.T) {
 			"INFO sip:a@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\nContent-Length: 24\r\n\r\nSignal= x\r\nDuration=xxx\r\n",
 		},
 		"a DTMF key alone": {"INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n 5", "INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n x"},
-		"other keys": {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
+		"other keys":       {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := []byte(c.in)
