@@ -131,9 +131,11 @@ func heardPath(s, from media.StreamStats, codec string) quality.Path {
 	return quality.Path{Codec: codec, Loss: missed(s, from), Delay: (s.RoundTrip.Mean + from.RoundTrip.Mean) / 2, Jitter: s.Heard.Jitter}
 }
 
-// missed is the share that a leg did not get of what the other one sent.
+// missed is the share that a leg did not get of what the other one sent. What we left
+// out ourselves is a gap in the sequence numbers too, which the leg reports as lost.
 func missed(s, from media.StreamStats) float64 {
-	return share(s.Heard.Lost, s.Sent.Packets+from.Lost)
+	ours := from.Rejected[media.Held] + from.Rejected[media.Converted]
+	return share(s.Heard.Lost-min(s.Heard.Lost, ours), s.Sent.Packets+from.Lost)
 }
 
 // share is part of all, 0 to 1.

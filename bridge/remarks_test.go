@@ -126,6 +126,11 @@ func TestRemarks(t *testing.T) {
 		{"nothing gets through to it", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard = relay.Heard{Empty: 12} }, "the phone heard nothing, by its reports (RTCP)"},
 		{"it sends no reports", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard = relay.Heard{} }, ""},
 		{"a bad way to it", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 690 }, "the phone missed 23 % of what it was sent, by its reports (RTCP)"},
+		{"held off and converted by us", func(_ *mediaParty, s *media.StreamStats) {
+			s.Rejected[media.Held], s.Rejected[media.Converted] = 400, 290
+		}, func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 690 }, ""},
+		{"held off by us, and a bad way to it", func(_ *mediaParty, s *media.StreamStats) { s.Rejected[media.Held] = 90 },
+			func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 690 }, "the phone missed 20 % of what it was sent, by its reports (RTCP)"},
 		{"a little loss", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 90 }, ""},
 	}
 	for _, tt := range tests {

@@ -12,13 +12,39 @@ const blank = 'x'
 // Redact blanks what is secret in a message, as it is on the wire, in place and octet
 // for octet, so that syntax and lengths stay: credentials (RFC 3261 s22.4) but for
 // the parameters that name them, push tokens (RFC 8599 and what came before it),
-// passwords in URIs, and keys in SDP (RFC 4568, 4567, 8866 s5.12, 8839). It does
+// passwords in URIs, and keys in SDP (RFC 4568, 4567, 8866 s5.12, 8839), and DTMF keys in INFO. It does
 // not need a message that parses.
 func Redact(message []byte) {
+	keys := false
 	for rest := message; len(rest) > 0; {
+		if keys && (rest[0] == '\n' || bytes.HasPrefix(rest, []byte("\r\n"))) {
+			redactKeys(rest)
+			return
+		}
 		n := fieldEnd(rest)
+		keys = keys || saysKeys(rest[:n])
 		redactField(rest[:n])
 		rest = rest[n:]
+	}
+}
+
+// saysKeys says that a header field names a body of DTMF keys: a PIN is typed so.
+func saysKeys(f []byte) bool {
+	name, value, _ := bytes.Cut(f, []byte(":"))
+	switch strings.ToLower(string(bytes.TrimSpace(name))) {
+	case "content-type", "c":
+		return bytes.HasPrefix(bytes.ToLower(bytes.TrimSpace(value)), []byte("application/dtmf"))
+	}
+	return false
+}
+
+// redactKeys blanks the values of a body "Signal=5", or "5" alone.
+func redactKeys(body []byte) {
+	for line := range bytes.Lines(body) {
+		if _, value, found := bytes.Cut(line, []byte("=")); found {
+			line = value
+		}
+		hide(line)
 	}
 }
 

@@ -36,7 +36,12 @@ func TestRedact(t *testing.T) {
 			"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNf/+==|2^20|1:4 FEC_ORDER=FEC_SRTP\r\na=crypto:2 X inline:AAAA;inline:BBBB|2:1\r\na=CRYPTO:3  X  odd\na=mid:1\r\n",
 			"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:xxxxxxxx|2^20|1:4 FEC_ORDER=FEC_SRTP\r\na=crypto:2 X inline:xxxx;inline:xxxx|2:1\r\na=CRYPTO:3  X  xxx\na=mid:1\r\n",
 		},
-		"other keys": {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
+		"DTMF": {
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\nContent-Length: 24\r\n\r\nSignal= 5\r\nDuration=160\r\n",
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\nContent-Length: 24\r\n\r\nSignal= x\r\nDuration=xxx\r\n",
+		},
+		"a DTMF key alone": {"INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n 5", "INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n x"},
+		"other keys":       {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := []byte(c.in)

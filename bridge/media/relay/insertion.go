@@ -34,8 +34,8 @@ type Frame struct {
 const maxFrame = 1400
 
 // Insertion is a time in which packets of ours go to a stream's far end, from its
-// sockets and under its keys. All insertions of a stream share one SSRC and one
-// sequence; their timestamps follow the clock. Several may be open at once. Methods
+// sockets and under its keys. The insertions of a stream share one sequence,
+// and one SSRC until their clock changes; their timestamps follow the clock. Several may be open at once. Methods
 // may be called from any goroutine but the engine's own.
 type Insertion struct {
 	voice *voice
@@ -106,6 +106,7 @@ type voice struct {
 	offset   uint32 // timestamp of origin
 
 	inserted atomic.Uint64 // packets
+	clock    atomic.Uint32 // of the newest insertion, in Hz; 0 before the first
 
 	// What the senders of relayed packets look at: no lock there.
 	ssrc     atomic.Uint32 // never 0
@@ -135,6 +136,9 @@ func (v *voice) begin(o Insert, now time.Time, emit func([]byte) (Reason, bool))
 	clock := o.Clock
 	if clock == 0 {
 		clock = defaultClock
+	}
+	if old := v.clock.Swap(clock); old != 0 && old != clock {
+		v.rename(v.ssrc.Load()) // one SSRC has one clock (RFC 3550 s5.2)
 	}
 	if o.Hold {
 		v.held.Add(1)

@@ -101,10 +101,15 @@ func TestInsertion(t *testing.T) {
 				t.Errorf("stats %+v, of the partner %+v", s, b.stream.Stats())
 			}
 
-			again := a.stream.Insert(Insert{Clock: 48000})
+			again := a.stream.Insert(Insert{})
 			again.Send(Frame{PayloadType: 101, Payload: []byte("four")})
 			if got := a.next(t); got.SSRC != first.SSRC || got.SequenceNumber != first.SequenceNumber+3 || int32(got.Timestamp-first.Timestamp) < 0 { //nolint:gosec // RFC 3550 arithmetic
 				t.Errorf("second insertion: %+v after %+v", got, first)
+			}
+			faster := a.stream.Insert(Insert{Clock: 48000})
+			faster.Send(Frame{PayloadType: 101, Payload: []byte("four")})
+			if got := a.next(t); got.SSRC == first.SSRC || got.SSRC == 7 || !got.Marker || got.SequenceNumber != first.SequenceNumber+4 {
+				t.Errorf("insertion of another clock: %+v after %+v", got, first)
 			}
 			b.says(t, 7, 104) // nothing is held off
 			if got := a.next(t); got.SSRC != 7 || got.Marker {
