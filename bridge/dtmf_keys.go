@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"errors"
+
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/info"
@@ -109,6 +111,11 @@ func (k *keypads) pass(in infoIn) {
 		}
 	case line.ok:
 		err := its.Press(media.Key{Stream: line.stream, PayloadType: line.send, Clock: line.clock, Press: in.press})
+		if errors.Is(err, media.ErrNowhere) { // on hold, for instance
+			k.lost()
+			k.answer(in, 480, "DTMF Cannot Be Passed On Now")
+			return
+		}
 		if err != nil {
 			k.lost()
 			k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))

@@ -437,6 +437,26 @@ func TestDTMFAfterReinvite(t *testing.T) {
 	})
 }
 
+// A key for a leg that holds by an unspecified address cannot go anywhere: who pressed
+// it hears so, and no record says that it went.
+func TestDTMFForALegOnHold(t *testing.T) {
+	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{phoneHost: true} }, func(w *world) {
+		p := keyCall(w, true, false)
+		hold := bytes.Replace(p.a.u.keySDP(true), []byte("c=IN IP4 "+pbxHost.String()), []byte("c=IN IP4 0.0.0.0"), 1)
+		p.a.must(func() error { return p.a.Reinvite(hold) })
+		p.b.must(func() error { return p.b.AnswerOffer(p.b.u.keySDP(false)) })
+		w.pass(time.Second)
+		p.b.sendInfo("application/dtmf", "4")
+		if s := p.b.infoStatus(); s != 480 {
+			t.Errorf("INFO was answered %d", s)
+		}
+		p.a.hangUp()
+		if r := w.record(); r.DTMF == nil || *r.DTMF != (bridge.DTMFRecord{Lost: 1}) {
+			t.Errorf("record %+v", r.DTMF)
+		}
+	})
+}
+
 // A leg that never said that it takes INFO shows it by using it: from then on keys
 // go to it that way too.
 func TestDTMFLearnsInfo(t *testing.T) {

@@ -13,10 +13,11 @@ const (
 // and by INFO: some phones can be set to, and the other leg must not be pressed each
 // key twice.
 type twice struct {
-	heardAt time.Time // when it sent a telephone event last
-	only    bool      // it sent a key by INFO, and no event came with it
-	waiting []infoIn  // by INFO, until that is known
-	noted   bool      // that it does so
+	heardAt  time.Time   // when it sent a telephone event last
+	only     bool        // it sent a key by INFO, and no event came with it
+	waiting  []infoIn    // by INFO, until that is known
+	patience *time.Timer // for those; nil: nobody waited yet
+	noted    bool        // that it does so
 }
 
 // began is what media tells of a key that goes down: it only posts.
@@ -55,10 +56,14 @@ func (k *keypads) waits(in infoIn) bool {
 	if e.waiting = append(e.waiting, in); len(e.waiting) > 1 {
 		return true
 	}
-	timer := time.AfterFunc(twiceAfter, func() {
+	if e.patience != nil {
+		e.patience.Reset(twiceAfter)
+		return true
+	}
+	e.patience = time.AfterFunc(twiceAfter, func() {
 		k.m.c.own.box.post(func() { k.waited(e) })
 	})
-	k.m.c.own.atEnd = append(k.m.c.own.atEnd, func() { timer.Stop() })
+	k.m.c.own.atEnd = append(k.m.c.own.atEnd, func() { e.patience.Stop() })
 	return true
 }
 

@@ -42,7 +42,7 @@ type keypad struct {
 
 // Press sends a key to the far end as a telephone event (RFC 4733), after those that
 // wait, in place of what the partner sends there meanwhile; it only queues. Errors:
-// ErrNoStream, ErrKeys, ErrClosed.
+// ErrNoStream, ErrNowhere, ErrKeys, ErrClosed.
 func (s *Side) Press(k Key) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,6 +51,8 @@ func (s *Side) Press(k Key) error {
 		return ErrClosed
 	case k.Stream < 0 || k.Stream >= len(s.lines):
 		return fmt.Errorf("stream %d of %d: %w", k.Stream, len(s.lines), ErrNoStream)
+	case !s.lines[k.Stream].reachable():
+		return ErrNowhere
 	case len(s.keypad.queue) >= maxKeys:
 		return ErrKeys
 	}

@@ -116,6 +116,13 @@ func TestPressErrors(t *testing.T) {
 			}
 		}
 		k.Stream = 0
+		for _, at := range []netip.AddrPort{{}, netip.AddrPortFrom(l.addr().Addr(), 0), netip.AddrPortFrom(netip.IPv4Unspecified(), 12000)} {
+			a.SetRemote(0, media.Remote{RTP: at})
+			if err := a.Press(k); !errors.Is(err, media.ErrNowhere) {
+				t.Errorf("%s: %v", at, err)
+			}
+		}
+		a.SetRemote(0, media.Remote{RTP: l.addr()})
 		sent := 0
 		for ; sent < 100; sent++ {
 			if err := a.Press(k); err != nil {

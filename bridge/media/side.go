@@ -52,6 +52,9 @@ type line struct {
 	told   bool        // and it was reported; watchdog's
 }
 
+// reachable says that signalling gave the far end an address to send to.
+func (l *line) reachable() bool { return l.live() && !l.remote.RTP.Addr().IsUnspecified() }
+
 // Side is one leg's sockets. SetRemote, Answered, Grow, Join, Part, Watch, Play,
 // Hush, Press, Detect and Close belong to the goroutine that owns the leg; Ports,
 // Stats and Insert may be called from any, also after Close.
