@@ -174,3 +174,30 @@ func TestCancelWithoutAnswerLeavesAFate(t *testing.T) {
 		})
 	}
 }
+
+// A phone that reads fates may be back before the 487 to its CANCEL could have come: its
+// word is there at once, and the 487 takes it back.
+func TestCancelLeavesAFateForReaders(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("h", phoneHost)
+		phone.register(alice)
+		for i, dead := range []bool{false, true} {
+			a := pbx.call("alice")
+			b := phone.invited(i)
+			b.ring()
+			if dead {
+				w.net.Partition(phoneHost, serverHost)
+			}
+			a.giveUp()
+			w.pass(100 * time.Millisecond)
+			all := w.fates.all()
+			newest := all[len(all)-1]
+			if newest.Cause != 487 || newest.UUID != sipua.Value(b.invite, "X-Call-UUID") || newest.Told == dead {
+				t.Errorf("dead: %v, fate %+v", dead, newest)
+			}
+			if dead {
+				b.must(func() error { b.Drop(); return nil })
+			}
+		}
+	})
+}

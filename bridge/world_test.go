@@ -297,7 +297,7 @@ func (w *world) Request(tx *sipua.ServerTx) {
 }
 
 // tokens are what a phone announces: by the letters of its instance v(oip) and
-// a(lert).
+// a(lert); h: it reads the header of fates.
 func tokens(instance string) location.PushInfo {
 	info := location.PushInfo{Provider: "apns", BundleID: "com.example.phone"}
 	for _, letter := range instance {
@@ -306,10 +306,12 @@ func tokens(instance string) location.PushInfo {
 			info.VoIP = location.Token{Value: "aa" + fmt.Sprintf("%x", instance), Kind: location.VoIP}
 		case 'a':
 			info.Alert = location.Token{Value: "bb" + fmt.Sprintf("%x", instance), Kind: location.Alert}
+		case 'h':
+			info.FateHeader = true
 		}
 	}
 	if !info.HasToken() {
-		return location.PushInfo{}
+		return location.PushInfo{FateHeader: info.FateHeader}
 	}
 	return info
 }
