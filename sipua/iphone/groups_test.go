@@ -141,6 +141,7 @@ func TestDiallingHoldsACall(t *testing.T) {
 		second.Answer()
 		w.seen(first, softphone.Held)
 		w.see(after, iphone.Connected)
+		w.see(after, iphone.Held)
 		w.states("held", "active")
 		if share, packets := hears(first); packets > 0 {
 			t.Errorf("%d packets, tone %.2f in the first", packets, share)
