@@ -198,7 +198,7 @@ func TestFates(t *testing.T) {
 		"lost the INVITE, told":        {[]iphone.Event{reported, invited, lost, back(12), end(12.1, iphone.AnsweredElsewhere)}, ""},
 		"lost the INVITE, told late":   {[]iphone.Event{reported, invited, lost, back(12), end(16, iphone.AnsweredElsewhere)}, late},
 		"lost the INVITE, told wrong":  {[]iphone.Event{reported, invited, lost, back(12), end(12.1, iphone.Failed)}, why},
-		"back right after the end":     {[]iphone.Event{reported, invited, lost, back(10.5), end(16, iphone.Failed)}, late},
+		"back before the fate is left": {[]iphone.Event{reported, invited, lost, back(10.5), end(16, iphone.Failed)}, ""},
 		"gives up before it registers": {[]iphone.Event{reported, invited, lost, end(20, iphone.Failed)}, ""},
 		"lost again before it is told": {[]iphone.Event{reported, back(12), {Kind: iphone.FlowLost, At: at(12.1)}, back(20), end(20.1, iphone.AnsweredElsewhere)}, ""},
 		"lost again, then told late":   {[]iphone.Event{reported, back(12), {Kind: iphone.FlowLost, At: at(12.1)}, back(20), end(24, iphone.AnsweredElsewhere)}, late},

@@ -138,7 +138,7 @@ func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.R
 	}
 	told := rec.Ended
 	if c.cut || c.invited.IsZero() {
-		if c.back.IsZero() || c.back.Before(rec.Ended) {
+		if c.back.Before(rec.Ended.Add(v.limits.Hear)) {
 			return // it could not be told in time
 		}
 		told = c.back // with the fate, or by the BYE that is repeated then
