@@ -64,11 +64,16 @@ func (in *invite) status() int {
 	return in.finals[0].status
 }
 
+// stopping says that the server was about to end then.
+func (v *verdict) stopping(at time.Time) bool {
+	return slices.ContainsFunc(v.away, span{at, at}.meets)
+}
+
 func (v *verdict) finals(in *invite) {
 	switch {
 	case len(in.finals) > 1:
 		v.breaks("call %s: %d final responses to one INVITE: %d and %d", in.callID, len(in.finals), in.finals[0].status, in.finals[1].status)
-	case len(in.finals) == 0 && !gone(in.flow):
+	case len(in.finals) == 0 && !gone(in.flow) && !v.stopping(in.at): // else its answer went down with the server
 		v.breaks("call %s: the INVITE of %s has no final response", in.callID, in.at.UTC().Format(time.TimeOnly))
 	}
 	if len(in.after) > 0 {
