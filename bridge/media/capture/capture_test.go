@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,6 +238,36 @@ func TestLobby(t *testing.T) {
 		w.settle()
 		if n := len(w.read(third).packets); n != 4 {
 			t.Errorf("%d messages waited", n)
+		}
+	})
+}
+
+// A message that comes while its key is claimed is not lost between the two.
+func TestClaimMeetsMessage(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		const rounds = 2000
+		var lost int
+		for i := range rounds {
+			r, id := w.begin()
+			key := strconv.Itoa(i)
+			var both sync.WaitGroup
+			both.Go(func() {
+				m := message("100 Trying")
+				m.Begins = true
+				w.store.Message(key, m)
+			})
+			both.Go(func() { r.Claim(key) })
+			both.Wait()
+			r.End(true)
+			w.settle()
+			if f, err := w.store.Open(id); err != nil {
+				lost++
+			} else if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if lost > 0 {
+			t.Errorf("%d of %d messages are lost", lost, rounds)
 		}
 	})
 }

@@ -160,17 +160,15 @@ func (s *Store) Begin(id string) *Recording {
 // claim makes messages with this key r's, those too that wait for it.
 func (s *Store) claim(key string, r *Recording) {
 	s.mu.Lock()
-	known := s.byID[r.id] == r
-	if known {
-		s.claimed[key] = append(s.claimed[key], r)
-		r.keys = append(r.keys, key)
+	defer s.mu.Unlock()
+	if s.byID[r.id] != r {
+		return
 	}
-	s.mu.Unlock()
-	if known {
-		for _, m := range s.lobby.leave(key) {
-			r.Message(m)
-		}
+	for _, m := range s.lobby.leave(key) {
+		r.Message(m) // before those that find the claim
 	}
+	s.claimed[key] = append(s.claimed[key], r)
+	r.keys = append(r.keys, key)
 }
 
 // forget lets go of a recording that has ended.
@@ -198,8 +196,8 @@ func (s *Store) Message(key string, m Message) {
 		return
 	}
 	s.mu.RLock()
+	defer s.mu.RUnlock() // a claim comes before or after all of this
 	recordings := s.claimed[key]
-	s.mu.RUnlock()
 	for _, r := range recordings {
 		r.Message(m)
 	}
