@@ -134,46 +134,6 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 	}
 }
 
-// expectHeard gives a device that rings a moment for the 487 to a CANCEL. One that reads
-// fates has its word at once, which the 487 takes back: it may come over a new connection
-// before we could know that the old one is dead.
-func (c *Call) expectHeard(a action) {
-	t := c.attempts[a.attempt]
-	if a.status == 0 || t.trunk != nil || a.invite >= len(t.legs) || t.legs[a.invite].over {
-		return
-	}
-	t.legs[a.invite].taken = a
-	if t.device.Push.FateHeader {
-		c.leaveFate(a.attempt, a.invite)
-	}
-	time.AfterFunc(answersSoon, func() { // posts to nobody once the call is over
-		c.own.box.post(func() {
-			if !t.legs[a.invite].over {
-				c.unheard(a.attempt, a.invite)
-			}
-		})
-	})
-}
-
-// unheard leaves a fate for a device that rings and did not answer its CANCEL: the
-// connection may be dead. The 487 takes it back, should it still come.
-func (c *Call) unheard(i, n int) {
-	if c.leaveFate(i, n) || c.attempts[i].device.Push.FateHeader && c.attempts[i].legs[n].taken.status != 0 {
-		c.note("%s did not answer the CANCEL: it is told when it registers", c.attempts[i].name)
-	}
-}
-
-// leaveFate leaves the word of a CANCEL to a device that rings, if there is none yet.
-func (c *Call) leaveFate(i, n int) bool {
-	t, a := c.attempts[i], &c.state.attempts[i]
-	why := t.legs[n].taken
-	if why.status == 0 || t.fate != nil || !a.arrived() || a.outcome.callee {
-		return false
-	}
-	c.fate(why)
-	return true
-}
-
 // flowOf is the flow over which a device is reached, nil if there is none.
 func (b *Bridge) flowOf(d location.Device) *sipua.Flow {
 	binding, ok := d.Flow()

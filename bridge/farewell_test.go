@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wakebridge/sipua"
+	"wakebridge/sipua/location"
 )
 
 // back is a phone's return over a new connection, with the leg it still has.
@@ -199,5 +200,90 @@ func TestCancelLeavesAFateForReaders(t *testing.T) {
 				b.must(func() error { b.Drop(); return nil })
 			}
 		}
+	})
+}
+
+// flowOf is the server's end of the connection that the user's only device is on.
+func (w *world) flowOf(aor sipua.AOR) *sipua.Flow {
+	w.t.Helper()
+	devices, stop := w.memory.Watch(aor, func(location.Change) {})
+	stop()
+	b, ok := devices[0].Flow()
+	if !ok {
+		w.t.Fatal("no flow")
+	}
+	return w.ep.Flow(sipua.FlowID(b.Flow))
+}
+
+// A ringing phone left its connection without a sign, and registered on another one
+// before its call ended or just after: the CANCEL that nobody answers is said again
+// there. One that took it has no fate.
+func TestCancelForAPhoneThatMoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		phone string
+		moves []string // order of events
+	}{
+		"before the end":             {"v", []string{"roam", "cancel"}},
+		"before the end, reader":     {"h", []string{"roam", "cancel"}},
+		"right after the end":        {"v", []string{"cancel", "roam"}},
+		"right after it, reader":     {"h", []string{"cancel", "roam"}},
+		"old connection closes":      {"v", []string{"roam", "cancel", "close"}},
+		"old connection closes late": {"v", []string{"cancel", "roam", "close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua(c.phone, phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				b := phone.invited(0)
+				b.ring()
+				old := w.flowOf(alice)
+				for _, move := range c.moves {
+					w.pass(100 * time.Millisecond)
+					switch move {
+					case "roam":
+						phone.roam(mobileHost, alice)
+					case "cancel":
+						w.net.Partition(phoneHost, serverHost)
+						a.giveUp()
+					case "close":
+						old.Shut(errAway)
+					}
+				}
+				w.pass(time.Second)
+				if got := b.told(); !strings.Contains(got, "CANCEL") {
+					t.Errorf("the phone was told [%s]", got)
+				}
+				w.pass(10 * time.Second)
+				if all := w.fates.all(); len(all) > 0 && !all[len(all)-1].Told && c.moves[len(c.moves)-1] != "close" {
+					t.Errorf("a fate for a phone that took its CANCEL: %+v", all)
+				}
+				if w.bridge.Active() != 0 {
+					t.Error("the call waits for a 487")
+				}
+			})
+		})
+	}
+}
+
+// A ringing phone that left its connection without a sign answers over the one on which
+// it registered: the call goes on there, beginning with the ACK.
+func TestAnswerOverTheNextConnection(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		b.ring()
+		phone.roam(mobileHost, alice)
+		b.must(func() error { return b.SetFlow(phone.flow) })
+		w.pass(time.Second)
+		b.pickUp()
+		w.pass(100 * time.Millisecond)
+		a.expect("180, 200")
+		b.expect("ACK")
+		a.hangUp()
+		w.pass(100 * time.Millisecond)
+		b.expect("ACK, BYE")
 	})
 }

@@ -88,6 +88,8 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 		c.calleeAnswered(i, n, ev)
 	case leg.Failed:
 		c.calleeFailed(i, n, ev)
+	case leg.CancelHeard:
+		c.cancelHeard(i, n)
 	case leg.Offer:
 		c.media.offered(l.leg, ev.Body)
 	case leg.Info:

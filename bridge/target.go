@@ -171,8 +171,14 @@ func (c *Call) reach(t *try, d location.Device) attempt {
 // located is a change of one of the user's devices while the call lives.
 func (c *Call) located(ch location.Change) {
 	i := c.attemptOf(ch.Device.Key)
-	if i < 0 || c.state.phase == ending {
-		return // over, or a device that was not there when the call began
+	if i < 0 {
+		return // a device that was not there when the call began
+	}
+	if ch.Kind == location.Registered {
+		c.cameBack(i, c.b.flowOf(ch.Device))
+	}
+	if c.state.phase == ending {
+		return
 	}
 	switch ch.Kind {
 	case location.Registered:

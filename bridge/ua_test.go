@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -57,6 +58,9 @@ func (w *world) ua(name string, host netip.Addr) *ua {
 	u.ep = endpoint(w.t, w.net, host, u, func(c *sipua.Config) {
 		if w.infos[host] {
 			c.Allow = withInfo
+		}
+		c.Dial = func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
+			return w.net.Host(u.host).Dial(ctx, netip.AddrPort{}, to.Addr)
 		}
 	})
 	var err error
@@ -169,6 +173,17 @@ func (u *ua) refresh(aor sipua.AOR) {
 		u.w.t.Fatalf("REGISTER: %d", status)
 	}
 	synctest.Wait()
+}
+
+// roam takes the phone to another network, at host, where it registers. The server has no
+// sign that the connection it had is dead.
+func (u *ua) roam(host netip.Addr, aor sipua.AOR) {
+	u.w.t.Helper()
+	u.w.net.Partition(u.host, serverHost)
+	u.flow.SetParty("server") // as apps take it
+	u.host = host
+	u.connect(sipua.TCP).SetParty("server")
+	u.refresh(aor)
 }
 
 // sleep closes the phone's connection: iOS put the app to sleep.

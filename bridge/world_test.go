@@ -34,6 +34,7 @@ var (
 	pbxHost    = netip.MustParseAddr("10.0.0.2")
 	phoneHost  = netip.MustParseAddr("10.0.0.3")
 	phone2Host = netip.MustParseAddr("10.0.0.4")
+	mobileHost = netip.MustParseAddr("10.0.0.6") // of a phone that leaves phoneHost
 	bobHost    = netip.MustParseAddr("10.0.0.5")
 	alice      = sipua.NewAOR("alice", domain)
 	bob        = sipua.NewAOR("bob", domain)
@@ -282,7 +283,7 @@ func (w *world) Request(tx *sipua.ServerTx) {
 	up := location.Upsert{AOR: aor, Announced: location.Tokens, Push: tokens(instance), Binding: location.Binding{
 		Contact: c.Value(), Flow: location.FlowID(tx.Flow().ID()), Node: node, Instance: instance, CallID: tx.Request.CallID().Value(),
 		CSeq: tx.Request.CSeq().SeqNo, Expires: now.Add(24 * time.Hour), Registered: now, UserAgent: "phone", Received: tx.Flow().Remote()}}
-	tx.Flow().SetParty(fmt.Sprint("user ", aor, " flow ", tx.Flow().ID()))
+	tx.Flow().SetParty(fmt.Sprint("user ", aor, " ", instance)) // as the registrar
 	tx.Flow().Pin(now.Add(24 * time.Hour))
 	applied := w.memory.Apply(up)
 	ref := applied.Refs[0]

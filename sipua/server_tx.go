@@ -47,6 +47,14 @@ const answerWithin = 32 * time.Second
 // Flow is the flow on which the request came.
 func (tx *ServerTx) Flow() *Flow { return tx.flow }
 
+// MoveTo sends the responses over f from now on: the flow of a dialog that went there
+// with its peer.
+func (tx *ServerTx) MoveTo(f *Flow) {
+	tx.reply.mu.Lock()
+	defer tx.reply.mu.Unlock()
+	tx.reply.flow = f
+}
+
 // Tag is our tag: that of the request's To, or the one that all responses get.
 func (tx *ServerTx) Tag() string { return tx.tag }
 

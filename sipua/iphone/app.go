@@ -46,6 +46,9 @@ type call struct {
 // reachable says that the call can be answered or refused.
 func (c *call) reachable() bool { return c.leg != nil && !c.lost }
 
+// decided says that the user has answered or declined, and the server is not told yet.
+func (c *call) decided() bool { return c.refusal != 0 || c.answer != nil }
+
 // newApp starts the app that the device's policy says.
 func newApp(p *process) (delegate, error) {
 	d := p.device

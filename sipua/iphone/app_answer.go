@@ -26,7 +26,7 @@ func (a *app) answer(act *action) {
 		a.accept(c)
 		return
 	}
-	c.wait.start(a.process, a.process.device.cfg.Timing.Invite, func() { a.inviteMissing(c) })
+	a.awaitInvite(c)
 }
 
 // accept sends the 200.

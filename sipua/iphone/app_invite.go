@@ -34,7 +34,7 @@ func (a *app) legEvent(leg *softphone.Call, e softphone.Event) {
 		// again.
 		c.lost = leg.Incoming() && !answered(leg)
 	case softphone.Ended:
-		if !c.lost {
+		if !c.lost || e.ByRemote { // a CANCEL may come over the next connection
 			a.legEnded(c, e)
 		}
 	}
@@ -110,19 +110,25 @@ func (a *app) attach(c *call, leg *softphone.Call) {
 	if a.departs.attached != nil && a.departs.attached(c) {
 		return
 	}
-	switch {
-	case c.refusal != 0:
-		delete(a.dictionary, c.uuid)
-		a.refuse(leg, c.uuid, c.refusal)
-	case c.answer != nil:
-		a.accept(c)
-	default:
-		if err := leg.Ring(); err != nil {
-			a.process.device.log.Info("ring", "uuid", c.uuid, "error", err)
-			return
-		}
-		a.tell(Event{Kind: Ringing, UUID: c.uuid})
+	if c.decided() {
+		a.decide(c)
+		return
 	}
+	if err := leg.Ring(); err != nil {
+		a.process.device.log.Info("ring", "uuid", c.uuid, "error", err)
+		return
+	}
+	a.tell(Event{Kind: Ringing, UUID: c.uuid})
+}
+
+// decide does what the user wants of a call that rings.
+func (a *app) decide(c *call) {
+	if c.refusal != 0 {
+		delete(a.dictionary, c.uuid)
+		a.refuse(c.leg, c.uuid, c.refusal)
+		return
+	}
+	a.accept(c)
 }
 
 // refuse refuses a call for the user.

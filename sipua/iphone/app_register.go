@@ -140,7 +140,7 @@ func (a *app) registered(e softphone.Registered) {
 	for _, c := range a.dictionary {
 		if c.number != "" {
 			a.place(c)
-		} else if !c.reachable() && c.answer == nil {
+		} else if !c.reachable() && (c.answer == nil || c.lost) {
 			a.awaitInvite(c)
 		}
 	}
@@ -149,8 +149,21 @@ func (a *app) registered(e softphone.Registered) {
 	}
 }
 
-// awaitInvite gives the INVITE of a call its time, now that the server can send it.
+// comesAgain is how soon after the REGISTER an INVITE comes again whose connection the
+// server knows to be gone.
+const comesAgain = time.Second
+
+// awaitInvite gives the INVITE of a call its time. One that was here and does not come
+// again still stands for the server, which did not see its connection go: it is answered
+// or declined over the new one.
 func (a *app) awaitInvite(c *call) {
+	if c.lost && c.decided() && a.line.registered {
+		c.wait.start(a.process, comesAgain, func() {
+			c.lost = false
+			a.decide(c)
+		})
+		return
+	}
 	c.wait.start(a.process, a.process.device.cfg.Timing.Invite, func() { a.inviteMissing(c) })
 }
 

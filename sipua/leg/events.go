@@ -39,6 +39,10 @@ type Failed struct {
 	FlowLost bool
 }
 
+// CancelHeard says that the device took the CANCEL that CancelAgain sent (UAC). Failed
+// or Answered still follows, soon.
+type CancelHeard struct{}
+
 // Cancelled says that the caller took its INVITE back, by CANCEL or by BYE (UAS).
 // The leg has sent 487 already, and Ended follows.
 type Cancelled struct {
@@ -135,6 +139,7 @@ func (c Cause) String() string {
 
 func (Provisional) event()    {}
 func (Answered) event()       {}
+func (CancelHeard) event()    {}
 func (Failed) event()         {}
 func (Cancelled) event()      {}
 func (Confirmed) event()      {}

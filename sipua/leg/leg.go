@@ -15,6 +15,8 @@ const (
 	t1     = 500 * time.Millisecond
 	t2     = 4 * time.Second
 	giveUp = 64 * t1
+	// answersIn is how long the 487 may take behind the 200 to its CANCEL.
+	answersIn = t2
 )
 
 // Config is what a leg needs of its owner. Endpoint, Post, Emit and Log are
@@ -91,7 +93,8 @@ func (l *Leg) Flow() *sipua.Flow { return l.inbox.flow.Load() }
 func (l *Leg) Left() *sipua.Flow { return l.inbox.left.Load() }
 
 // SetFlow continues the dialog on another flow of the same device or trunk, after
-// FlowLost or because that flow is better. A 2xx without ACK is sent there at once.
+// FlowLost or because that flow is better. What answers an INVITE that waits goes there;
+// a 2xx without ACK is sent there at once, and our ACK of a 2xx that came just now.
 // Errors: ErrEnded, and ErrState while our INVITE has no final response (it went
 // with its flow).
 func (l *Leg) SetFlow(f *sipua.Flow) error {
@@ -105,6 +108,9 @@ func (l *Leg) SetFlow(f *sipua.Flow) error {
 	for _, c := range l.unacked {
 		l.repeat(c)
 	}
+	if v := l.calls; v != nil && v.timely() {
+		l.sendAck(v.acks[l.d.remoteTag()])
+	}
 	return nil
 }
 
@@ -116,6 +122,12 @@ func (l *Leg) moveTo(f *sipua.Flow) {
 	l.inbox.left.Store(l.d.flow)
 	l.d.flow = f
 	l.inbox.flow.Store(f)
+	if l.phase == offered {
+		l.invited.MoveTo(f)
+	}
+	for _, c := range l.unacked {
+		c.tx.MoveTo(f)
+	}
 	release := f.Hold()
 	forget := f.OnClose(func(err error) {
 		l.box.put(func() { l.flowGone(f, err) })

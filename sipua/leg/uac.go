@@ -87,12 +87,11 @@ type invitation struct {
 	acks map[string]*sip.Request
 	// unacked: our ACK of the 2xx is still to be sent.
 	unacked bool
+	acked   time.Time // when it was sent first
 }
 
-type cancellation struct {
-	reasons []string
-	sent    bool
-}
+// timely says that the peer may still wait for our ACK of its 2xx.
+func (v *invitation) timely() bool { return !v.acked.IsZero() && time.Since(v.acked) < giveUp }
 
 // start sends the INVITE of v on the leg's flow.
 func (l *Leg) start(v *invitation) error {
@@ -247,57 +246,6 @@ func (l *Leg) tellLast(events ...Event) {
 	}
 }
 
-// Cancel takes our INVITE back; reasons become Reason headers. The CANCEL waits for
-// a provisional response (RFC 3261 s9.1). What comes of it is told: Failed with the
-// INVITE's final response (487), or Answered with AfterCancel. Errors: ErrState,
-// ErrEnded.
-func (l *Leg) Cancel(reasons ...string) error {
-	switch {
-	case l.parted:
-		return ErrEnded
-	case l.phase != calling || l.calls.cancel != nil:
-		return ErrState
-	}
-	l.wantCancel(reasons)
-	return nil
-}
-
-func (l *Leg) wantCancel(reasons []string) {
-	v := l.calls
-	if v.cancel != nil {
-		return
-	}
-	v.cancel = &cancellation{reasons: reasons}
-	if v.heard {
-		l.sendCancel(v)
-	}
-}
-
-// sendCancel sends the CANCEL. An INVITE without final response 64*T1 after it is
-// taken for cancelled (s9.1).
-func (l *Leg) sendCancel(v *invitation) {
-	if v.cancel.sent {
-		return
-	}
-	v.cancel.sent = true
-	req := v.tx.NewCancel(v.cancel.reasons...)
-	if _, err := l.cfg.Endpoint.Request(v.tx.Flow(), req, func(res *sip.Response, err error) {
-		if err != nil {
-			l.cfg.Log.Debug("CANCEL without response", "error", err)
-		}
-	}); err != nil {
-		l.cfg.Log.Info("CANCEL was not sent", "error", err)
-	}
-	v.timeout = l.after(giveUp, func() {
-		v.tx.Terminate()
-		if v.initial {
-			l.failed(nil, sipua.ErrTimeout, l.tellLast)
-			return
-		}
-		l.reinviteResponded(v, nil, sipua.ErrTimeout)
-	})
-}
-
 func (v *invitation) stop() {
 	if v.timeout != nil {
 		v.timeout.Stop()
@@ -327,7 +275,7 @@ func (l *Leg) Ack(body []byte) error {
 // confirm sends the ACK of v's 2xx (RFC 3261 s13.2.2.4): the CSeq number and the
 // credentials are the INVITE's.
 func (l *Leg) confirm(v *invitation, body []byte) {
-	v.unacked = false
+	v.unacked, v.acked = false, time.Now()
 	l.sendAck(v.keep(l.d.remoteTag(), ackOf(&l.d, v.req, body)))
 }
 

@@ -225,7 +225,12 @@ func (p *Phone) Connect(ctx context.Context, t sipua.Transport, to sipua.Destina
 			return nil, err
 		}
 	}
-	return p.ep.Connect(ctx, t, to)
+	f, err := p.ep.Connect(ctx, t, to)
+	if err != nil {
+		return nil, err
+	}
+	f.SetParty(to.Addr.String()) // on whatever connection: what it says is matched by branch and dialog (RFC 3261 s9.2, s12.2.2)
+	return f, nil
 }
 
 // openUDP sees to it that there is a UDP socket.

@@ -42,17 +42,13 @@ type Limits struct {
 	// Screen is how long a call may stay on the screen of a phone that is online,
 	// after it ended, or after it registered again. Default: 3s.
 	Screen time.Duration
-	// Hear is how long the server waits for the answer to a CANCEL before it leaves a
-	// fate: a phone that registers within it, after the end, is not told by that
-	// REGISTER. Default: 1.5s.
-	Hear time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		v    *time.Duration
 		that time.Duration
-	}{{&l.Final, 2 * time.Second}, {&l.Invite, 200 * time.Millisecond}, {&l.Wire, 100 * time.Millisecond}, {&l.Screen, 3 * time.Second}, {&l.Hear, 1500 * time.Millisecond}} {
+	}{{&l.Final, 2 * time.Second}, {&l.Invite, 200 * time.Millisecond}, {&l.Wire, 100 * time.Millisecond}, {&l.Screen, 3 * time.Second}} {
 		if *d.v <= 0 {
 			*d.v = d.that
 		}

@@ -138,10 +138,13 @@ func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.R
 	}
 	told := rec.Ended
 	if c.cut || c.invited.IsZero() {
-		if c.back.Before(rec.Ended.Add(v.limits.Hear)) {
-			return // it could not be told in time
+		if c.back.IsZero() {
+			return // nobody can tell it
 		}
-		told = c.back // with the fate, or by the BYE that is repeated then
+		// With the fate, or by the CANCEL or BYE that is repeated then.
+		if c.back.After(told) {
+			told = c.back
+		}
 	}
 	if late := c.ended.Sub(told); late > v.limits.Screen {
 		v.breaks("%s: the call %s stays on the screen for %s after its end or the REGISTER behind it", name, id, late)

@@ -1,0 +1,93 @@
+package bridge
+
+import (
+	"time"
+
+	"wakebridge/sipua"
+	"wakebridge/sipua/location"
+)
+
+// expectHeard gives a device that rings a moment for the 487 to a CANCEL. One that reads
+// fates has its word at once, which the 487 takes back: it may come over a new connection
+// before we could know that the old one is dead.
+func (c *Call) expectHeard(a action) {
+	t := c.attempts[a.attempt]
+	if a.status == 0 || t.trunk != nil || a.invite >= len(t.legs) || t.legs[a.invite].over {
+		return
+	}
+	t.legs[a.invite].taken = a
+	if now := c.state.attempts[a.attempt].flow; now != 0 { // it may have left the other one without a sign
+		c.cancelAgain(a.attempt, a.invite, c.b.cfg.Endpoint().Flow(now))
+	}
+	if t.device.Push.FateHeader {
+		c.leaveFate(a.attempt, a.invite)
+	}
+	time.AfterFunc(answersSoon, func() { // posts to nobody once the call is over
+		c.own.box.post(func() {
+			if !t.legs[a.invite].over {
+				c.unheard(a.attempt, a.invite)
+			}
+		})
+	})
+}
+
+// unheard leaves a fate for a device that rings and did not answer its CANCEL: the
+// connection may be dead. The 487 takes it back, should it still come. The fate is for a
+// REGISTER to come; if the device is on another connection already, it has its CANCEL
+// there. In this order: who registers in between has both.
+func (c *Call) unheard(i, n int) {
+	t := c.attempts[i]
+	if t.legs[n].taken.status == 0 {
+		return
+	}
+	if c.leaveFate(i, n) || t.device.Push.FateHeader {
+		c.note("%s did not answer the CANCEL: it is told when it registers", t.name)
+	}
+	devices, stop := c.b.cfg.Locator.Watch(t.device.AOR, func(location.Change) {})
+	stop()
+	for _, d := range devices {
+		if d.Key == t.device.Key {
+			c.cancelAgain(i, n, c.b.flowOf(d))
+		}
+	}
+}
+
+// cancelAgain says a CANCEL again on f, if that is another flow than the one on which
+// nobody answered it.
+func (c *Call) cancelAgain(i, n int, f *sipua.Flow) {
+	t := c.attempts[i]
+	l := t.legs[n]
+	if l.taken.status == 0 || f == nil || f.ID() == l.flow {
+		return
+	}
+	c.note("CANCEL to %s again, over the connection that it has now", t.name)
+	l.leg.CancelAgain(f)
+}
+
+// cancelHeard: the device took the CANCEL that was said again.
+func (c *Call) cancelHeard(i, n int) {
+	t := c.attempts[i]
+	t.legs[n].taken = action{}
+	c.arrived(t)
+}
+
+// cameBack is a device that registers after its attempt was decided: what it may not
+// have heard is said again.
+func (c *Call) cameBack(i int, f *sipua.Flow) {
+	for n, l := range c.attempts[i].legs {
+		if !l.over {
+			c.cancelAgain(i, n, f)
+		}
+	}
+}
+
+// leaveFate leaves the word of a CANCEL to a device that rings, if there is none yet.
+func (c *Call) leaveFate(i, n int) bool {
+	t, a := c.attempts[i], &c.state.attempts[i]
+	why := t.legs[n].taken
+	if why.status == 0 || t.fate != nil || !a.arrived() || a.outcome.callee {
+		return false
+	}
+	c.fate(why)
+	return true
+}
