@@ -44,11 +44,16 @@ type owner struct {
 	stages map[string]bool // of wakebridge_wake_seconds that were observed
 	atEnd  []func()        // run when the call is over, last first
 	done   bool
+	// parting waits for the legs of a call that is over; nil until then.
+	parting *time.Timer
 
 	capture  *capture.Recording // nil: none
 	outcomes *mailbox           // of pushes: it outlives box
 	unheard  int                // pushes without one
 }
+
+// legsEndIn is how long the end of a call waits for its legs.
+const legsEndIn = 3 * time.Second
 
 type timerKey struct {
 	timer   timer
@@ -208,12 +213,33 @@ func (c *Call) checkOver() {
 	for _, t := range c.attempts {
 		for _, l := range t.legs {
 			if !l.over {
+				c.leaveBehind()
 				return
 			}
 		}
 	}
 	c.state, _ = c.b.rules.next(c.state, event{kind: evClosed, attempt: ofTheCall}, time.Now())
 	c.own.done = true
+}
+
+// leaveBehind gives devices whose INVITE was taken back a moment to say so. What is left
+// of their legs then needs no call: where nobody answers, that may last 32 s.
+func (c *Call) leaveBehind() {
+	if c.own.parting != nil {
+		return
+	}
+	c.own.parting = time.AfterFunc(legsEndIn, func() { c.own.box.post(c.dropLegs) })
+}
+
+func (c *Call) dropLegs() {
+	for _, t := range c.attempts {
+		for _, l := range t.legs {
+			if !l.over {
+				c.note("%s did not say that it took its INVITE for ended", t.name)
+				l.leg.Drop()
+			}
+		}
+	}
 }
 
 // note adds a step to the record, the log and the capture.
@@ -242,6 +268,9 @@ func (c *Call) finish() {
 	c.own.cancel()
 	for _, t := range c.own.timers {
 		t.Stop()
+	}
+	if c.own.parting != nil {
+		c.own.parting.Stop()
 	}
 	c.own.box.close()
 	c.cleanUp(c.close)

@@ -81,11 +81,13 @@ func (c *Call) cameBack(i int, f *sipua.Flow) {
 	}
 }
 
-// leaveFate leaves the word of a CANCEL to a device that rings, if there is none yet.
+// leaveFate leaves the word of a CANCEL to a device that rings, if there is none yet. To
+// one that reads fates it is nothing if it does not ring after all; others would ring for
+// it.
 func (c *Call) leaveFate(i, n int) bool {
-	t, a := c.attempts[i], &c.state.attempts[i]
+	t := c.attempts[i]
 	why := t.legs[n].taken
-	if why.status == 0 || t.fate != nil || !a.arrived() || a.outcome.callee {
+	if why.status == 0 || t.fate != nil || c.state.attempts[i].outcome.callee || !t.legs[n].arrived && !t.device.Push.FateHeader {
 		return false
 	}
 	c.fate(why)

@@ -88,6 +88,8 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 		c.calleeAnswered(i, n, ev)
 	case leg.Failed:
 		c.calleeFailed(i, n, ev)
+	case leg.CancelWent:
+		l.arrived = true
 	case leg.CancelHeard:
 		c.cancelHeard(i, n)
 	case leg.Offer:
@@ -121,6 +123,7 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 
 func (c *Call) provisional(i, n int, ev leg.Provisional) {
 	t := c.attempts[i]
+	t.legs[n].arrived = true
 	if ev.Status == 100 {
 		c.step(event{kind: evTrying, attempt: i, invite: n})
 		return
@@ -168,6 +171,7 @@ func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 	case ev.Response != nil:
 		c.arrived(t)
 	case !ev.BeforeProvisional:
+		t.legs[n].arrived = true
 		c.unheard(i, n)
 	}
 	out := event{kind: evFailed, attempt: i, invite: n, status: ev.Status, phrase: header.Clean(ev.Phrase)}

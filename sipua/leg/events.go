@@ -39,6 +39,10 @@ type Failed struct {
 	FlowLost bool
 }
 
+// CancelWent says that a CANCEL which waited for a provisional response has left: the
+// INVITE reached the device (UAC).
+type CancelWent struct{}
+
 // CancelHeard says that the device took the CANCEL that CancelAgain sent (UAC). Failed
 // or Answered still follows, soon.
 type CancelHeard struct{}
@@ -139,6 +143,7 @@ func (c Cause) String() string {
 
 func (Provisional) event()    {}
 func (Answered) event()       {}
+func (CancelWent) event()     {}
 func (CancelHeard) event()    {}
 func (Failed) event()         {}
 func (Cancelled) event()      {}

@@ -215,7 +215,7 @@ func TestTrapCancelIsTheInvitesTwin(t *testing.T) {
 		}
 		p.send(reply(cancel, 200, "b", "", ""))
 		p.send(reply(inv, 487, "b", "", ""))
-		alice.expect(a, "Failed 487, Ended cancelled")
+		alice.expect(a, "CancelWent, Failed 487, Ended cancelled")
 		empty(t, alice)
 	})
 }

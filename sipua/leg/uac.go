@@ -145,7 +145,10 @@ func (l *Leg) provisional(res *sip.Response) {
 	v := l.calls
 	v.heard, v.everHeard = true, true
 	if v.cancel != nil {
-		l.sendCancel(v)
+		if !v.cancel.sent {
+			l.sendCancel(v)
+			l.tell(CancelWent{})
+		}
 		return
 	}
 	l.tell(Provisional{Status: res.StatusCode, Phrase: res.Reason, Body: res.Body(), Response: res})
