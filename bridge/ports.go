@@ -19,7 +19,11 @@ type Wake struct {
 	// second chance.
 	AlertOnly bool
 	// VoIPOnly asks for a VoIP push or none: the alert push was sent already.
-	VoIPOnly   bool
+	VoIPOnly bool
+	// Fleeting asks the service to deliver the push now or never: one of the other kind
+	// waits there for a phone without network, and services keep one for each app, the
+	// latest (Apple: "Viewing the status of push notifications").
+	Fleeting   bool
 	UUID       string // of the (call, device): CallKit's key
 	CallID     string // of the INVITE that the device will get
 	Handle     string // the caller's number or address, "" if it must not be told

@@ -344,7 +344,7 @@ func TestSuspectedPhone(t *testing.T) {
 			t.Errorf("push: %+v", p[0].Wake)
 		}
 		w.pass(time.Second)
-		if p := w.pushed(2); p[1].AlertOnly || !p[1].VoIPOnly || p[1].UUID != p[0].UUID || p[1].at.Sub(a.at) != 20*time.Second {
+		if p := w.pushed(2); p[1].AlertOnly || !p[1].VoIPOnly || !p[1].Fleeting || p[1].UUID != p[0].UUID || p[1].at.Sub(a.at) != 20*time.Second {
 			t.Errorf("push: %+v %s", p[1].Wake, p[1].at.Sub(a.at))
 		}
 		phone.register(alice)
@@ -382,4 +382,28 @@ func TestAlertIsRepeated(t *testing.T) {
 			t.Errorf("record: %+v", r)
 		}
 	})
+}
+
+// A push service keeps one push for a phone without network, the latest: the second kind
+// of push must not take the place of the first that was accepted. One that was refused
+// has no place.
+func TestSecondPushIsNotKept(t *testing.T) {
+	for first, until := range map[string]time.Duration{"accepted": 16 * time.Second, "refused": 13 * time.Second} {
+		t.Run(first, func(t *testing.T) {
+			refused := first == "refused"
+			inWorld(t, func(o *options) { o.alerts = &alerts{repeat: 7 * time.Second} }, func(w *world) {
+				w.waker.answer = func(wake bridge.Wake) *bridge.WakeResult {
+					return &bridge.WakeResult{Alert: wake.AlertOnly, Accepted: wake.AlertOnly || !refused, Service: "APNs"}
+				}
+				w.sleeper("va")
+				a := w.ua("100", pbxHost).call("alice")
+				w.pass(until)
+				p := w.pushed(3) // VoIP, alert, alert again
+				if p[0].AlertOnly || p[0].Fleeting || !p[1].AlertOnly || p[1].Fleeting == refused || p[2].Fleeting == refused {
+					t.Errorf("%+v, %+v, %+v", p[0].Wake, p[1].Wake, p[2].Wake)
+				}
+				a.giveUp()
+			})
+		})
+	}
 }

@@ -134,7 +134,9 @@ func (c *Call) push(a action) {
 	}
 	c.note("%s sent to wake %s", pushName(a.alert), t.name)
 	w := c.wake(t)
-	w.AlertOnly, w.VoIPOnly = a.alert, !a.alert && c.state.attempts[i].alert != pushNone
+	s := &c.state.attempts[i]
+	w.AlertOnly, w.VoIPOnly = a.alert, !a.alert && s.alert != pushNone
+	w.Fleeting = a.alert && s.voip == pushAccepted || !a.alert && s.alert == pushAccepted
 	c.own.unheard++
 	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.outcomes.post(func() { c.woken(i, r) }) })
 }

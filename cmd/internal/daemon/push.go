@@ -182,6 +182,9 @@ func (w *waker) request(wake bridge.Wake) push.Request {
 		UUID: wake.UUID, CallID: wake.CallID, Handle: wake.Handle, HandleType: wake.HandleType, Name: wake.Name, Video: wake.Video,
 		To: wake.To, From: wake.From, SentAt: wake.SentAt, ExpiresAt: wake.ExpiresAt, Expiration: wake.ExpiresAt,
 	}
+	if wake.Fleeting {
+		n.Expiration = time.Time{}
+	}
 	app, _ := w.app(p.Provider, p.BundleID, p.TeamID) // a provider that is gone has no route
 	if !w.names[push.App{BundleID: app.BundleID, Service: app.Service}] {
 		n.Name, n.Handle, n.From = "", "", ""
