@@ -35,9 +35,6 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
-		if broken.Rule == iphone.RuleInvite && v.diedInCall(p, broken.UUID) {
-			continue // a CANCEL or BYE that found no app: nobody says it again when a late push starts the app
-		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
 	calls := make(map[uuid.UUID]*screenCall)
