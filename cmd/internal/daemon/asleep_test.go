@@ -15,7 +15,8 @@ import (
 
 // post is a push service in the memory of a test, in virtual time.
 type post struct {
-	answer func() push.Result // nil: accepted
+	answer func() push.Result        // nil: accepted
+	silent map[push.DeviceToken]bool // no answer to what goes there
 
 	mu   sync.Mutex
 	sent []posted
@@ -29,7 +30,11 @@ type posted struct {
 
 func (p *post) Can() push.Capability { return push.Capability{VoIP: true, Alert: true} }
 
-func (p *post) Send(_ context.Context, t push.Target, n push.Notification) push.Result {
+func (p *post) Send(ctx context.Context, t push.Target, n push.Notification) push.Result {
+	if p.silent[t.Token] {
+		<-ctx.Done()
+		return push.Result{Outcome: push.NoAnswer, Reason: push.Deadline}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sent = append(p.sent, posted{n, t.Token, time.Now()})

@@ -59,7 +59,6 @@ func (a *alerts) Repeat(p location.PushInfo) time.Duration { return a.waker.aler
 // Missed implements bridge.Alerts.
 func (a *alerts) Missed(missed []bridge.Missed, rec bridge.Record) {
 	missed = slices.DeleteFunc(slices.Clone(missed), func(m bridge.Missed) bool { return !a.waker.alerts[m.Push.BundleID].missed })
-	slices.SortStableFunc(missed, func(x, y bridge.Missed) int { return x.Due.Compare(y.Due) })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || len(missed) == 0 {
@@ -68,29 +67,46 @@ func (a *alerts) Missed(missed []bridge.Missed, rec bridge.Record) {
 	a.running.Go(func() { a.tell(missed, rec) }) // awaited by close
 }
 
-// tell pushes to each device that did not come in time, and completes the record.
+// tell pushes to the devices that did not come in time, and completes the record with
+// each outcome: no phone waits for the push to another one.
 func (a *alerts) tell(missed []bridge.Missed, rec bridge.Record) {
 	rec.Attempts = slices.Clone(rec.Attempts)
+	type outcome struct {
+		of   int // attempt
+		push bridge.PushRecord
+		ok   bool
+	}
+	outcomes := make(chan outcome, len(missed))
 	for _, m := range missed {
-		select {
-		case <-a.life.Done():
-			return
-		case <-time.After(time.Until(m.Due)):
-		}
-		device, ok := a.unaware(m)
-		if !ok {
-			continue
-		}
-		m.Push = device.Push
-		res := a.send(m.Wake)
-		p := resultOf(m.Push.Provider, res).Record("missed-call alert push")
-		if m.Attempt < len(rec.Attempts) {
-			at := &rec.Attempts[m.Attempt]
-			at.Pushes = append(slices.Clone(at.Pushes), p)
+		go func() { // received below
+			p, ok := a.tellOne(m)
+			outcomes <- outcome{m.Attempt, p, ok}
+		}()
+	}
+	for range missed {
+		if o := <-outcomes; o.ok && o.of < len(rec.Attempts) {
+			at := &rec.Attempts[o.of]
+			at.Pushes = append(slices.Clone(at.Pushes), o.push)
 			a.amend(rec)
 		}
-		a.log.Info("missed call", "uuid", m.UUID, "aor", m.AOR.String(), "device", m.Device, "result", p.Words)
 	}
+}
+
+// tellOne pushes to a device once it is due; false if it needs no push then.
+func (a *alerts) tellOne(m bridge.Missed) (bridge.PushRecord, bool) {
+	select {
+	case <-a.life.Done():
+		return bridge.PushRecord{}, false
+	case <-time.After(time.Until(m.Due)):
+	}
+	device, ok := a.unaware(m)
+	if !ok {
+		return bridge.PushRecord{}, false
+	}
+	m.Push = device.Push
+	p := resultOf(m.Push.Provider, a.send(m.Wake)).Record("missed-call alert push")
+	a.log.Info("missed call", "uuid", m.UUID, "aor", m.AOR.String(), "device", m.Device, "result", p.Words)
+	return p, true
 }
 
 // unaware is the device as it is now; false if it must not or need not be told: it

@@ -120,6 +120,33 @@ func TestTwoPhonesMissedACall(t *testing.T) {
 	})
 }
 
+// Nobody answers the push to one phone: the other one is told in time, and the record
+// has both in the end.
+func TestMissedCallOfASilentPhone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNight(t, location.Rules{AfterExpiry: true})
+		defer n.shut()
+		n.post.silent = map[push.DeviceToken]bool{alertToken: true}
+		amended := make(chan bridge.Record, 4)
+		a := newAlerts(n.waker, n.memory, func(r bridge.Record) { amended <- r }, slog.New(slog.DiscardHandler))
+		one, two := n.phone("1", day, 0, alertToken), n.phone("2", day, 0, "cccc0000cccc0000")
+		rec := bridge.Record{ID: "c"}
+		rec.Attempts = make([]bridge.AttemptRecord, 2)
+		a.Missed([]bridge.Missed{missedBy(one, "u1", time.Second, 0), missedBy(two, "u2", 2*time.Second, 1)}, rec)
+		n.pass(3 * time.Second)
+		synctest.Wait()
+		if sent := n.post.all(); len(sent) != 1 || len(amended) != 1 {
+			t.Errorf("%d pushes, %d amendments", len(sent), len(amended))
+		}
+		n.pass(2 * time.Minute)
+		a.close()
+		<-amended
+		if r := <-amended; len(r.Attempts[0].Pushes) != 1 || r.Attempts[0].Pushes[0].Accepted || len(r.Attempts[1].Pushes) != 1 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // A missed call as Apple's service gets it.
 func TestMissedCallOverAPNs(t *testing.T) {
 	p := newPushing(t, func(c *config.Push) { c.Apps[0].MissedCallAlert = true })
