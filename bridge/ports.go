@@ -39,7 +39,7 @@ type Wake struct {
 type WakeResult struct {
 	Alert       bool   // an alert push, else VoIP
 	Accepted    bool   // by the push service, which is no proof of delivery
-	Unanswered  bool   // it was sent and nobody said yes or no: it may yet wake the device
+	Unanswered  bool   // it was not accepted, but a request of it had no answer: it may yet wake the device
 	Stopped     bool   // the device registered, or the call ended, before an answer; without Written: before it was sent
 	Service     string // its name for people: "APNs"; "" if unknown
 	Reason      string

@@ -44,6 +44,9 @@ func (r WakeResult) tell(what string) string {
 	default:
 		what += " failed: " + cmp.Or(r.Words, r.Reason, "nobody says why")
 	}
+	if r.Unanswered && r.Tries > 1 {
+		what += " (one request had no answer and may have reached the phone)"
+	}
 	if r.Latency > 0 {
 		what += " after " + short(r.Latency)
 	}

@@ -86,5 +86,8 @@ type Result struct {
 	Latency     time.Duration
 	Tries       int  // requests made; a hedge counts as one
 	Hedged      bool // a second request went out because the first was silent or lost
+	// Maybe: a request of it was lost after it was written, so that the phone may have
+	// the push, whatever the answer to another request says.
+	Maybe bool
 	Dead        TokenDead
 }

@@ -29,7 +29,8 @@ type gate struct {
 	breakers map[string]*breaker
 }
 
-// breaker is open until a time, then half open: one push may try.
+// breaker is open until a time, then half open: one push may try, and all if that one is
+// silent.
 type breaker struct {
 	why   string // the refusal in words
 	next  action
@@ -38,9 +39,10 @@ type breaker struct {
 	trial *trial // nil: none tries
 }
 
-// trial is a push that tries a broken credential.
+// trial is a push that tries a broken credential, and those that go beside it once it
+// has had no answer for so long that they need not wait: only refusals are to be spared.
 type trial struct {
-	overdue time.Time     // when another may try instead: it has had no answer
+	overdue time.Time     // when that is
 	done    chan struct{} // closed when the next may try; under the gate's mu
 	ended   bool          // done is closed
 }
@@ -84,11 +86,17 @@ func (g *gate) enter(topic string) (pass, *held) {
 		}
 	}
 	for _, at := range []string{"", topic} {
-		if b := g.breakers[at]; b != nil {
-			if p.trial == nil {
-				p.trial = &trial{overdue: now.Add(hedgeAfter), done: make(chan struct{})}
-			}
-			b.trial.end() // it was silent: whoever waits for it waits for this one
+		b := g.breakers[at]
+		switch {
+		case b == nil:
+			continue
+		case p.trial == nil && b.trial != nil:
+			p.trial = b.trial // it is silent: all who come now try beside it
+		case p.trial == nil:
+			p.trial = &trial{overdue: now.Add(hedgeAfter), done: make(chan struct{})}
+		}
+		if b.trial != p.trial {
+			b.trial.end()
 			b.trial = p.trial
 		}
 	}
@@ -96,7 +104,8 @@ func (g *gate) enter(topic string) (pass, *held) {
 }
 
 // await is enter that waits for a push that is trying the credential: the other phones
-// of a call that finds it mended ring too. If that push is silent, this one tries.
+// of a call that finds it mended ring too. If that push is silent for hedgeAfter, this one
+// goes, as all do that wait.
 func (g *gate) await(ctx context.Context, topic string) (pass, *held) {
 	for {
 		p, why := g.enter(topic)

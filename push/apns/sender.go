@@ -71,6 +71,7 @@ func (s *sender) Send(ctx context.Context, t push.Target, n push.Notification) p
 		last = pools[envs[1]].send(ctx, m)
 		last.Tries += first.Tries
 		last.Hedged = last.Hedged || first.Hedged
+		last.Maybe = last.Maybe || first.Maybe
 	}
 	r := verdict(first, last, len(envs))
 	if r.next == tokenDead {
@@ -147,7 +148,7 @@ func verdict(first, last outcome, envs int) outcome {
 		last.next = tokenDead
 		last.Text = "APNs refused the token: BadDeviceToken (neither a production nor a sandbox token of this app)"
 	case first.Reason == badDeviceToken && last.Outcome != push.Accepted && last.next != tokenDead:
-		first.Tries, first.Hedged = last.Tries, last.Hedged
+		first.Tries, first.Hedged, first.Maybe = last.Tries, last.Hedged, last.Maybe
 		return first // the second said less: keep the reason that tells more
 	}
 	return last
@@ -194,6 +195,7 @@ func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 			out.Hedged = true
 		}
 		maybe += cost.maybe
+		out.Maybe = maybe > 0
 		silent = silent || cost.silent
 		out.take(a, p.env)
 		if out.blame == ours {

@@ -132,6 +132,7 @@ func TestAtMostTwice(t *testing.T) {
 					{Fault: apnssim.Respond, Status: 503, Reason: "ServiceUnavailable"}, {Fault: apnssim.Respond, Status: 500, Reason: "InternalServerError"},
 					{Fault: apnssim.Hang, Deliver: true}, {Fault: apnssim.Hang}, {Fault: apnssim.Blackhole},
 					{Fault: apnssim.Respond, Status: 403, Reason: "ExpiredProviderToken"}, {Fault: apnssim.Respond, Status: 413, Reason: "PayloadTooLarge"},
+					{Fault: apnssim.Respond, Status: 429, Reason: "TooManyRequests"},
 				}
 				results := make(map[string]push.Result)
 				got := make(map[string]int)
@@ -159,6 +160,9 @@ func TestAtMostTwice(t *testing.T) {
 					n := got[id]
 					if n > 2 || n == 2 && !r.Hedged || n == 0 && r.Outcome == push.Accepted {
 						t.Errorf("the phone got a push %d times: %+v", n, r)
+					}
+					if n > 0 && r.Outcome == push.Refused && !r.Maybe {
+						t.Errorf("the phone has a push that counts as refused: %+v", r)
 					}
 					if n == 2 {
 						twice++

@@ -204,7 +204,7 @@ func sendOnce(ctx context.Context, l *line, base string, x *exchange, m letter) 
 // and with it the device token: only its cause is kept.
 func noAnswer(ctx context.Context, err error) answer {
 	if ended := ctx.Err(); ended != nil {
-		return answer{reason: push.Ended(ended)}
+		return answer{reason: push.Ended(ended), maybe: wroteHead(ctx)}
 	}
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -324,3 +324,29 @@ func TestBadRules(t *testing.T) {
 		}
 	}
 }
+
+// A GOAWAY that names an earlier stream tells the client that the pushes of later ones
+// were not processed: it repeats them elsewhere, so they must not be delivered here.
+func TestGoAwayDeniesWhatWaits(t *testing.T) {
+	bubbled(t, apnssim.Config{Limits: apnssim.Limits{StreamsBefore: 10}}, func(t *testing.T, b *bench, c *http.Client) {
+		b.push(c, nil)
+		next(t, b.device)
+		b.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Delay, Latency: time.Second})
+		b.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.GoAway, Reason: "Shutdown", Unprocessed: true})
+		b.fault(apnssim.Match{Nth: 2, Times: 1}, apnssim.Action{Fault: apnssim.Delay, Latency: 3 * time.Second})
+		answers := make(chan int, 2)
+		for range cap(answers) { // the GOAWAY comes after a second, when the other one waits
+			go func() { answers <- b.push(c, nil).status }()
+			synctest.Wait()
+		}
+		for range cap(answers) {
+			if status := <-answers; status != 200 {
+				t.Errorf("status %d", status)
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := b.device.Status().Received; n != 3 {
+			t.Errorf("%d deliveries of 3 pushes", n)
+		}
+	})
+}

@@ -50,11 +50,21 @@ func faultName(wait time.Duration, act *Action) Fault {
 func (s *Sim) conclude(st *stream, p *push, seq uint64, v Verdict, act *Action) {
 	defer s.journal.concluded(seq)
 	c := st.conn
+	if act != nil && act.Fault == GoAway {
+		last := c.goAway(goodbye{last: act.lastStream(st.id), code: act.Code, debug: reasonJSON(act.Reason), grace: act.Grace})
+		if last >= st.id && c.process(st) {
+			s.finish(st, p, seq, v)
+		}
+		return
+	}
+	if !c.process(st) {
+		return // the client knows by GOAWAY that nothing comes of it
+	}
 	if act == nil {
 		s.finish(st, p, seq, v)
 		return
 	}
-	if act.Deliver && act.Fault != Respond && act.Fault != GoAway && v.Status == 200 {
+	if act.Deliver && act.Fault != Respond && v.Status == 200 {
 		s.deliver(p, seq)
 	}
 	switch act.Fault {
@@ -77,12 +87,6 @@ func (s *Sim) conclude(st *stream, p *push, seq uint64, v Verdict, act *Action) 
 		st.cut(p.reply(v))
 	case Blackhole:
 		c.out.mute()
-	case GoAway:
-		bye := goodbye{last: act.lastStream(st.id), code: act.Code, debug: reasonJSON(act.Reason), grace: act.Grace}
-		c.goAway(bye)
-		if bye.last == st.id {
-			s.finish(st, p, seq, v)
-		}
 	case Hang: // the stream stays as it is
 	}
 }

@@ -308,11 +308,26 @@ func (c *conn) seen() uint32 {
 	return min(c.highest, c.last)
 }
 
-// goAway announces the end: streams up to last are finished, those above are
-// dropped unprocessed and the client may send them elsewhere (RFC 9113 s6.8).
-func (c *conn) goAway(g goodbye) {
+// process says that the push of a stream counts as processed from now on; false if a
+// GOAWAY has told the client that it is not.
+func (c *conn) process(st *stream) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	st.processed = st.id <= c.last
+	return st.processed
+}
+
+// goAway announces the end: streams up to last are finished, those above are
+// dropped unprocessed and the client may send them elsewhere (RFC 9113 s6.8). It names a
+// later stream than g.last if that is processed and waits for its answer.
+func (c *conn) goAway(g goodbye) (last uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, st := range c.streams {
+		if st.processed {
+			g.last = max(g.last, id)
+		}
+	}
 	c.last = min(c.last, g.last)
 	for id := range c.streams {
 		if id > c.last {
@@ -322,6 +337,7 @@ func (c *conn) goAway(g goodbye) {
 	c.out.goAway(c.last, g.code, g.debug)
 	c.endBy(cmp.Or(g.grace, drainGrace))
 	c.drained()
+	return c.last
 }
 
 // drained ends a connection that said GOAWAY once its last stream is over.

@@ -64,8 +64,10 @@ type stream struct {
 	id       uint32
 	req      request
 	complete bool // END_STREAM was read
-	window   int64
-	pending  []byte // body not yet sent
+	// processed: its push is, or will be, what the answer says.
+	processed bool
+	window    int64
+	pending   []byte // body not yet sent
 }
 
 func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {

@@ -88,6 +88,7 @@ func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 		r.Tries++
 		if a.reason == push.Lost {
 			lost++
+			r.Maybe = true
 		}
 		next := take(&r, a)
 		if ended && next != renewToken {

@@ -153,7 +153,7 @@ func resultOf(provider string, res push.Result) bridge.WakeResult {
 		env = string(res.Environment)
 	}
 	return bridge.WakeResult{
-		Unanswered: res.Outcome == push.NoAnswer && !res.Written.IsZero(),
+		Unanswered: res.Outcome != push.Accepted && res.Maybe || res.Outcome == push.NoAnswer && !res.Written.IsZero(),
 		Alert:      res.Kind == push.Alert, Accepted: res.Outcome == push.Accepted, Service: service, Reason: string(res.Reason),
 		Words: cmp.Or(res.Text, string(res.Reason)), ID: res.ID, Environment: env, Written: res.Written, At: time.Now(),
 		Latency: res.Latency, Tries: res.Tries, Hedged: res.Hedged,
