@@ -71,6 +71,8 @@ func (a *applying) one(edit Edit) {
 		a.setEnvironment(e)
 	case PushReport:
 		a.pushReport(e)
+	case Reached:
+		a.reached(e)
 	case Refreshed:
 		a.refreshed(e)
 	case MarkLoggedOut:

@@ -7,7 +7,8 @@ import (
 )
 
 // Edit is one write to Memory: Upsert, Announce, RemoveBinding, RemoveToken,
-// SetEnvironment, PushReport, Refreshed, MarkLoggedOut, FlowGone, Expire, PutFate.
+// SetEnvironment, PushReport, Reached, Refreshed, MarkLoggedOut, FlowGone, Expire,
+// PutFate.
 type Edit interface{ edit() }
 
 // Announcement says what a REGISTER said about push.
@@ -87,6 +88,14 @@ type PushReport struct {
 	At       time.Time
 }
 
+// Reached says that a device that was pushed answered a request of ours: it need
+// not register to prove that it came, its old connection may have lived.
+type Reached struct {
+	AOR sipua.AOR
+	Key string
+	At  time.Time
+}
+
 // Refreshed counts a background push that asks the device to register again,
 // whatever becomes of it.
 type Refreshed struct {
@@ -126,6 +135,7 @@ func (RemoveBinding) edit()  {}
 func (RemoveToken) edit()    {}
 func (SetEnvironment) edit() {}
 func (PushReport) edit()     {}
+func (Reached) edit()        {}
 func (Refreshed) edit()      {}
 func (MarkLoggedOut) edit()  {}
 func (FlowGone) edit()       {}
@@ -168,7 +178,7 @@ const (
 	TokenRefused                     // Device asked for a token that By uses, and did not get it
 	Evicted                          // Device (or one of its Contacts) made room in its AOR for By
 	Suspected                        // VoIP pushes do not wake Device any more (see Device.Suspected); told once
-	Recovered                        // Device was Suspected and registered
+	Recovered                        // Device was Suspected, and registered or answered
 )
 
 // String is the kind in lower case, words joined by a hyphen.

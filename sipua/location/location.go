@@ -71,7 +71,8 @@ type Device struct {
 
 // Health is what became of the pushes to a device.
 type Health struct {
-	Unanswered   int       // VoIP pushes that the provider accepted since the last REGISTER
+	Unanswered   int       // VoIP pushes that the provider accepted since the device last came: by a REGISTER, or an answer to an INVITE
+	Reached      time.Time // when it last answered an INVITE that it was pushed for; a restart may forget the newest
 	LastAccepted time.Time // of the newest accepted push of either kind
 	Accepted     uint64    // pushes accepted, of either kind, since the device is known
 	Refused      uint64    // pushes refused for this device's sake

@@ -135,7 +135,7 @@ func revive(d Device, grace time.Duration, now time.Time) Device {
 	}
 	d.LastSeen = past(d.LastSeen)
 	for _, t := range []*time.Time{&d.Push.VoIP.Updated, &d.Push.Alert.Updated, &d.Health.LastAccepted, &d.Health.LastRefused,
-		&d.Health.LastVoIP, &d.Health.LastRefresh, &d.LoggedOut} {
+		&d.Health.LastVoIP, &d.Health.LastRefresh, &d.Health.Reached, &d.LoggedOut} {
 		*t = past(*t)
 	}
 	for _, t := range []*time.Time{&d.LogoutDue, &d.TokensDue} {

@@ -246,12 +246,12 @@ func (r *Registrar) report(notes []location.Note) {
 	for _, n := range notes {
 		switch n.Kind {
 		case location.Suspected:
-			r.log.Warn("a device does not come although its VoIP pushes are accepted: alert pushes go first until it registers "+
+			r.log.Warn("a device does not come although its VoIP pushes are accepted: alert pushes go first until it registers or answers "+
 				"(does the app report each call to CallKit? was the phone unlocked since it started?)",
 				"note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key)
 			continue
 		case location.Recovered:
-			r.log.Info("a device that did not come has registered", "note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key)
+			r.log.Info("a device that did not come is here again", "note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key)
 			continue
 		}
 		r.log.Warn("registration", "note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key,

@@ -93,7 +93,7 @@ type Binding struct {
 type Health struct {
 	Accepted   uint64 `json:"accepted"`
 	Refused    uint64 `json:"refused"`
-	Unanswered int    `json:"unanswered"` // VoIP pushes accepted since the last REGISTER
+	Unanswered int    `json:"unanswered"` // VoIP pushes accepted since it last registered or answered a call
 	// Suspected says that VoIP pushes do not seem to wake it any more, so that
 	// alert pushes go first, and VoIP pushes wait for NextVoIP.
 	Suspected    bool      `json:"suspected"`

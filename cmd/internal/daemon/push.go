@@ -16,6 +16,7 @@ import (
 	"wakebridge/push"
 	"wakebridge/push/apns"
 	"wakebridge/push/fcm"
+	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/registrar"
 )
@@ -165,6 +166,11 @@ func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.W
 		out.Stopped = res.Reason == push.Stopped && ctx.Err() != nil
 		report(out)
 	})
+}
+
+// Reached implements bridge.Waker.
+func (w *waker) Reached(aor sipua.AOR, device string) {
+	w.edit(location.Reached{AOR: aor, Key: device, At: time.Now()})
 }
 
 func (w *waker) request(wake bridge.Wake) push.Request {

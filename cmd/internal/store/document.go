@@ -93,6 +93,7 @@ type healthDoc struct {
 	LastVoIP     int64  `json:"last_voip,omitempty"`
 	Refreshes    int    `json:"refreshes,omitempty"`
 	LastRefresh  int64  `json:"last_refresh,omitempty"`
+	Reached      int64  `json:"reached,omitempty"`
 }
 
 func encode(d location.Device) ([]byte, error) {
@@ -108,6 +109,7 @@ func encode(d location.Device) ([]byte, error) {
 			Unanswered: d.Health.Unanswered, LastAccepted: millis(d.Health.LastAccepted), Accepted: d.Health.Accepted,
 			Refused: d.Health.Refused, LastRefused: millis(d.Health.LastRefused), LastReason: text(d.Health.LastReason),
 			LastVoIP: millis(d.Health.LastVoIP), Refreshes: d.Health.Refreshes, LastRefresh: millis(d.Health.LastRefresh),
+			Reached: millis(d.Health.Reached),
 		},
 	}
 	for _, b := range d.Bindings {
@@ -139,6 +141,7 @@ func decode(data []byte, d *location.Device) error {
 		Unanswered: h.Unanswered, LastAccepted: fromMillis(h.LastAccepted), Accepted: h.Accepted,
 		Refused: h.Refused, LastRefused: fromMillis(h.LastRefused), LastReason: string(h.LastReason),
 		LastVoIP: fromMillis(h.LastVoIP), Refreshes: h.Refreshes, LastRefresh: fromMillis(h.LastRefresh),
+		Reached: fromMillis(h.Reached),
 	}
 	for _, b := range doc.Bindings {
 		d.Bindings = append(d.Bindings, location.Binding{

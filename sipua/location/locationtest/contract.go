@@ -68,7 +68,7 @@ func Device(user, key string) location.Device {
 		Health: location.Health{
 			Unanswered: 2, LastAccepted: at.Add(-time.Second), Accepted: 7, Refused: 3,
 			LastRefused: at.Add(-time.Hour), LastReason: "BadDeviceToken",
-			LastVoIP: at.Add(-time.Minute), Refreshes: 4, LastRefresh: at.Add(-2 * time.Hour),
+			LastVoIP: at.Add(-time.Minute), Refreshes: 4, LastRefresh: at.Add(-2 * time.Hour), Reached: at.Add(-3 * time.Hour),
 		},
 	}
 }
