@@ -2,6 +2,7 @@ package location_test
 
 import (
 	"testing"
+	"time"
 
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/location/locationtest"
@@ -55,6 +56,55 @@ func TestNothingAnnounced(t *testing.T) {
 		apply(m, location.Announce{AOR: alice, Instance: phone})
 		if d := only(t, m, alice); d.Instance != "" {
 			t.Errorf("%+v", d)
+		}
+	})
+}
+
+// One token in two spellings is one token: for the shared-token rule, for a 410 and
+// after a restart of a journal that has it as it was sent.
+func TestOneSpelling(t *testing.T) {
+	const upper = "AABBCCDDEEFF00112233"
+	apns := func(value string) location.PushInfo {
+		return location.PushInfo{Provider: "apns", BundleID: "com.example.phone", VoIP: location.Token{Value: value, Kind: location.VoIP}}
+	}
+	bubble(t, func(t *testing.T) {
+		m := newMemory(t, &locationtest.Store{})
+		apply(m, register(bob, other, "sip:bob@1", token, 1))
+		a := apply(m, location.Announce{AOR: alice, Instance: phone, Push: apns(upper)})
+		if d := only(t, m, bob); d.Push.HasToken() || len(a.Notes) != 1 || a.Notes[0].Kind != location.TokenTaken {
+			t.Errorf("%+v, notes %+v", d.Push, a.Notes)
+		}
+		if d := only(t, m, alice); d.Push.VoIP.Value != token {
+			t.Errorf("%q", d.Push.VoIP.Value)
+		}
+		u := register(alice, phone, "sip:alice@1", upper, 2)
+		if apply(m, u); only(t, m, alice).Push.VoIP.Value != token {
+			t.Error("by SIP in capitals")
+		}
+		fcm := apns("aB:c")
+		fcm.Provider = "fcm"
+		apply(m, location.Announce{AOR: bob, Instance: other, Push: fcm})
+		if d := only(t, m, bob); d.Push.VoIP.Value != "aB:c" {
+			t.Errorf("FCM: %q", d.Push.VoIP.Value)
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		store := &locationtest.Store{}
+		old := locationtest.Device("alice", phone)
+		old.Push.VoIP.Value, old.LoggedOut, old.LogoutDue, old.TokensDue = upper, time.Time{}, time.Time{}, time.Time{}
+		if err := store.Commit(t.Context(), location.Batch{Put: []location.Device{old}}); err != nil {
+			t.Fatal(err)
+		}
+		m := newMemory(t, store)
+		if err := m.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if state, err := store.Load(t.Context()); err != nil || state.Devices[0].Push.VoIP.Value != token {
+			t.Errorf("stored %q, %v", state.Devices[0].Push.VoIP.Value, err)
+		}
+		apply(m, location.RemoveToken{Kind: location.VoIP, Value: token, NotAfter: time.Now().Add(time.Hour)})
+		if d, _ := m.Device(old.Ref()); !d.Push.VoIP.IsZero() {
+			t.Errorf("410 left %q", d.Push.VoIP.Value)
 		}
 	})
 }

@@ -137,6 +137,7 @@ func (a *applying) note(kind NoteKind, device, by Ref, token string) {
 
 func (a *applying) upsert(u Upsert) {
 	b := u.Binding
+	u.Push = u.Push.canonical()
 	key, known := MatchDevice(a.devices(u.AOR), b, u.Push.VoIP.Value, u.Push.Alert.Value)
 	if !known {
 		key = NewKey(b.Instance, cmp.Or(u.Push.VoIP.Value, u.Push.Alert.Value), b.Contact)
@@ -175,6 +176,7 @@ func (a *applying) announce(n Announce) {
 	if n.Instance == "" {
 		return
 	}
+	n.Push = n.Push.canonical()
 	tokens := slices.DeleteFunc([]string{n.Push.VoIP.Value, n.Push.Alert.Value}, func(t string) bool { return t == "" })
 	key := announcedKey(a.devices(n.AOR), n.Instance, tokens)
 	d := a.deviceOrNew(Ref{n.AOR, key}, n.Instance)

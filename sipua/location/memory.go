@@ -88,6 +88,10 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 	now := time.Now()
 	for _, d := range state.Devices {
 		d = revive(d, m.rules.Grace, now)
+		if spelled := d.Push.canonical(); spelled != d.Push { // of a version that kept tokens as they were sent
+			d.Push = spelled
+			m.dirty.devices[d.Ref()] = struct{}{}
+		}
 		m.entry(d.AOR).devices[d.Key] = &d
 		m.reindex(&d)
 	}

@@ -3,6 +3,7 @@ package location
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -54,11 +55,20 @@ func name[T ~uint8](v T, names ...string) string {
 // logs and encodes to JSON masked but for its last four characters; a Store
 // reads Value.
 type Token struct {
-	Value       string // as the app gave it: for APNs 2 to 200 hexadecimal digits
+	Value       string // for APNs 2 to 200 hexadecimal digits in lower case, else as the app gave it
 	Kind        TokenKind
 	Updated     time.Time // when the device last announced it
 	Source      TokenSource
 	Environment Environment // where this token was proven to be known; unknown until a push was accepted
+}
+
+// CanonicalToken is the one spelling of a push token: that of APNs is hexadecimal,
+// in lower case, that of FCM is as it is.
+func CanonicalToken(provider, value string) string {
+	if provider == "apns" {
+		return strings.ToLower(value)
+	}
+	return value
 }
 
 // IsZero says that there is no token.
@@ -125,6 +135,12 @@ func (p PushInfo) EnvironmentOf(kind TokenKind) Environment {
 		return e
 	}
 	return p.Environment
+}
+
+// canonical is p with its tokens in their one spelling.
+func (p PushInfo) canonical() PushInfo {
+	p.VoIP.Value, p.Alert.Value = CanonicalToken(p.Provider, p.VoIP.Value), CanonicalToken(p.Provider, p.Alert.Value)
+	return p
 }
 
 func (p *PushInfo) token(kind TokenKind) *Token {

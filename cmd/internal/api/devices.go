@@ -182,6 +182,7 @@ func (a *Announcement) checkAPNs() *Problem {
 			return unusable(t.field+" is not 2 to 200 hexadecimal characters", "Send the device token as hexadecimal text, two characters for each byte.")
 		}
 	}
+	a.VoIPToken, a.AlertToken = location.CanonicalToken(a.Provider, a.VoIPToken), location.CanonicalToken(a.Provider, a.AlertToken)
 	return nil
 }
 

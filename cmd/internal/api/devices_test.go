@@ -190,6 +190,26 @@ func TestPutGetDelete(t *testing.T) {
 	}
 }
 
+// A token of APNs has one spelling, however it comes; those of FCM are left alone.
+func TestTokensHaveOneSpelling(t *testing.T) {
+	const mixed = "cX9-_y:APA91b"
+	f := &fakeServer{devices: map[string][]Device{}}
+	h := server(f)
+	ask(t, h, "PUT", "/v1/users/alice/devices/"+phone, "application/json",
+		`{"provider":"apns","bundle_id":"com.example.phone","voip_token":"00FCaD","alert_token":"ABcd"}`)
+	ask(t, h, "PUT", "/v1/users/alice/devices/"+phone, "application/json", `{"provider":"fcm","bundle_id":"example-1","voip_token":"`+mixed+`"}`)
+	want := []string{"announce alice@a.example " + phone + " 00fcadabcd", "announce alice@a.example " + phone + " " + mixed}
+	if !slices.Equal(f.calls, want) {
+		t.Errorf("%q, want %q", f.calls, want)
+	}
+	for app, want := range map[string]string{"com.example.phone": "cfab", "example-1": "CFab"} {
+		res, _ := ask(t, h, "POST", "/v1/push/test", "application/json", `{"token":"CFab","app":"`+app+`"}`)
+		if res.StatusCode != 200 || f.order.Token != want {
+			t.Errorf("%s: %d, token %q", app, res.StatusCode, f.order.Token)
+		}
+	}
+}
+
 func TestPutOfAnAndroidDevice(t *testing.T) {
 	for _, more := range []string{"", `,"environment":"auto"`, `,"environment":"","alert_token":"","team_id":""`} {
 		f := &fakeServer{devices: map[string][]Device{}}
