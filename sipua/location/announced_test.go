@@ -1,6 +1,7 @@
 package location_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -107,4 +108,131 @@ func TestOneSpelling(t *testing.T) {
 			t.Errorf("410 left %q", d.Push.VoIP.Value)
 		}
 	})
+}
+
+// voipOf is a backend's announcement of a VoIP token for a device of alice's.
+func voipOf(value string) location.Announce {
+	return location.Announce{AOR: alice, Instance: phone, Push: location.PushInfo{Provider: "apns", BundleID: "com.example.phone",
+		VoIP: location.Token{Value: value, Kind: location.VoIP}}}
+}
+
+// The same request again changes nothing: neither is the token newer, nor was the
+// phone seen, nor is there anything to tell or to write.
+func TestABackendThatRepeatsItself(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(t, &locationtest.Store{})
+		apply(m, voipOf(token))
+		first := only(t, m, alice)
+		if err := m.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		changes := 0
+		_, stop := m.Watch(alice, func(location.Change) { changes++ })
+		defer stop()
+		for range 89 {
+			time.Sleep(day)
+			if a := apply(m, voipOf(token)); len(a.Refs) != 1 || a.Refs[0] != first.Ref() {
+				t.Fatalf("refs %v", a.Refs)
+			}
+		}
+		if d := only(t, m, alice); !d.LastSeen.Equal(first.LastSeen) || d.Push != first.Push || changes != 0 || m.Stats().Uncommitted != 0 {
+			t.Errorf("%+v, %d changes, %+v", d, changes, m.Stats())
+		}
+		pass(m, day)
+		if left := m.Devices(alice); len(left) != 0 {
+			t.Errorf("not seen for 90 days: %+v", left)
+		}
+	})
+}
+
+// A token that is dead stays dead, however often a backend repeats it, until the
+// phone itself names it.
+func TestADeadTokenIsNotImmortal(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(t, &locationtest.Store{})
+		apply(m, voipOf(token))
+		time.Sleep(time.Hour)
+		since := time.Now()
+		time.Sleep(time.Hour)
+		apply(m, voipOf(token))
+		dead := location.RemoveToken{Kind: location.VoIP, Value: token, NotAfter: since}
+		if apply(m, dead); len(m.Devices(alice)) != 0 {
+			t.Fatalf("%+v", m.Devices(alice))
+		}
+		time.Sleep(23 * time.Hour)
+		again := apply(m, voipOf(token))
+		if len(m.Devices(alice)) != 0 || len(again.Notes) != 1 || again.Notes[0].Kind != location.TokenDead || again.Notes[0].Device.Key != phone ||
+			strings.Contains(again.Notes[0].Token, token) {
+			t.Errorf("back: %+v, notes %+v", m.Devices(alice), again.Notes)
+		}
+		// Its other token is as good as any.
+		both := voipOf(token)
+		both.Push.Alert = location.Token{Value: "bbbb", Kind: location.Alert}
+		if apply(m, both); !only(t, m, alice).Push.VoIP.IsZero() || only(t, m, alice).Push.Alert.Value != "bbbb" {
+			t.Errorf("%+v", only(t, m, alice).Push)
+		}
+		// The phone knows better.
+		apply(m, register(alice, phone, "sip:alice@1", token, 1))
+		if a := apply(m, voipOf(token)); only(t, m, alice).Push.VoIP.Value != token || len(a.Notes) != 0 {
+			t.Errorf("%+v", only(t, m, alice).Push)
+		}
+		// A push that left before the phone named it says nothing about it.
+		if apply(m, dead, voipOf(token)); only(t, m, alice).Push.VoIP.Value != token {
+			t.Errorf("%+v", only(t, m, alice).Push)
+		}
+		dead.NotAfter = time.Now()
+		apply(m, dead)
+		time.Sleep(day)
+		if apply(m, voipOf(token)); only(t, m, alice).Push.VoIP.Value != token {
+			t.Errorf("a day later: %+v", only(t, m, alice).Push)
+		}
+	})
+}
+
+// What a backend announced, a REGISTER may replace by what the phone has now; it is
+// never forgotten by one without tokens, nor by a log-out.
+func TestRegisterReplacesButNeverForgets(t *testing.T) {
+	const newer = "ccddccddccddccddccdd"
+	for _, tt := range []struct {
+		name string
+		do   func(m *location.Memory)
+		want string
+	}{
+		{"a REGISTER without tokens", func(m *location.Memory) {
+			apply(m, register(alice, phone, "sip:alice@1", "", 1))
+			pass(m, 2*time.Minute)
+		}, newer},
+		{"a log-out by SIP", func(m *location.Memory) {
+			apply(m, location.RemoveBinding{AOR: alice, Contact: "sip:alice@1", Instance: phone})
+			pass(m, time.Minute)
+			apply(m, register(alice, phone, "sip:alice@1", "", 1))
+			pass(m, 2*time.Minute)
+		}, newer},
+		{"the backend repeats the old one", func(m *location.Memory) { apply(m, voipOf(token)) }, newer},
+		{"the backend has a newer one", func(m *location.Memory) { apply(m, voipOf("eeee")) }, "eeee"},
+		{"the backend takes its own back, then a REGISTER without tokens", func(m *location.Memory) {
+			apply(m, location.Announce{AOR: alice, Instance: phone})
+			apply(m, register(alice, phone, "sip:alice@1", "", 1))
+			pass(m, 2*time.Minute)
+		}, ""},
+		{"410", func(m *location.Memory) {
+			apply(m, location.RemoveToken{Kind: location.VoIP, Value: newer, NotAfter: time.Now()})
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(t, &locationtest.Store{})
+				apply(m, voipOf(token))
+				time.Sleep(time.Second)
+				apply(m, register(alice, phone, "sip:alice@1", newer, 1))
+				if v := only(t, m, alice).Push.VoIP; v.Value != newer || v.Source != location.FromSIP {
+					t.Fatalf("%q from %s", v.Value, v.Source)
+				}
+				tt.do(m)
+				if d := only(t, m, alice); d.Push.VoIP.Value != tt.want || d.Wakeable != (tt.want != "") {
+					t.Errorf("%q, wakeable %t", d.Push.VoIP.Value, d.Wakeable)
+				}
+			})
+		})
+	}
 }

@@ -37,9 +37,11 @@ type Upsert struct {
 }
 
 // Announce is what an app's backend says over HTTP. Tokens that it names
-// replace those of the same kind and are never forgotten by a REGISTER; those
-// that it named before and does not name now are forgotten. It needs an
-// instance.
+// replace those of the same kind, and no REGISTER without tokens forgets them; those
+// that it named before and does not name now are forgotten. What it named before
+// and names again changes nothing, not even back what a REGISTER replaced since. A
+// token that was called dead less than a day ago is not taken (TokenDead). It needs
+// an instance.
 type Announce struct {
 	AOR         sipua.AOR
 	Instance    string // as InstanceID returns it
@@ -179,11 +181,12 @@ const (
 	Evicted                          // Device (or one of its Contacts) made room in its AOR for By
 	Suspected                        // VoIP pushes do not wake Device any more (see Device.Suspected); told once
 	Recovered                        // Device was Suspected, and registered or answered
+	TokenDead                        // a backend named a token for Device that its push service had called dead; it was not taken
 )
 
 // String is the kind in lower case, words joined by a hyphen.
 func (k NoteKind) String() string {
-	return name(k, "none", "token-taken", "token-refused", "evicted", "suspected", "recovered")
+	return name(k, "none", "token-taken", "token-refused", "evicted", "suspected", "recovered", "token-dead")
 }
 
 // Note reports something unusual that an Apply did.
@@ -192,4 +195,5 @@ type Note struct {
 	Device Ref
 	By     Ref
 	Token  string // masked; "" where no token is concerned
+	Edit   int    // the index of the edit that did it, among those of its Apply
 }

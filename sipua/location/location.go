@@ -54,7 +54,7 @@ type Device struct {
 	Instance string    // +sip.instance as InstanceID returns it; "" if the app sends none
 	Bindings []Binding // newest first
 	Push     PushInfo
-	LastSeen time.Time // its last REGISTER, or the last announcement over HTTP
+	LastSeen time.Time // its last REGISTER, or the last announcement over HTTP that changed something
 	// Wakeable says whether a push may be sent to it: it has a token, is not
 	// logged out, and was seen within Rules.DeviceTTL. Computed when the device
 	// is read; stores ignore it.

@@ -30,6 +30,7 @@ type Memory struct {
 	due     agenda
 	refresh agenda // when devices are to be asked to register again
 	dirty   dirty
+	dead    deadTokens
 
 	flushing chan struct{} // holds one element: the right to write to store
 }
@@ -84,6 +85,9 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 		refresh:  agenda{at: map[any]*item{}},
 		dirty:    dirty{devices: map[Ref]struct{}{}, fates: map[FateRef]struct{}{}},
 		flushing: make(chan struct{}, 1),
+	}
+	if m.dead, err = newDeadTokens(); err != nil {
+		return nil, err
 	}
 	now := time.Now()
 	for _, d := range state.Devices {

@@ -57,9 +57,12 @@ func name[T ~uint8](v T, names ...string) string {
 type Token struct {
 	Value       string // for APNs 2 to 200 hexadecimal digits in lower case, else as the app gave it
 	Kind        TokenKind
-	Updated     time.Time // when the device last announced it
+	Updated     time.Time // when the device last announced it, or its backend first
 	Source      TokenSource
 	Environment Environment // where this token was proven to be known; unknown until a push was accepted
+	// Replaced is the backend's token that a REGISTER replaced by this one; "" if
+	// there was none. No REGISTER without tokens forgets such a kind.
+	Replaced string
 }
 
 // CanonicalToken is the one spelling of a push token: that of APNs is hexadecimal,

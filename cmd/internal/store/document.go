@@ -81,6 +81,7 @@ type tokenDoc struct {
 	Updated     int64  `json:"updated"`
 	Source      string `json:"source"`
 	Environment string `json:"environment"`
+	Replaced    text   `json:"replaced,omitempty"`
 }
 
 type healthDoc struct {
@@ -157,14 +158,16 @@ func encodeToken(t location.Token) *tokenDoc {
 	if t.IsZero() {
 		return nil
 	}
-	return &tokenDoc{Value: text(t.Value), Updated: millis(t.Updated), Source: t.Source.String(), Environment: t.Environment.String()}
+	return &tokenDoc{Value: text(t.Value), Updated: millis(t.Updated), Source: t.Source.String(), Environment: t.Environment.String(),
+		Replaced: text(t.Replaced)}
 }
 
 func decodeToken(doc *tokenDoc, kind location.TokenKind) location.Token {
 	if doc == nil {
 		return location.Token{}
 	}
-	t := location.Token{Value: string(doc.Value), Kind: kind, Updated: fromMillis(doc.Updated), Environment: environment(doc.Environment)}
+	t := location.Token{Value: string(doc.Value), Kind: kind, Updated: fromMillis(doc.Updated), Environment: environment(doc.Environment),
+		Replaced: string(doc.Replaced)}
 	switch doc.Source {
 	case location.FromSIP.String():
 		t.Source = location.FromSIP
