@@ -64,6 +64,10 @@ func (h *handlers) putDevice(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrTokenInUse):
 		h.fail(w, Problem{Status: http.StatusConflict, Title: "Another device uses this token", Detail: err.Error(),
 			Fix: "Log the other device out (DELETE), or look at push.shared_token. A token of the other kind in this request was stored."})
+	case errors.Is(err, ErrTokenDead):
+		h.fail(w, Problem{Status: http.StatusConflict, Title: "The push service no longer knows this token", Detail: err.Error(),
+			Fix: "Send the token that the app has now: it may have been removed, or installed again. A token of the other kind in this request was stored. " +
+				"This one is taken again a day after its refusal, or at once when the app itself registers with it."})
 	case err != nil:
 		h.notStored(w, err)
 	case created:

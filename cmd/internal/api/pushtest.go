@@ -20,7 +20,7 @@ type PushTester interface {
 type PushOrder struct {
 	User    string // name@domain, or ""
 	Devices []string
-	App     App // with Token
+	App     App    // with Token
 	Token   string // as location.CanonicalToken has it
 	VoIP    bool
 	Wait    time.Duration // 0: do not wait
