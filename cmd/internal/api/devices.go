@@ -142,8 +142,14 @@ func (h *handlers) device(name, instance string) (user string, d Device, problem
 
 // instanceID is an instance in the form in which those of REGISTERs are compared.
 func instanceID(text string) (string, error) {
+	if err := header.Safe(text); err != nil { // escaped in the URL, it would be cut off or pass
+		return "", fmt.Errorf("+sip.instance: %w", err)
+	}
 	contact := sip.ContactHeader{Params: sip.HeaderParams{{K: "+sip.instance", V: header.FormatInstance(location.InstanceID(text))}}}
 	v, err := header.Instance(contact)
+	if err == nil && strings.HasSuffix(v, ":") { // a URN of nothing
+		err = fmt.Errorf("+sip.instance: %w", header.ErrMalformed)
+	}
 	return location.InstanceID(v), err
 }
 
