@@ -71,6 +71,8 @@ func (a *applying) one(edit Edit) {
 		a.removeToken(e)
 	case SetEnvironment:
 		a.setEnvironment(e)
+	case Throttle:
+		a.throttle(e)
 	case PushReport:
 		a.pushReport(e)
 	case Reached:

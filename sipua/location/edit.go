@@ -7,8 +7,8 @@ import (
 )
 
 // Edit is one write to Memory: Upsert, Announce, RemoveBinding, RemoveToken,
-// SetEnvironment, PushReport, Reached, Refreshed, MarkLoggedOut, FlowGone, Expire,
-// PutFate.
+// SetEnvironment, Throttle, PushReport, Reached, Refreshed, MarkLoggedOut, FlowGone,
+// Expire, PutFate.
 type Edit interface{ edit() }
 
 // Announcement says what a REGISTER said about push.
@@ -79,6 +79,16 @@ type SetEnvironment struct {
 	Environment Environment
 }
 
+// Throttle notes that the push service refused a push because too many went to this
+// token (APNs: 429 TooManyRequests), in every device that has it. The token is held
+// for 30 s, twice as long if it is said again within 10 min of the end of that, at
+// most for 10 min.
+type Throttle struct {
+	Kind  TokenKind
+	Value string
+	At    time.Time
+}
+
 // PushReport counts a push in the device's health.
 type PushReport struct {
 	AOR      sipua.AOR
@@ -136,6 +146,7 @@ func (Announce) edit()       {}
 func (RemoveBinding) edit()  {}
 func (RemoveToken) edit()    {}
 func (SetEnvironment) edit() {}
+func (Throttle) edit()       {}
 func (PushReport) edit()     {}
 func (Reached) edit()        {}
 func (Refreshed) edit()      {}

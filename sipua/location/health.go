@@ -19,12 +19,28 @@ func (d Device) Suspected() bool {
 	return d.Health.Unanswered >= suspectAfter && !d.Push.VoIP.IsZero() && !d.Push.Alert.IsZero()
 }
 
-// VoIPDue is when a suspected device may get its next VoIP push: 30 s after the
-// last one, twice as long after each further one that did not bring it, and
-// at most 10 min. The zero time for a device that is not suspected: at once.
+// AlertFirst says that at now alert pushes go to d before VoIP pushes, which wait
+// for VoIPDue: it is suspected, or its VoIP token is held. Where an alert push could
+// not go either, or there is no such token, nothing waits: one of them must.
+func (d Device) AlertFirst(now time.Time) bool {
+	p := d.Push
+	return d.Suspected() || p.VoIP.Held(now) && !p.Alert.IsZero() && !p.Alert.Held(now)
+}
+
+// VoIPFirst says that at now there should be no alert push in place of a VoIP push,
+// nor after one: that token is held, the other is not.
+func (d Device) VoIPFirst(now time.Time) bool {
+	return d.Push.Alert.Held(now) && !d.Push.VoIP.IsZero() && !d.Push.VoIP.Held(now) && !d.Suspected()
+}
+
+// VoIPDue is when a device that gets alert pushes first may get its next VoIP push.
+// One that is suspected: 30 s after the last one, twice as long after each further
+// one that did not bring it, and at most 10 min. One whose token is held: when it is
+// not any more. The zero time: at once.
 func (d Device) VoIPDue() time.Time {
+	due := d.Push.VoIP.NotBefore
 	if !d.Suspected() {
-		return time.Time{}
+		return due
 	}
 	wait := firstBackOff
 	for range d.Health.Unanswered - suspectAfter {
@@ -33,7 +49,29 @@ func (d Device) VoIPDue() time.Time {
 			break
 		}
 	}
-	return d.Health.LastVoIP.Add(wait)
+	if next := d.Health.LastVoIP.Add(wait); next.After(due) {
+		due = next
+	}
+	return due
+}
+
+// throttle holds a token. Several pushes that were refused at once count as one.
+func (a *applying) throttle(r Throttle) {
+	at := a.orNow(r.At)
+	for _, ref := range a.byToken.refs(r.Value) {
+		d := a.device(ref)
+		if t := d.Push.Token(r.Kind); t.Value != r.Value || t.Held(at) {
+			continue
+		}
+		a.change(d, func(d *Device) {
+			t, wait := d.Push.token(r.Kind), firstBackOff
+			if !t.NotBefore.IsZero() && at.Before(t.NotBefore.Add(lastBackOff)) {
+				wait = min(2*t.NotBefore.Sub(t.Throttled), lastBackOff)
+			}
+			t.Throttled, t.NotBefore = at, at.Add(wait)
+		})
+		a.emit(TokensChanged, d, 0)
+	}
 }
 
 // pushReport counts a push in the device's health. A VoIP push that left before

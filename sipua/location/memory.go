@@ -142,6 +142,12 @@ func revive(d Device, grace time.Duration, now time.Time) Device {
 		b.Registered, b.Expires = past(b.Registered), onClock(b.Expires, now)
 	}
 	d.LastSeen = past(d.LastSeen)
+	for _, t := range []*Token{&d.Push.VoIP, &d.Push.Alert} {
+		held := t.NotBefore.Sub(t.Throttled)
+		if t.Throttled = past(t.Throttled); !t.NotBefore.IsZero() {
+			t.NotBefore = t.Throttled.Add(min(held, lastBackOff))
+		}
+	}
 	for _, t := range []*time.Time{&d.Push.VoIP.Updated, &d.Push.Alert.Updated, &d.Health.LastAccepted, &d.Health.LastRefused,
 		&d.Health.LastVoIP, &d.Health.LastRefresh, &d.Health.Reached, &d.LoggedOut} {
 		*t = past(*t)

@@ -184,7 +184,7 @@ func (t Token) unnamed(source TokenSource) Token {
 // one that the phone's own REGISTER replaced.
 func (t Token) follow(next Token, sameApp bool) Token {
 	if next.Value == t.Value {
-		next.Environment = t.Environment
+		next.Environment, next.Throttled, next.NotBefore = t.Environment, t.Throttled, t.NotBefore
 	}
 	if !sameApp {
 		return next

@@ -63,6 +63,9 @@ type Token struct {
 	// Replaced is the backend's token that a REGISTER replaced by this one; "" if
 	// there was none. No REGISTER without tokens forgets such a kind.
 	Replaced string
+	// Throttled is when the push service last said that too many pushes went to this
+	// token, and NotBefore when it should get the next one; see Throttle.
+	Throttled, NotBefore time.Time
 }
 
 // CanonicalToken is the one spelling of a push token: that of APNs is hexadecimal,
@@ -73,6 +76,9 @@ func CanonicalToken(provider, value string) string {
 	}
 	return value
 }
+
+// Held says that at now the push service wants no push to t.
+func (t Token) Held(now time.Time) bool { return t.NotBefore.After(now) }
 
 // IsZero says that there is no token.
 func (t Token) IsZero() bool { return t.Value == "" }

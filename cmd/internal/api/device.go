@@ -104,7 +104,7 @@ type Health struct {
 	// Suspected says that VoIP pushes do not seem to wake it any more, so that
 	// alert pushes go first, and VoIP pushes wait for NextVoIP.
 	Suspected    bool      `json:"suspected"`
-	NextVoIP     time.Time `json:"next_voip,omitzero"` // may be past; only if suspected
+	NextVoIP     time.Time `json:"next_voip,omitzero"` // may be past; only if suspected, or if too many pushes went to its VoIP token
 	LastAccepted time.Time `json:"last_accepted,omitzero"`
 	LastRefused  time.Time `json:"last_refused,omitzero"`
 	LastReason   string    `json:"last_reason,omitempty"`

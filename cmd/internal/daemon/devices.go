@@ -171,7 +171,7 @@ func (v *devices) shown(d location.Device) api.Device {
 	out := api.Device{User: userName(d.AOR), Instance: d.Instance, Key: d.Key, Wakeable: d.Wakeable, WhyNot: v.whyNot(d), Connected: awake,
 		Bindings: []api.Binding{}, LastSeen: d.LastSeen.UTC(), LoggedOut: d.LoggedOut.UTC(), Health: api.Health{
 			Accepted: d.Health.Accepted, Refused: d.Health.Refused, Unanswered: d.Health.Unanswered,
-			Suspected: d.Suspected(), NextVoIP: d.VoIPDue().UTC(),
+			Suspected: d.Suspected(), NextVoIP: nextVoIP(d).UTC(),
 			LastAccepted: d.Health.LastAccepted.UTC(), LastRefused: d.Health.LastRefused.UTC(), LastReason: d.Health.LastReason,
 		}}
 	if p := d.Push; p.HasToken() {
@@ -187,6 +187,14 @@ func (v *devices) shown(d location.Device) api.Device {
 		out.Bindings = append(out.Bindings, shown)
 	}
 	return out
+}
+
+// nextVoIP is when a device that gets alert pushes first gets a VoIP push again.
+func nextVoIP(d location.Device) time.Time {
+	if !d.AlertFirst(time.Now()) {
+		return time.Time{}
+	}
+	return d.VoIPDue()
 }
 
 func shownToken(t location.Token) *api.Token {

@@ -230,6 +230,9 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 			edits = append(edits, location.SetEnvironment{Kind: kind, Value: token, Environment: env})
 		}
 	}
+	if res.Reason == "TooManyRequests" { // APNs, about this token
+		edits = append(edits, location.Throttle{Kind: kind, Value: token, At: time.Now()})
+	}
 	if res.Dead.IsZero() {
 		w.edit(edits...)
 		return

@@ -82,6 +82,8 @@ type tokenDoc struct {
 	Source      string `json:"source"`
 	Environment string `json:"environment"`
 	Replaced    text   `json:"replaced,omitempty"`
+	Throttled   int64  `json:"throttled,omitempty"`
+	NotBefore   int64  `json:"not_before,omitempty"`
 }
 
 type healthDoc struct {
@@ -159,7 +161,7 @@ func encodeToken(t location.Token) *tokenDoc {
 		return nil
 	}
 	return &tokenDoc{Value: text(t.Value), Updated: millis(t.Updated), Source: t.Source.String(), Environment: t.Environment.String(),
-		Replaced: text(t.Replaced)}
+		Replaced: text(t.Replaced), Throttled: millis(t.Throttled), NotBefore: millis(t.NotBefore)}
 }
 
 func decodeToken(doc *tokenDoc, kind location.TokenKind) location.Token {
@@ -167,7 +169,7 @@ func decodeToken(doc *tokenDoc, kind location.TokenKind) location.Token {
 		return location.Token{}
 	}
 	t := location.Token{Value: string(doc.Value), Kind: kind, Updated: fromMillis(doc.Updated), Environment: environment(doc.Environment),
-		Replaced: string(doc.Replaced)}
+		Replaced: string(doc.Replaced), Throttled: fromMillis(doc.Throttled), NotBefore: fromMillis(doc.NotBefore)}
 	switch doc.Source {
 	case location.FromSIP.String():
 		t.Source = location.FromSIP

@@ -61,6 +61,7 @@ func Device(user, key string) location.Device {
 			VoIP: location.Token{
 				Value: "0a1b2c3d4e5f60718293", Kind: location.VoIP, Updated: at.Add(time.Millisecond),
 				Source: location.FromSIP, Environment: location.Production, Replaced: "1a2b3c4d",
+				Throttled: at.Add(-time.Minute), NotBefore: at.Add(time.Minute),
 			},
 			Alert: location.Token{Value: "f0e0d0c0b0a090807060", Kind: location.Alert, Updated: at, Source: location.FromHTTP},
 		},
