@@ -124,6 +124,10 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 func (c *Call) provisional(i, n int, ev leg.Provisional) {
 	t := c.attempts[i]
 	t.legs[n].arrived = true
+	// A proxy on the way says 100 for itself (RFC 3261 s16.2).
+	if ev.Status != 100 || len(t.path) == 0 {
+		c.came(i, n)
+	}
 	if ev.Status == 100 {
 		c.step(event{kind: evTrying, attempt: i, invite: n})
 		return
@@ -138,10 +142,20 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 	c.step(event{kind: evRinging, attempt: i, invite: n, status: ev.Status, early: len(ev.Body) > 0})
 }
 
+// came tells once per INVITE that a device that was pushed is here.
+func (c *Call) came(i, n int) {
+	t := c.attempts[i]
+	if t.trunk == nil && !t.legs[n].proved && c.state.attempts[i].wasPushed() {
+		t.legs[n].proved = true
+		c.b.cfg.Waker.Reached(t.device.AOR, t.device.Key)
+	}
+}
+
 // calleeAnswered looks at the answer before the rules do: what cannot be passed
 // on is no answer.
 func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 	t := c.attempts[i]
+	c.came(i, n)
 	if ev.AfterCancel {
 		c.arrived(t)
 		return // the leg ends it; Ended follows
@@ -175,6 +189,9 @@ func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 		c.unheard(i, n)
 	}
 	out := event{kind: evFailed, attempt: i, invite: n, status: ev.Status, phrase: header.Clean(ev.Phrase)}
+	if ev.Response != nil && out.fromDevice() {
+		c.came(i, n)
+	}
 	if ev.Err != nil {
 		out.reason = ev.Err.Error()
 		out.own = errors.Is(ev.Err, sipua.ErrUnsafeHeader)

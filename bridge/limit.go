@@ -35,13 +35,24 @@ func newWakeLimits(perUser, perCaller Rate) *wakeLimits {
 func (w *wakeLimits) allow(callee, caller string, now time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// The caller's own limit first: whoever calls too often must not use up what
-	// others may.
-	if caller != "" && !w.take("pair "+callee+" "+caller, w.perCaller, now) {
-		return tooOften(w.perCaller, "by this caller (limits.wakes_per_caller)")
+	// Both are asked before either is used: a call that does not wake costs nobody
+	// anything.
+	var both []*rate.Limiter
+	if caller != "" {
+		l := w.bucket("pair "+callee+" "+caller, w.perCaller)
+		if l != nil && l.TokensAt(now) < 1 {
+			return tooOften(w.perCaller, "by this caller (limits.wakes_per_caller)")
+		}
+		both = append(both, l)
 	}
-	if !w.take("callee "+callee, w.perUser, now) {
+	l := w.bucket("callee "+callee, w.perUser)
+	if l != nil && l.TokensAt(now) < 1 {
 		return tooOften(w.perUser, "for this user (limits.wakes_per_user)")
+	}
+	for _, l := range append(both, l) {
+		if l != nil {
+			l.AllowN(now, 1)
+		}
 	}
 	return ""
 }
@@ -50,14 +61,15 @@ func tooOften(r Rate, whose string) string {
 	return fmt.Sprintf("woken too often: more than %d calls per %s %s", r.Count, r.Per, whose)
 }
 
-func (w *wakeLimits) take(key string, r Rate, now time.Time) bool {
+// bucket is the one of key; nil where there is no limit.
+func (w *wakeLimits) bucket(key string, r Rate) *rate.Limiter {
 	if r.Count <= 0 || r.Per <= 0 || w.buckets == nil {
-		return true
+		return nil
 	}
 	l, ok := w.buckets.Get(key)
 	if !ok {
 		l = rate.NewLimiter(rate.Every(r.Per/time.Duration(r.Count)), r.Count)
 		w.buckets.Add(key, l)
 	}
-	return l.AllowN(now, 1)
+	return l
 }

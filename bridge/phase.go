@@ -82,7 +82,7 @@ const (
 	evFailed       // final >= 300, or the transport failed
 	evDoubt        // timers ...
 	evSecondChance //
-	evVoIPDue      // a suspected device may get a VoIP push again
+	evVoIPDue      // a device that gets alert pushes first may get a VoIP push again
 	evRepeat       // the alert push is to be sent again
 	evGiveUp       // the time for waking is over
 	evLose         // the call was decided elsewhere

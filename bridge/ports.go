@@ -60,6 +60,9 @@ type WakeResult struct {
 // ctx's end is ErrReached.
 type Waker interface {
 	Wake(ctx context.Context, w Wake, report func(WakeResult))
+	// Reached says that a device that was pushed has answered its INVITE, at least
+	// provisionally: an app whose connection lives sends no REGISTER. It only posts.
+	Reached(aor sipua.AOR, device string)
 }
 
 // Alerts is what users see of calls besides a ringing phone.

@@ -87,7 +87,7 @@ type attempt struct {
 // pushTerms are what is special about pushes to one device.
 type pushTerms struct {
 	none    string        // why it cannot be woken, for a person; "" if it can
-	suspect bool          // VoIP pushes do not wake it any more: alert first (location.Device.Suspected)
+	suspect bool          // VoIP pushes do not wake it any more, or too many went to it: alert first (location.Device.AlertFirst)
 	after   time.Duration // then: from the first push of this call to the VoIP push
 	repeat  time.Duration // between two alert pushes of this call, 0: one is enough
 }

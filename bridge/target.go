@@ -152,6 +152,10 @@ func (c *Call) reach(t *try, d location.Device) attempt {
 	switch {
 	case d.Wakeable:
 		a.hasVoIP, a.hasPush = !d.Push.VoIP.IsZero(), !d.Push.Alert.IsZero()
+		if a.hasPush && d.VoIPFirst(c.started) {
+			a.hasPush = false
+			c.note("%s got too many alert pushes (429 of the push service): none in this call", t.name)
+		}
 		a.push = c.pushTerms(t, d)
 	case !d.LoggedOut.IsZero():
 		a.push.none = "it logged out"

@@ -42,6 +42,7 @@ type tried struct {
 	flow    sipua.FlowID
 	over    bool
 	arrived bool             // the device had it: a 1xx came
+	proved  bool             // that pushes bring the device is told
 	leave   func()           // the device is no longer in this call
 	offered *sdp.Description // what its INVITE offers
 	basis   *sdp.Description // the caller's offer that this was made of, perhaps with telephone events

@@ -75,7 +75,10 @@ func (c *Call) pushTerms(t *try, d location.Device) pushTerms {
 	if c.b.cfg.Alerts != nil {
 		p.repeat = c.b.cfg.Alerts.Repeat(d.Push)
 	}
-	if !d.Suspected() {
+	if !d.AlertFirst(c.started) {
+		if d.Push.VoIP.Held(c.started) {
+			c.note("%s was pushed to too often (429 of the push service); it has no better token", t.name)
+		}
 		return p
 	}
 	p.suspect, p.after = true, max(d.VoIPDue().Sub(c.started), 0)
@@ -85,6 +88,10 @@ func (c *Call) pushTerms(t *try, d location.Device) pushTerms {
 		when = "no VoIP push in this call"
 	case p.after > 0:
 		when += " after " + short(p.after)
+	}
+	if !d.Suspected() {
+		c.note("%s was pushed to too often (429 of the push service): alert push first, %s", t.name, when)
+		return p
 	}
 	c.note("%s did not come after its last %d VoIP pushes, which were accepted: alert push first, %s", t.name, d.Health.Unanswered, when)
 	return p

@@ -124,7 +124,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 	if w.memory, err = location.NewMemory(t.Context(), noStore{}, location.Rules{AfterExpiry: true}); err != nil {
 		t.Fatal(err)
 	}
-	w.fates.memory = w.memory
+	w.fates.memory, w.waker.memory = w.memory, w.memory
 	w.trunks = trunk.New(trunk.Config{Peers: []trunk.Peer{o.peer}, Log: o.log,
 		Resolve: func(_ context.Context, uri sip.Uri) ([]trunk.Target, error) {
 			addr, err := netip.ParseAddr(uri.Host)
@@ -360,6 +360,8 @@ type waker struct {
 	left   bool                                 // what has no answer was sent all the same
 	lost   bool                                 // nor does it have an outcome
 
+	memory *location.Memory // hears what the daemon would tell it
+
 	mu   sync.Mutex
 	sent []push
 }
@@ -395,6 +397,11 @@ func (w *waker) Wake(ctx context.Context, wake bridge.Wake, tell func(bridge.Wak
 		res.At, res.Written = time.Now(), time.Now()
 		report(*res)
 	}
+}
+
+// Reached implements bridge.Waker as the daemon does.
+func (w *waker) Reached(aor sipua.AOR, device string) {
+	w.memory.Apply(location.Reached{AOR: aor, Key: device}).Release()
 }
 
 func (w *waker) pushes() []push {

@@ -39,7 +39,8 @@ func (m *Memory) Apply(edits ...Edit) *Applied {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := applying{Memory: m, now: time.Now(), out: &Applied{mem: m, upTo: map[sipua.AOR]uint64{}}, touched: map[Ref]struct{}{}}
-	for _, edit := range edits {
+	for i, edit := range edits {
+		a.edit = i
 		a.one(edit)
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(a.touched), compareRefs) {
@@ -55,6 +56,7 @@ type applying struct {
 	now     time.Time
 	out     *Applied
 	touched map[Ref]struct{}
+	edit    int // the index of the one being applied
 }
 
 func (a *applying) one(edit Edit) {
@@ -69,8 +71,12 @@ func (a *applying) one(edit Edit) {
 		a.removeToken(e)
 	case SetEnvironment:
 		a.setEnvironment(e)
+	case Throttle:
+		a.throttle(e)
 	case PushReport:
 		a.pushReport(e)
+	case Reached:
+		a.reached(e)
 	case Refreshed:
 		a.refreshed(e)
 	case MarkLoggedOut:
@@ -130,11 +136,12 @@ func (a *applying) emit(kind ChangeKind, d *Device, flow FlowID) {
 }
 
 func (a *applying) note(kind NoteKind, device, by Ref, token string) {
-	a.out.Notes = append(a.out.Notes, Note{Kind: kind, Device: device, By: by, Token: mask(token)})
+	a.out.Notes = append(a.out.Notes, Note{Kind: kind, Device: device, By: by, Token: mask(token), Edit: a.edit})
 }
 
 func (a *applying) upsert(u Upsert) {
 	b := u.Binding
+	u.Push = u.Push.canonical()
 	key, known := MatchDevice(a.devices(u.AOR), b, u.Push.VoIP.Value, u.Push.Alert.Value)
 	if !known {
 		key = NewKey(b.Instance, cmp.Or(u.Push.VoIP.Value, u.Push.Alert.Value), b.Contact)
@@ -142,6 +149,7 @@ func (a *applying) upsert(u Upsert) {
 	d := a.deviceOrNew(Ref{u.AOR, key}, b.Instance)
 	push := u.Push
 	if u.Announced == Tokens {
+		a.dead.announced(push)
 		push = a.share(Holder{d.Ref(), cmp.Or(b.Instance, d.Instance)}, push)
 	}
 	suspected := d.Suspected()
@@ -156,7 +164,7 @@ func (a *applying) upsert(u Upsert) {
 		case u.Announced == Tokens:
 			d.Push = d.Push.announce(push, FromSIP, b.Registered)
 			d.TokensDue = time.Time{}
-		case u.Announced == NoTokens && !u.InCall && d.TokensDue.IsZero() && d.Push.hasFrom(FromSIP):
+		case u.Announced == NoTokens && !u.InCall && d.TokensDue.IsZero() && d.Push.any(fromSIP):
 			d.TokensDue = b.Registered.Add(a.rules.Grace)
 		}
 		d.Push.FateHeader = u.Push.FateHeader
@@ -173,24 +181,30 @@ func (a *applying) announce(n Announce) {
 	if n.Instance == "" {
 		return
 	}
+	n.Push = n.Push.canonical()
 	tokens := slices.DeleteFunc([]string{n.Push.VoIP.Value, n.Push.Alert.Value}, func(t string) bool { return t == "" })
-	key := announcedKey(a.devices(n.AOR), n.Instance, tokens)
-	d := a.deviceOrNew(Ref{n.AOR, key}, n.Instance)
-	push := a.share(Holder{d.Ref(), n.Instance}, n.Push)
+	ref := Ref{n.AOR, announcedKey(a.devices(n.AOR), n.Instance, tokens)}
+	known := a.device(ref) != nil
+	d := a.deviceOrNew(ref, n.Instance)
+	push := a.share(Holder{ref, n.Instance}, a.withoutDead(ref, n.Push))
+	push.FateHeader = d.Push.FateHeader
 	at := a.orNow(n.At)
+	push = d.Push.announce(push, FromHTTP, at)
+	a.out.Refs = append(a.out.Refs, ref)
+	if known && push == d.Push && d.Instance != "" {
+		return // a backend that repeats itself has not seen the phone
+	}
 	a.change(d, func(d *Device) {
 		d.Instance = cmp.Or(n.Instance, d.Instance)
 		if push.VoIP.Value != d.Push.VoIP.Value {
 			d.Health.Unanswered = 0 // of a token that is no more
 		}
-		push.FateHeader = d.Push.FateHeader
-		d.Push = d.Push.announce(push, FromHTTP, at)
+		d.Push = push
 		d.LastSeen = at
-		if !d.Push.hasFrom(FromSIP) {
+		if !d.Push.any(fromSIP) {
 			d.TokensDue = time.Time{}
 		}
 	})
-	a.out.Refs = append(a.out.Refs, d.Ref())
 	a.emit(TokensChanged, d, 0)
 	a.makeRoom(d, n.MaxContacts)
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // Edit is one write to Memory: Upsert, Announce, RemoveBinding, RemoveToken,
-// SetEnvironment, PushReport, Refreshed, MarkLoggedOut, FlowGone, Expire, PutFate.
+// SetEnvironment, Throttle, PushReport, Reached, Refreshed, MarkLoggedOut, FlowGone,
+// Expire, PutFate.
 type Edit interface{ edit() }
 
 // Announcement says what a REGISTER said about push.
@@ -36,9 +37,11 @@ type Upsert struct {
 }
 
 // Announce is what an app's backend says over HTTP. Tokens that it names
-// replace those of the same kind and are never forgotten by a REGISTER; those
-// that it named before and does not name now are forgotten. It needs an
-// instance.
+// replace those of the same kind, and no REGISTER without tokens forgets them; those
+// that it named before and does not name now are forgotten. What it named before
+// and names again changes nothing, not even back what a REGISTER replaced since. A
+// token that was called dead less than a day ago is not taken (TokenDead). It needs
+// an instance.
 type Announce struct {
 	AOR         sipua.AOR
 	Instance    string // as InstanceID returns it
@@ -76,6 +79,16 @@ type SetEnvironment struct {
 	Environment Environment
 }
 
+// Throttle notes that the push service refused a push because too many went to this
+// token (APNs: 429 TooManyRequests), in every device that has it. The token is held
+// for 30 s, twice as long if it is said again within 10 min of the end of that, at
+// most for 10 min.
+type Throttle struct {
+	Kind  TokenKind
+	Value string
+	At    time.Time
+}
+
 // PushReport counts a push in the device's health.
 type PushReport struct {
 	AOR      sipua.AOR
@@ -85,6 +98,14 @@ type PushReport struct {
 	Reason   string    // the provider's, when it refused
 	Sent     time.Time // when it left; zero: unknown
 	At       time.Time
+}
+
+// Reached says that a device that was pushed answered a request of ours: it need
+// not register to prove that it came, its old connection may have lived.
+type Reached struct {
+	AOR sipua.AOR
+	Key string
+	At  time.Time
 }
 
 // Refreshed counts a background push that asks the device to register again,
@@ -125,7 +146,9 @@ func (Announce) edit()       {}
 func (RemoveBinding) edit()  {}
 func (RemoveToken) edit()    {}
 func (SetEnvironment) edit() {}
+func (Throttle) edit()       {}
 func (PushReport) edit()     {}
+func (Reached) edit()        {}
 func (Refreshed) edit()      {}
 func (MarkLoggedOut) edit()  {}
 func (FlowGone) edit()       {}
@@ -168,12 +191,13 @@ const (
 	TokenRefused                     // Device asked for a token that By uses, and did not get it
 	Evicted                          // Device (or one of its Contacts) made room in its AOR for By
 	Suspected                        // VoIP pushes do not wake Device any more (see Device.Suspected); told once
-	Recovered                        // Device was Suspected and registered
+	Recovered                        // Device was Suspected, and registered or answered
+	TokenDead                        // a backend named a token for Device that its push service had called dead; it was not taken
 )
 
 // String is the kind in lower case, words joined by a hyphen.
 func (k NoteKind) String() string {
-	return name(k, "none", "token-taken", "token-refused", "evicted", "suspected", "recovered")
+	return name(k, "none", "token-taken", "token-refused", "evicted", "suspected", "recovered", "token-dead")
 }
 
 // Note reports something unusual that an Apply did.
@@ -182,4 +206,5 @@ type Note struct {
 	Device Ref
 	By     Ref
 	Token  string // masked; "" where no token is concerned
+	Edit   int    // the index of the edit that did it, among those of its Apply
 }

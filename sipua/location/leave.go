@@ -96,16 +96,20 @@ func (a *applying) logOut(d *Device, at time.Time) {
 }
 
 func (a *applying) removeToken(r RemoveToken) {
-	dead := func(t Token) bool {
-		return t.Kind == r.Kind && t.Value == r.Value && !t.Updated.After(r.NotAfter)
-	}
+	named := func(t Token) bool { return t.Kind == r.Kind && t.Value == r.Value }
+	dead := func(t Token) bool { return named(t) && !t.Updated.After(r.NotAfter) }
+	outlived := false
 	for _, ref := range a.byToken.refs(r.Value) {
 		d := a.device(ref)
-		if !dead(d.Push.Token(r.Kind)) {
+		if t := d.Push.Token(r.Kind); !dead(t) {
+			outlived = outlived || named(t)
 			continue
 		}
 		a.change(d, func(d *Device) { d.Push = d.Push.forget(dead) })
 		a.emit(TokensChanged, d, 0)
+	}
+	if !outlived {
+		a.dead.add(r.Kind, r.Value, a.now)
 	}
 }
 

@@ -54,7 +54,7 @@ type Device struct {
 	Instance string    // +sip.instance as InstanceID returns it; "" if the app sends none
 	Bindings []Binding // newest first
 	Push     PushInfo
-	LastSeen time.Time // its last REGISTER, or the last announcement over HTTP
+	LastSeen time.Time // its last REGISTER, or the last announcement over HTTP that changed something
 	// Wakeable says whether a push may be sent to it: it has a token, is not
 	// logged out, and was seen within Rules.DeviceTTL. Computed when the device
 	// is read; stores ignore it.
@@ -71,7 +71,8 @@ type Device struct {
 
 // Health is what became of the pushes to a device.
 type Health struct {
-	Unanswered   int       // VoIP pushes that the provider accepted since the last REGISTER
+	Unanswered   int       // VoIP pushes that the provider accepted since the device last came: by a REGISTER, or an answer to an INVITE
+	Reached      time.Time // when it last answered an INVITE that it was pushed for; a restart may forget the newest
 	LastAccepted time.Time // of the newest accepted push of either kind
 	Accepted     uint64    // pushes accepted, of either kind, since the device is known
 	Refused      uint64    // pushes refused for this device's sake

@@ -99,6 +99,16 @@ func (s SetEnvironment) String() string {
 	return fmt.Sprintf("%s token %s is of %s", s.Kind, mask(s.Value), s.Environment)
 }
 
+func (t Throttle) String() string {
+	return fmt.Sprintf("%s token %s was pushed to too often", t.Kind, mask(t.Value))
+}
+
+// GoString is String: %#v shows no token either.
+func (t Throttle) GoString() string { return t.String() }
+
+// MarshalText is String, for encoders and slog.
+func (t Throttle) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
 // GoString is String: %#v shows no token either.
 func (r RemoveBinding) GoString() string { return r.String() }
 

@@ -49,6 +49,7 @@ func TestEditsNeverShowTokens(t *testing.T) {
 		location.RemoveBinding{AOR: aor, Contact: "<sip:a@h;pn-prid=" + token + ">", Token: token},
 		location.RemoveToken{Value: token, Kind: location.VoIP, NotAfter: time.Unix(1, 0)},
 		location.SetEnvironment{Value: token},
+		location.Throttle{Value: token, Kind: location.Alert},
 		location.Upsert{AOR: aor, Binding: location.Binding{Contact: "<sip:a@h;pn-prid=" + token + ">"}, Push: location.PushInfo{VoIP: location.Token{Value: token}}},
 		location.Announce{AOR: aor, Push: location.PushInfo{VoIP: location.Token{Value: token}}},
 	} {

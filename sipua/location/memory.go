@@ -30,6 +30,7 @@ type Memory struct {
 	due     agenda
 	refresh agenda // when devices are to be asked to register again
 	dirty   dirty
+	dead    deadTokens
 
 	flushing chan struct{} // holds one element: the right to write to store
 }
@@ -85,9 +86,16 @@ func NewMemory(ctx context.Context, store Store, rules Rules) (*Memory, error) {
 		dirty:    dirty{devices: map[Ref]struct{}{}, fates: map[FateRef]struct{}{}},
 		flushing: make(chan struct{}, 1),
 	}
+	if m.dead, err = newDeadTokens(); err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	for _, d := range state.Devices {
 		d = revive(d, m.rules.Grace, now)
+		if spelled := d.Push.canonical(); spelled != d.Push { // of a version that kept tokens as they were sent
+			d.Push = spelled
+			m.dirty.devices[d.Ref()] = struct{}{}
+		}
 		m.entry(d.AOR).devices[d.Key] = &d
 		m.reindex(&d)
 	}
@@ -134,8 +142,14 @@ func revive(d Device, grace time.Duration, now time.Time) Device {
 		b.Registered, b.Expires = past(b.Registered), onClock(b.Expires, now)
 	}
 	d.LastSeen = past(d.LastSeen)
+	for _, t := range []*Token{&d.Push.VoIP, &d.Push.Alert} {
+		held := t.NotBefore.Sub(t.Throttled)
+		if t.Throttled = past(t.Throttled); !t.NotBefore.IsZero() {
+			t.NotBefore = t.Throttled.Add(min(held, lastBackOff))
+		}
+	}
 	for _, t := range []*time.Time{&d.Push.VoIP.Updated, &d.Push.Alert.Updated, &d.Health.LastAccepted, &d.Health.LastRefused,
-		&d.Health.LastVoIP, &d.Health.LastRefresh, &d.LoggedOut} {
+		&d.Health.LastVoIP, &d.Health.LastRefresh, &d.Health.Reached, &d.LoggedOut} {
 		*t = past(*t)
 	}
 	for _, t := range []*time.Time{&d.LogoutDue, &d.TokensDue} {

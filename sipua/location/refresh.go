@@ -39,6 +39,9 @@ func (r Rules) RefreshAt(d Device) time.Time {
 	if next := d.Health.nextRefresh(); next.After(at) {
 		at = next
 	}
+	if held := d.Push.Alert.NotBefore; held.After(at) {
+		at = held
+	}
 	if at.After(last.Expires.Add(-refreshBefore)) {
 		return time.Time{}
 	}

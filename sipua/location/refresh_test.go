@@ -149,6 +149,51 @@ func TestPushBeforeTheRegisterIsAnswered(t *testing.T) {
 	})
 }
 
+// A device that never registers again, and answers its calls all the same.
+func TestAnswerCountsAsRegister(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := &locationtest.Store{}
+		m := newMemory(t, store)
+		apply(m, withAlert(phone))
+		ref := location.Ref{AOR: alice, Key: phone}
+		reached := location.Reached{AOR: alice, Key: phone}
+		for range 5 {
+			time.Sleep(time.Minute)
+			sent := time.Now()
+			time.Sleep(time.Second)
+			apply(m, location.PushReport{AOR: alice, Key: phone, Kind: location.VoIP, Accepted: true, Sent: sent})
+			apply(m, reached)
+			if d := only(t, m, alice); d.Suspected() || d.Health.Unanswered != 0 || !d.Health.Reached.Equal(time.Now()) {
+				t.Fatalf("%+v", d.Health)
+			}
+			// The provider's word about a push may come after the device it brought.
+			apply(m, location.PushReport{AOR: alice, Key: phone, Kind: location.VoIP, Accepted: true, Sent: sent})
+			if h := only(t, m, alice).Health; h.Unanswered != 0 {
+				t.Fatalf("%+v", h)
+			}
+		}
+		report := location.PushReport{AOR: alice, Key: phone, Kind: location.VoIP, Accepted: true, Sent: time.Now().Add(time.Second)}
+		apply(m, report, report)
+		if d := only(t, m, alice); !d.Suspected() {
+			t.Fatalf("%+v", d.Health)
+		}
+		if a := apply(m, reached); len(a.Notes) != 1 || a.Notes[0].Kind != location.Recovered || a.Notes[0].Device != ref {
+			t.Errorf("notes %+v", a.Notes)
+		}
+		if err := m.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := only(t, newMemory(t, store), alice); d.Health.Unanswered != 0 || d.Health.Reached.IsZero() {
+			t.Errorf("after a restart: %+v", d.Health)
+		}
+		// Nothing was in doubt: nothing is to be written.
+		apply(m, reached, location.Reached{AOR: bob, Key: phone})
+		if s := m.Stats(); s.Uncommitted != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // A new token has no past; the same one again has.
 func TestNewTokenOfTheBackendStartsAnew(t *testing.T) {
 	bubble(t, func(t *testing.T) {

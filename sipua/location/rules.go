@@ -103,7 +103,7 @@ func MatchDevice(devices []Device, b Binding, tokens ...string) (string, bool) {
 	}
 	// A SIP stack that sends neither instance nor token: the backend announced
 	// the token for the user's only device.
-	if b.Instance == "" && len(tokens) == 0 && len(devices) == 1 && devices[0].Push.hasFrom(FromHTTP) {
+	if b.Instance == "" && len(tokens) == 0 && len(devices) == 1 && devices[0].Push.any(Token.backed) {
 		return devices[0].Key, true
 	}
 	key := NewKey(b.Instance, firstOf(tokens), b.Contact)
@@ -125,36 +125,86 @@ func (p PushInfo) has(token string) bool {
 	return token != "" && (p.VoIP.Value == token || p.Alert.Value == token)
 }
 
-func (p PushInfo) hasFrom(source TokenSource) bool {
-	return !p.VoIP.IsZero() && p.VoIP.Source == source || !p.Alert.IsZero() && p.Alert.Source == source
+func (p PushInfo) any(is func(Token) bool) bool {
+	return !p.VoIP.IsZero() && is(p.VoIP) || !p.Alert.IsZero() && is(p.Alert)
 }
 
 // announce is what a device's push state becomes when source names new: each
-// token of new replaces the one of its kind, and a kind that new lacks is
-// forgotten if it came from the same source. The environment learned for a
-// token stays as long as the token does.
+// token of new follows the one of its kind. Tokens of an app that new is not for are
+// gone: no push could be sent to both.
 func (p PushInfo) announce(new PushInfo, source TokenSource, at time.Time) PushInfo {
 	out := new
+	if !new.HasToken() { // it names no app either
+		out.Provider, out.BundleID, out.TeamID, out.Environment = p.Provider, p.BundleID, p.TeamID, p.Environment
+	}
+	sameApp := p.sameApp(out)
+	if sameApp {
+		out.TeamID = cmp.Or(out.TeamID, p.TeamID)
+	}
 	for _, kind := range []TokenKind{VoIP, Alert} {
 		old, t := p.Token(kind), new.Token(kind)
 		switch {
-		case t.IsZero() && !old.IsZero() && old.Source != source:
-			t = old
+		case t.IsZero() && sameApp:
+			*out.token(kind) = old.unnamed(source)
 		case t.IsZero():
-			t = Token{}
+			*out.token(kind) = Token{}
 		default:
 			t = Token{Value: t.Value, Kind: kind, Source: source, Updated: at}
-			if t.Value == old.Value {
-				t.Environment = old.Environment
-				t.Source = max(source, old.Source) // once announced over HTTP, no REGISTER forgets it
-			}
+			*out.token(kind) = old.follow(t, sameApp)
 		}
-		*out.token(kind) = t
 	}
 	if !out.HasToken() {
 		out.Provider, out.BundleID, out.TeamID, out.Environment = "", "", "", UnknownEnvironment
 	}
 	return out
+}
+
+// sameApp says that tokens of both belong to one app. Not everybody names the team.
+func (p PushInfo) sameApp(other PushInfo) bool {
+	return p.Provider == other.Provider && p.BundleID == other.BundleID &&
+		(p.TeamID == other.TeamID || p.TeamID == "" || other.TeamID == "")
+}
+
+// unnamed is what becomes of a token when source announces others and not this one:
+// it is forgotten if source announced it. What the backend speaks for, no REGISTER
+// takes away.
+func (t Token) unnamed(source TokenSource) Token {
+	switch {
+	case source == FromSIP && !t.backed(), source == FromHTTP && t.Source == FromHTTP:
+		return Token{}
+	case source == FromHTTP:
+		t.Replaced = "" // the backend speaks for this kind no more
+	}
+	return t
+}
+
+// follow is what becomes of a token when next of the same kind is announced. What
+// was learned of a value stays as long as the value does. A backend repeats itself
+// without asking the phone: that makes no token newer, and does not bring back the
+// one that the phone's own REGISTER replaced.
+func (t Token) follow(next Token, sameApp bool) Token {
+	if next.Value == t.Value {
+		next.Environment, next.Throttled, next.NotBefore = t.Environment, t.Throttled, t.NotBefore
+	}
+	if !sameApp {
+		return next
+	}
+	switch {
+	case next.Source == FromHTTP && next.Value == t.Value:
+		next.Updated = t.Updated
+	case next.Source == FromHTTP && next.Value == t.Replaced:
+		return t
+	case next.Source == FromHTTP:
+	case next.Value == t.Value:
+		next.Source, next.Replaced = t.Source, t.Replaced
+	case next.Value == t.Replaced:
+		next.Source = FromHTTP
+	case t.Source == FromHTTP:
+		next.Replaced = t.Value
+	default:
+		next.Replaced = t.Replaced
+	}
+	return next
 }
 
 // forget is p without the tokens that drop chooses.
@@ -167,7 +217,12 @@ func (p PushInfo) forget(drop func(Token) bool) PushInfo {
 	return p
 }
 
-func fromSIP(t Token) bool { return t.Source == FromSIP }
+// backed says that the app's backend announced a token of this kind: this one, or
+// one that a REGISTER has replaced since.
+func (t Token) backed() bool { return t.Source == FromHTTP || t.Replaced != "" }
+
+// fromSIP says that SIP alone speaks for a token, so that SIP takes it away.
+func fromSIP(t Token) bool { return !t.backed() }
 
 // SharedToken is what happens when a device announces a push token that
 // another device has.

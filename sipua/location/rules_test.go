@@ -96,6 +96,12 @@ func TestAnnounceTokens(t *testing.T) {
 	both := voip("a", FromSIP)
 	both.Alert = Token{Value: "x", Kind: Alert, Source: FromHTTP, Updated: epoch}
 	alert := PushInfo{Provider: "apns", Alert: Token{Value: "y"}}
+	rotated := voip("b", FromSIP)
+	rotated.VoIP.Replaced = "a"
+	of := func(provider, team string, p PushInfo) PushInfo {
+		p.Provider, p.TeamID = provider, team
+		return p
+	}
 
 	for _, test := range []struct {
 		name        string
@@ -104,22 +110,47 @@ func TestAnnounceTokens(t *testing.T) {
 		voip, alert string
 		voipSource  TokenSource
 		env         Environment
+		keeps       bool   // the token is not newer than it was
+		replaced    string // of the VoIP token
+		provider    string
 	}{
-		{"first", PushInfo{}, voip("a", 0), FromSIP, "a", "", FromSIP, UnknownEnvironment},
-		{"same: what was learned stays", learned, voip("a", 0), FromSIP, "a", "", FromSIP, Sandbox},
-		{"rotated: learn again", learned, voip("b", 0), FromSIP, "b", "", FromSIP, UnknownEnvironment},
-		{"VoIP not named any more: forgotten", learned, alert, FromSIP, "", "y", 0, UnknownEnvironment},
-		{"backend's alert stays", both, voip("b", 0), FromSIP, "b", "x", FromSIP, UnknownEnvironment},
-		{"SIP names what the backend named: stays the backend's", voip("a", FromHTTP), voip("a", 0), FromSIP, "a", "", FromHTTP, UnknownEnvironment},
-		{"backend confirms SIP's", voip("a", FromSIP), voip("a", 0), FromHTTP, "a", "", FromHTTP, UnknownEnvironment},
-		{"backend takes its alert back", both, PushInfo{}, FromHTTP, "a", "", FromSIP, UnknownEnvironment},
+		{"first", PushInfo{}, voip("a", 0), FromSIP, "a", "", FromSIP, UnknownEnvironment, false, "", "apns"},
+		{"same: what was learned stays", learned, voip("a", 0), FromSIP, "a", "", FromSIP, Sandbox, false, "", "apns"},
+		{"rotated: learn again", learned, voip("b", 0), FromSIP, "b", "", FromSIP, UnknownEnvironment, false, "", "apns"},
+		{"VoIP not named any more: forgotten", learned, alert, FromSIP, "", "y", 0, UnknownEnvironment, false, "", "apns"},
+		{"backend's alert stays", both, voip("b", 0), FromSIP, "b", "x", FromSIP, UnknownEnvironment, false, "", "apns"},
+		{"SIP names what the backend named: stays the backend's, and is newer", voip("a", FromHTTP), voip("a", 0), FromSIP, "a", "", FromHTTP, UnknownEnvironment, false, "", "apns"},
+		{"backend confirms SIP's", learned, voip("a", 0), FromHTTP, "a", "", FromHTTP, Sandbox, true, "", "apns"},
+		{"backend takes its alert back: the app stays", both, PushInfo{}, FromHTTP, "a", "", FromSIP, UnknownEnvironment, false, "", "apns"},
+		{"backend repeats itself", voip("a", FromHTTP), voip("a", 0), FromHTTP, "a", "", FromHTTP, UnknownEnvironment, true, "", "apns"},
+		{"SIP has another than the backend", voip("a", FromHTTP), voip("b", 0), FromSIP, "b", "", FromSIP, UnknownEnvironment, false, "a", "apns"},
+		{"SIP has yet another", rotated, voip("c", 0), FromSIP, "c", "", FromSIP, UnknownEnvironment, false, "a", "apns"},
+		{"SIP refreshes it", rotated, voip("b", 0), FromSIP, "b", "", FromSIP, UnknownEnvironment, false, "a", "apns"},
+		{"SIP is back at the backend's", rotated, voip("a", 0), FromSIP, "a", "", FromHTTP, UnknownEnvironment, false, "", "apns"},
+		{"SIP names the other kind only", rotated, alert, FromSIP, "b", "y", FromSIP, UnknownEnvironment, false, "a", "apns"},
+		{"the backend repeats what SIP replaced", rotated, voip("a", 0), FromHTTP, "b", "", FromSIP, UnknownEnvironment, true, "a", "apns"},
+		{"the backend has news", rotated, voip("c", 0), FromHTTP, "c", "", FromHTTP, UnknownEnvironment, false, "", "apns"},
+		{"the backend agrees with SIP", rotated, voip("b", 0), FromHTTP, "b", "", FromHTTP, UnknownEnvironment, true, "", "apns"},
+		{"the backend names the other kind only", rotated, alert, FromHTTP, "b", "y", FromSIP, UnknownEnvironment, false, "", "apns"},
+		{"SIP: another provider", of("fcm", "", voip("a", FromHTTP)), alert, FromSIP, "", "y", 0, UnknownEnvironment, false, "", "apns"},
+		{"HTTP: another provider", both, of("fcm", "", voip("f", 0)), FromHTTP, "f", "", FromHTTP, UnknownEnvironment, false, "", "fcm"},
+		{"SIP: another team", of("apns", "TEAM1", voip("a", FromHTTP)), of("apns", "TEAM2", alert), FromSIP, "", "y", 0, UnknownEnvironment, false, "", "apns"},
+		{"SIP: the team is not said", of("apns", "TEAM1", voip("a", FromHTTP)), alert, FromSIP, "a", "y", FromHTTP, UnknownEnvironment, false, "", "apns"},
+		{"the same value for another app", of("apns", "TEAM1", voip("a", FromHTTP)), of("apns", "TEAM2", voip("a", 0)), FromHTTP, "a", "", FromHTTP, UnknownEnvironment, false, "", "apns"},
 	} {
 		got := test.old.announce(test.new, test.source, later)
 		if got.VoIP.Value != test.voip || got.Alert.Value != test.alert || got.VoIP.Source != test.voipSource || got.VoIP.Environment != test.env {
 			t.Errorf("%s: voip %q from %s in %s, alert %q", test.name, got.VoIP.Value, got.VoIP.Source, got.VoIP.Environment, got.Alert.Value)
 		}
-		if n := test.new.VoIP.Value; n != "" && !got.VoIP.Updated.Equal(later) {
-			t.Errorf("%s: not noted when it came", test.name)
+		want := later
+		if test.keeps {
+			want = epoch
+		}
+		if n := test.new.VoIP.Value; n != "" && !got.VoIP.Updated.Equal(want) || got.VoIP.Replaced != test.replaced {
+			t.Errorf("%s: updated %s, replaced %q", test.name, got.VoIP.Updated, got.VoIP.Replaced)
+		}
+		if got.Provider != test.provider {
+			t.Errorf("%s: provider %q", test.name, got.Provider)
 		}
 	}
 	if got := voip("a", FromSIP).announce(PushInfo{}, FromSIP, later); got != (PushInfo{}) {

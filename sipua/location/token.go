@@ -3,6 +3,7 @@ package location
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -54,12 +55,30 @@ func name[T ~uint8](v T, names ...string) string {
 // logs and encodes to JSON masked but for its last four characters; a Store
 // reads Value.
 type Token struct {
-	Value       string // as the app gave it: for APNs 2 to 200 hexadecimal digits
+	Value       string // for APNs 2 to 200 hexadecimal digits in lower case, else as the app gave it
 	Kind        TokenKind
-	Updated     time.Time // when the device last announced it
+	Updated     time.Time // when the device last announced it, or its backend first
 	Source      TokenSource
 	Environment Environment // where this token was proven to be known; unknown until a push was accepted
+	// Replaced is the backend's token that a REGISTER replaced by this one; "" if
+	// there was none. No REGISTER without tokens forgets such a kind.
+	Replaced string
+	// Throttled is when the push service last said that too many pushes went to this
+	// token, and NotBefore when it should get the next one; see Throttle.
+	Throttled, NotBefore time.Time
 }
+
+// CanonicalToken is the one spelling of a push token: that of APNs is hexadecimal,
+// in lower case, that of FCM is as it is.
+func CanonicalToken(provider, value string) string {
+	if provider == "apns" {
+		return strings.ToLower(value)
+	}
+	return value
+}
+
+// Held says that at now the push service wants no push to t.
+func (t Token) Held(now time.Time) bool { return t.NotBefore.After(now) }
 
 // IsZero says that there is no token.
 func (t Token) IsZero() bool { return t.Value == "" }
@@ -125,6 +144,12 @@ func (p PushInfo) EnvironmentOf(kind TokenKind) Environment {
 		return e
 	}
 	return p.Environment
+}
+
+// canonical is p with its tokens in their one spelling.
+func (p PushInfo) canonical() PushInfo {
+	p.VoIP.Value, p.Alert.Value = CanonicalToken(p.Provider, p.VoIP.Value), CanonicalToken(p.Provider, p.Alert.Value)
+	return p
 }
 
 func (p *PushInfo) token(kind TokenKind) *Token {

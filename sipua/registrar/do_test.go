@@ -3,6 +3,8 @@ package registrar_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +25,7 @@ func TestDo(t *testing.T) {
 		release := o.store.Hang()
 		time.AfterFunc(3*time.Second, release)
 		start := time.Now()
-		if err := o.reg.Do(t.Context(), announced(token1)); err != nil {
+		if _, err := o.reg.Do(t.Context(), announced(token1)); err != nil {
 			t.Fatal(err)
 		}
 		if d := time.Since(start); d != 3*time.Second {
@@ -36,7 +38,7 @@ func TestDo(t *testing.T) {
 		if err != nil || len(state.Devices) != 1 || state.Devices[0].Push.VoIP.Value != token1 {
 			t.Errorf("stored: %+v %v", state, err)
 		}
-		if err := o.reg.Do(t.Context()); err != nil {
+		if _, err := o.reg.Do(t.Context()); err != nil {
 			t.Errorf("nothing to do: %v", err)
 		}
 	})
@@ -47,21 +49,49 @@ func TestDoFails(t *testing.T) {
 		o := newOffice(t)
 		full := errors.New("disk full")
 		o.store.Fail(full)
-		if err := o.reg.Do(t.Context(), announced(token1)); !errors.Is(err, full) {
+		if _, err := o.reg.Do(t.Context(), announced(token1)); !errors.Is(err, full) {
 			t.Errorf("a full disk: %v", err)
 		}
 		o.store.Fail(nil)
 		release := o.store.Hang()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := o.reg.Do(ctx, announced(token2)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := o.reg.Do(ctx, announced(token2)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a slow disk: %v", err)
 		}
 		release()
 		synctest.Wait()
 		o.reg.Close()
-		if err := o.reg.Do(t.Context(), announced(token1)); !errors.Is(err, registrar.ErrClosed) {
+		if _, err := o.reg.Do(t.Context(), announced(token1)); !errors.Is(err, registrar.ErrClosed) {
 			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+// Who waits for a Do hears of what its own edits did, not of those beside them.
+func TestDoTellsItsOwnNotes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		full := announced(token2)
+		full.Instance, full.MaxContacts = phone2, 1
+		if _, err := o.reg.Do(t.Context(), announced(token1)); err != nil {
+			t.Fatal(err)
+		}
+		// All in one step: the loop sleeps until the test does.
+		results := make(chan string, 3)
+		for _, e := range []location.Edit{location.Refreshed{AOR: alice, Key: phone1}, full, location.Refreshed{AOR: alice, Key: phone2}} {
+			go func() { // ends with its Do
+				notes, err := o.reg.Do(t.Context(), e)
+				results <- fmt.Sprintf("%T %d %v", e, len(notes), err)
+				if len(notes) == 1 && (notes[0].Kind != location.Evicted || notes[0].Device.Key != phone1 || notes[0].By.Key != phone2) {
+					t.Errorf("%+v", notes)
+				}
+			}()
+		}
+		got := []string{<-results, <-results, <-results}
+		slices.Sort(got)
+		if want := []string{"location.Announce 1 <nil>", "location.Refreshed 0 <nil>", "location.Refreshed 0 <nil>"}; !slices.Equal(got, want) {
+			t.Errorf("%q", got)
 		}
 	})
 }

@@ -81,7 +81,7 @@ type job struct {
 	tx    *sipua.ServerTx
 	edits []location.Edit
 	at    time.Time
-	done  chan<- error // gets the commit's error if somebody waits for it; has room
+	tell  chan<- done // of a Do; nil: nobody waits
 }
 
 // New starts the loop and the committer.
@@ -132,7 +132,7 @@ type batch struct {
 	release func() // tells the watchers, once
 	slow    *time.Timer
 	answers []answer
-	waiting []chan<- error // of Do
+	waiting []waiting
 }
 
 // answer is a REGISTER that was accepted.
@@ -170,8 +170,8 @@ func (r *Registrar) apply(jobs []job) {
 	order := make(sequence)
 	for _, j := range jobs {
 		edits = append(edits, j.edits...)
-		if j.done != nil {
-			b.waiting = append(b.waiting, j.done)
+		if j.tell != nil {
+			b.waiting = append(b.waiting, waiting{tell: j.tell, from: len(edits) - len(j.edits), to: len(edits)})
 		}
 		if j.tx == nil {
 			continue
@@ -193,6 +193,10 @@ func (r *Registrar) apply(jobs []job) {
 		return
 	}
 	applied := r.cfg.Memory.Apply(edits...)
+	for i := range b.waiting {
+		w := &b.waiting[i]
+		w.notes = slices.DeleteFunc(slices.Clone(applied.Notes), func(n location.Note) bool { return n.Edit < w.from || n.Edit >= w.to })
+	}
 	b.release = sync.OnceFunc(applied.Release)
 	// A call that waits for a device must not wait for the disk, nor for the batch
 	// that is on its way there.
@@ -246,12 +250,16 @@ func (r *Registrar) report(notes []location.Note) {
 	for _, n := range notes {
 		switch n.Kind {
 		case location.Suspected:
-			r.log.Warn("a device does not come although its VoIP pushes are accepted: alert pushes go first until it registers "+
+			r.log.Warn("a device does not come although its VoIP pushes are accepted: alert pushes go first until it registers or answers "+
 				"(does the app report each call to CallKit? was the phone unlocked since it started?)",
 				"note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key)
 			continue
 		case location.Recovered:
-			r.log.Info("a device that did not come has registered", "note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key)
+			r.log.Info("a device that did not come is here again", "note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key)
+			continue
+		case location.TokenDead:
+			r.log.Info("a backend announces a token that its push service called dead: not taken", "note", n.Kind.String(),
+				"aor", n.Device.AOR.String(), "device", n.Device.Key, "token", n.Token)
 			continue
 		}
 		r.log.Warn("registration", "note", n.Kind.String(), "aor", n.Device.AOR.String(), "device", n.Device.Key,
@@ -286,8 +294,8 @@ func (r *Registrar) settle(batches []*batch) {
 		}
 		b.slow.Stop()
 		b.release()
-		for _, done := range b.waiting {
-			done <- err
+		for _, w := range b.waiting {
+			w.tell <- done{w.notes, err}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,8 +26,10 @@ type Config struct {
 	Ready    func() []Check
 	Gatherer prometheus.Gatherer
 	// Token must be in each request as a bearer token, but for /healthz. "": none
-	// is asked for.
-	Token   string
+	// is asked for, and Host must be a name of this machine.
+	Token string
+	// Bound is the address of the port.
+	Bound   netip.Addr
 	Version string
 	Log     *slog.Logger
 	// Serving says that the parts below may be used; until then everything under
@@ -45,7 +48,7 @@ func New(cfg Config) http.Handler {
 		mux.Handle(r.method+" "+r.path, r.handler)
 	}
 	mux.HandleFunc("/", h.unknown)
-	return authorised(cfg, mux)
+	return ours(cfg, authorised(cfg, mux))
 }
 
 func ready(w http.ResponseWriter, cfg Config) {

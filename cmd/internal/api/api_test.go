@@ -15,6 +15,7 @@ import (
 func get(t *testing.T, h http.Handler, path, token string) (int, string) {
 	t.Helper()
 	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+	req.Host = "localhost"
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -17,7 +17,7 @@ type Devices interface {
 	// Apps lists the apps that can be pushed to.
 	Apps() []App
 	// Announce stores an app's tokens durably, and says whether the device is new.
-	// Errors: ErrTokenInUse; any other says that nothing may have been stored.
+	// Errors: ErrTokenInUse, ErrTokenDead; any other says that nothing may have been stored.
 	Announce(ctx context.Context, user, instance string, a Announcement) (d Device, created bool, err error)
 	// LogOut makes a device unwakeable at once and forgets its tokens, durably.
 	LogOut(ctx context.Context, user, key string) error
@@ -26,6 +26,10 @@ type Devices interface {
 // ErrTokenInUse says that another device has a token and keeps it
 // (push.shared_token).
 var ErrTokenInUse = errors.New("another device uses this token")
+
+// ErrTokenDead says that the push service called a token dead within the last day,
+// and that the phone did not name it since.
+var ErrTokenDead = errors.New("the push service no longer knows this token")
 
 // App is an app that can be pushed to.
 type App struct {
@@ -59,6 +63,9 @@ type Device struct {
 	LastSeen  time.Time `json:"last_seen"`
 	LoggedOut time.Time `json:"logged_out,omitzero"`
 	Health    Health    `json:"health"`
+	// Evicted are the devices, by instance or key, that made room for this one. Only
+	// PUT tells.
+	Evicted []string `json:"evicted,omitempty"`
 }
 
 // Push is how a device is pushed to.
@@ -93,11 +100,11 @@ type Binding struct {
 type Health struct {
 	Accepted   uint64 `json:"accepted"`
 	Refused    uint64 `json:"refused"`
-	Unanswered int    `json:"unanswered"` // VoIP pushes accepted since the last REGISTER
+	Unanswered int    `json:"unanswered"` // VoIP pushes accepted since it last registered or answered a call
 	// Suspected says that VoIP pushes do not seem to wake it any more, so that
 	// alert pushes go first, and VoIP pushes wait for NextVoIP.
 	Suspected    bool      `json:"suspected"`
-	NextVoIP     time.Time `json:"next_voip,omitzero"` // may be past; only if suspected
+	NextVoIP     time.Time `json:"next_voip,omitzero"` // may be past; only if suspected, or if too many pushes went to its VoIP token
 	LastAccepted time.Time `json:"last_accepted,omitzero"`
 	LastRefused  time.Time `json:"last_refused,omitzero"`
 	LastReason   string    `json:"last_reason,omitempty"`

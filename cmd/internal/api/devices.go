@@ -64,6 +64,10 @@ func (h *handlers) putDevice(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrTokenInUse):
 		h.fail(w, Problem{Status: http.StatusConflict, Title: "Another device uses this token", Detail: err.Error(),
 			Fix: "Log the other device out (DELETE), or look at push.shared_token. A token of the other kind in this request was stored."})
+	case errors.Is(err, ErrTokenDead):
+		h.fail(w, Problem{Status: http.StatusConflict, Title: "The push service no longer knows this token", Detail: err.Error(),
+			Fix: "Send the token that the app has now: it may have been removed, or installed again. A token of the other kind in this request was stored. " +
+				"This one is taken again a day after its refusal, or at once when the app itself registers with it."})
 	case err != nil:
 		h.notStored(w, err)
 	case created:
@@ -138,8 +142,14 @@ func (h *handlers) device(name, instance string) (user string, d Device, problem
 
 // instanceID is an instance in the form in which those of REGISTERs are compared.
 func instanceID(text string) (string, error) {
+	if err := header.Safe(text); err != nil { // escaped in the URL, it would be cut off or pass
+		return "", fmt.Errorf("+sip.instance: %w", err)
+	}
 	contact := sip.ContactHeader{Params: sip.HeaderParams{{K: "+sip.instance", V: header.FormatInstance(location.InstanceID(text))}}}
 	v, err := header.Instance(contact)
+	if err == nil && strings.HasSuffix(v, ":") { // a URN of nothing
+		err = fmt.Errorf("+sip.instance: %w", header.ErrMalformed)
+	}
 	return location.InstanceID(v), err
 }
 
@@ -182,6 +192,7 @@ func (a *Announcement) checkAPNs() *Problem {
 			return unusable(t.field+" is not 2 to 200 hexadecimal characters", "Send the device token as hexadecimal text, two characters for each byte.")
 		}
 	}
+	a.VoIPToken, a.AlertToken = location.CanonicalToken(a.Provider, a.VoIPToken), location.CanonicalToken(a.Provider, a.AlertToken)
 	return nil
 }
 

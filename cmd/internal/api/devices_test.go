@@ -80,6 +80,7 @@ type head struct {
 func ask(t *testing.T, h http.Handler, method, path, kind, body string) (res head, text string) {
 	t.Helper()
 	req := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	req.Host = "localhost"
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}
@@ -110,6 +111,11 @@ func TestPutRefused(t *testing.T) {
 		{"user of two domains", "/v1/users/bob/devices/" + phone, kind, good, 409, "bob@a.example"},
 		{"no instance", "/v1/users/alice/devices/%3C%3E", kind, good, 400, "+sip.instance"},
 		{"control character in the instance", "/v1/users/alice/devices/urn:x:a%0d%0ab", kind, good, 400, "+sip.instance"},
+		{"NUL in the instance", "/v1/users/alice/devices/urn:uuid:%00", kind, good, 400, "+sip.instance"},
+		{"NUL at its end", "/v1/users/alice/devices/" + phone + "%00", kind, good, 400, "+sip.instance"},
+		{"tab before it", "/v1/users/alice/devices/%09" + phone, kind, good, 400, "+sip.instance"},
+		{"DEL in the instance", "/v1/users/alice/devices/urn:x:a%7F", kind, good, 400, "+sip.instance"},
+		{"nothing after urn:uuid:", "/v1/users/alice/devices/urn:uuid:", kind, good, 400, "+sip.instance"},
 		{"no content type", path, "", good, 415, "application/json"},
 		{"a form", path, "application/x-www-form-urlencoded", good, 415, "application/json"},
 		{"too large", path, kind, `{"provider":"` + strings.Repeat("a", maxBody) + `"}`, 413, "16384"},
@@ -187,6 +193,26 @@ func TestPutGetDelete(t *testing.T) {
 	f.devices = nil
 	if res, body := ask(t, h, "GET", "/v1/users/alice/devices", "", ""); res.StatusCode != 200 || !strings.Contains(body, `"devices":[]`) {
 		t.Errorf("empty list: %d %s", res.StatusCode, body)
+	}
+}
+
+// A token of APNs has one spelling, however it comes; those of FCM are left alone.
+func TestTokensHaveOneSpelling(t *testing.T) {
+	const mixed = "cX9-_y:APA91b"
+	f := &fakeServer{devices: map[string][]Device{}}
+	h := server(f)
+	ask(t, h, "PUT", "/v1/users/alice/devices/"+phone, "application/json",
+		`{"provider":"apns","bundle_id":"com.example.phone","voip_token":"00FCaD","alert_token":"ABcd"}`)
+	ask(t, h, "PUT", "/v1/users/alice/devices/"+phone, "application/json", `{"provider":"fcm","bundle_id":"example-1","voip_token":"`+mixed+`"}`)
+	want := []string{"announce alice@a.example " + phone + " 00fcadabcd", "announce alice@a.example " + phone + " " + mixed}
+	if !slices.Equal(f.calls, want) {
+		t.Errorf("%q, want %q", f.calls, want)
+	}
+	for app, want := range map[string]string{"com.example.phone": "cfab", "example-1": "CFab"} {
+		res, _ := ask(t, h, "POST", "/v1/push/test", "application/json", `{"token":"CFab","app":"`+app+`"}`)
+		if res.StatusCode != 200 || f.order.Token != want {
+			t.Errorf("%s: %d, token %q", app, res.StatusCode, f.order.Token)
+		}
 	}
 }
 

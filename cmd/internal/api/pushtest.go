@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"wakebridge/sipua/location"
 )
 
 // PushTester walks the stages of a test push.
@@ -18,8 +20,8 @@ type PushTester interface {
 type PushOrder struct {
 	User    string // name@domain, or ""
 	Devices []string
-	App     App // with Token
-	Token   string
+	App     App    // with Token
+	Token   string // as location.CanonicalToken has it
 	VoIP    bool
 	Wait    time.Duration // 0: do not wait
 }
@@ -128,6 +130,7 @@ func (h *handlers) order(req PushRequest) (PushOrder, *Problem) {
 			return bad("nobody knows who registers after a push to a bare token", "Send user in place of token, or no wait.")
 		}
 		order.App = appOf(h.cfg.Devices.Apps(), req)
+		order.Token = location.CanonicalToken(order.App.Provider, req.Token)
 		return order, nil
 	case req.App != "" || req.Team != "":
 		return bad("app and team go with a token", "Send user alone: its devices have announced their apps.")

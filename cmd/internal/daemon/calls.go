@@ -33,7 +33,10 @@ func (d *Daemon) openCalls(context.Context) error {
 		return err
 	}
 	d.waker.edit = func(e ...location.Edit) { d.registrar.Edit(e...) }
-	d.waker.settle = func(ctx context.Context, e ...location.Edit) error { return d.registrar.Do(ctx, e...) }
+	d.waker.settle = func(ctx context.Context, e ...location.Edit) error {
+		_, err := d.registrar.Do(ctx, e...)
+		return err
+	}
 	d.alerts = newAlerts(d.waker, d.memory, d.amend, d.log)
 	d.bridge = bridge.New(bridge.Config{
 		Endpoint: func() *sipua.Endpoint { return d.endpoint }, Locator: d.memory, Waker: d.waker, Alerts: d.alerts, Fates: fates{d}, Records: records{d},

@@ -77,28 +77,53 @@ func (v *devices) Announce(ctx context.Context, user, instance string, a api.Ann
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	aor := aorOf(user)
-	_, known := v.find(aor, instance)
+	before := v.d.memory.Devices(aor)
+	_, known := find(before, instance)
 	announce := location.Announce{AOR: aor, Instance: instance, At: time.Now(), MaxContacts: v.maxContacts(aor.Domain), Push: location.PushInfo{
 		Provider: a.Provider, BundleID: a.BundleID, TeamID: a.TeamID, Environment: saidEnvironment(a.Environment),
 		VoIP:  location.Token{Value: a.VoIPToken, Kind: location.VoIP},
 		Alert: location.Token{Value: a.AlertToken, Kind: location.Alert},
 	}}
-	if err := v.d.registrar.Do(ctx, announce); err != nil {
+	notes, err := v.d.registrar.Do(ctx, announce)
+	if err != nil {
 		return api.Device{}, false, err
 	}
-	d, ok := v.find(aor, instance)
-	refused := func(kind location.TokenKind, value string) bool {
-		return value != "" && d.Push.Token(kind).Value != value
+	after := v.d.memory.Devices(aor)
+	var evicted []string
+	for _, n := range notes {
+		switch n.Kind {
+		case location.TokenRefused:
+			return api.Device{}, false, api.ErrTokenInUse
+		case location.TokenDead:
+			return api.Device{}, false, api.ErrTokenDead
+		case location.Evicted:
+			if !slices.ContainsFunc(after, func(d location.Device) bool { return d.Key == n.Device.Key }) {
+				evicted = append(evicted, nameOf(before, n.Device.Key))
+			}
+		}
 	}
-	if !ok || refused(location.VoIP, a.VoIPToken) || refused(location.Alert, a.AlertToken) {
-		return api.Device{}, false, api.ErrTokenInUse
+	d, ok := find(after, instance)
+	if !ok { // it went in the meantime: logged out, or its token died
+		d = location.Device{AOR: aor, Key: instance, Instance: instance}
 	}
-	v.d.log.Info("tokens announced over HTTP", "aor", aor.String(), "device", d.Key, "app", d.Push.BundleID, "voip", d.Push.VoIP, "alert", d.Push.Alert)
-	return v.shown(d), !known, nil
+	v.d.log.Info("tokens announced over HTTP", "aor", aor.String(), "device", d.Key, "app", d.Push.BundleID, "voip", d.Push.VoIP, "alert", d.Push.Alert,
+		"evicted", evicted)
+	out := v.shown(d)
+	out.Evicted = evicted
+	return out, !known, nil
 }
 
-// LogOut implements api.Devices: the device is logged out and its backend's tokens
-// are taken back; those that it announced by SIP the log-out forgets.
+// nameOf is how the API names the device of a key.
+func nameOf(devices []location.Device, key string) string {
+	i := slices.IndexFunc(devices, func(d location.Device) bool { return d.Key == key })
+	if i < 0 {
+		return key
+	}
+	return cmp.Or(devices[i].Instance, key)
+}
+
+// LogOut implements api.Devices: its backend's tokens are taken back, and the device
+// is logged out, which forgets those that it announced by SIP.
 func (v *devices) LogOut(ctx context.Context, user, key string) error {
 	v.writing.Lock()
 	defer v.writing.Unlock()
@@ -107,22 +132,14 @@ func (v *devices) LogOut(ctx context.Context, user, key string) error {
 	if !ok {
 		return nil // it went in the meantime
 	}
-	edits := []location.Edit{location.MarkLoggedOut{AOR: aor, Key: key, At: now}}
-	for _, kind := range []location.TokenKind{location.VoIP, location.Alert} {
-		if t := d.Push.Token(kind); t.Source == location.FromHTTP {
-			edits = append(edits, location.Announce{AOR: aor, Instance: d.Instance, At: now})
-			break
-		}
-	}
-	err := v.d.registrar.Do(ctx, edits...)
+	_, err := v.d.registrar.Do(ctx, location.Announce{AOR: aor, Instance: d.Instance, At: now}, location.MarkLoggedOut{AOR: aor, Key: key, At: now})
 	if err == nil {
 		v.d.log.Info("device logged out over HTTP", "aor", aor.String(), "device", key)
 	}
 	return err
 }
 
-func (v *devices) find(aor sipua.AOR, instance string) (location.Device, bool) {
-	all := v.d.memory.Devices(aor)
+func find(all []location.Device, instance string) (location.Device, bool) {
 	if i := slices.IndexFunc(all, func(d location.Device) bool { return d.Instance == instance }); i >= 0 {
 		return all[i], true
 	}
@@ -154,7 +171,7 @@ func (v *devices) shown(d location.Device) api.Device {
 	out := api.Device{User: userName(d.AOR), Instance: d.Instance, Key: d.Key, Wakeable: d.Wakeable, WhyNot: v.whyNot(d), Connected: awake,
 		Bindings: []api.Binding{}, LastSeen: d.LastSeen.UTC(), LoggedOut: d.LoggedOut.UTC(), Health: api.Health{
 			Accepted: d.Health.Accepted, Refused: d.Health.Refused, Unanswered: d.Health.Unanswered,
-			Suspected: d.Suspected(), NextVoIP: d.VoIPDue().UTC(),
+			Suspected: d.Suspected(), NextVoIP: nextVoIP(d).UTC(),
 			LastAccepted: d.Health.LastAccepted.UTC(), LastRefused: d.Health.LastRefused.UTC(), LastReason: d.Health.LastReason,
 		}}
 	if p := d.Push; p.HasToken() {
@@ -170,6 +187,14 @@ func (v *devices) shown(d location.Device) api.Device {
 		out.Bindings = append(out.Bindings, shown)
 	}
 	return out
+}
+
+// nextVoIP is when a device that gets alert pushes first gets a VoIP push again.
+func nextVoIP(d location.Device) time.Time {
+	if !d.AlertFirst(time.Now()) {
+		return time.Time{}
+	}
+	return d.VoIPDue()
 }
 
 func shownToken(t location.Token) *api.Token {

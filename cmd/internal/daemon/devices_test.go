@@ -139,7 +139,7 @@ func TestSuspectedIsShown(t *testing.T) {
 	key, at := s.memory.Devices(callee)[0].Key, time.Now().Truncate(time.Second)
 	for pushes := 1; pushes <= 3; pushes++ {
 		report := location.PushReport{AOR: callee, Key: key, Kind: location.VoIP, Accepted: true, Sent: at, At: at}
-		if err := s.registrar.Do(t.Context(), report); err != nil {
+		if _, err := s.registrar.Do(t.Context(), report); err != nil {
 			t.Fatal(err)
 		}
 		s.ask("GET", devicePath(devPhone), nil, &d)
@@ -149,7 +149,7 @@ func TestSuspectedIsShown(t *testing.T) {
 		}
 	}
 	register := location.Upsert{AOR: callee, Binding: location.Binding{Contact: "<sip:alice@10.0.0.3>", Instance: devPhone, Registered: time.Now(), Expires: time.Now().Add(time.Hour)}}
-	if err := s.registrar.Do(t.Context(), register); err != nil {
+	if _, err := s.registrar.Do(t.Context(), register); err != nil {
 		t.Fatal(err)
 	}
 	if s.ask("GET", devicePath(devPhone), nil, &d); d.Health.Suspected || !d.Health.NextVoIP.IsZero() || d.Health.Accepted != 3 {
@@ -165,7 +165,7 @@ func TestDeleteOfARegisteredDevice(t *testing.T) {
 	register := location.Upsert{AOR: callee, Announced: location.Tokens,
 		Binding: location.Binding{Contact: "<sip:alice@10.0.0.3;pn-prid=" + strings.Repeat("ef", 32) + ">", Instance: devPhone, Registered: now, Expires: now.Add(time.Hour)},
 		Push:    location.PushInfo{Provider: "apns", BundleID: DevBundle, Alert: location.Token{Value: strings.Repeat("ef", 32), Kind: location.Alert}}}
-	if err := s.registrar.Do(t.Context(), register); err != nil {
+	if _, err := s.registrar.Do(t.Context(), register); err != nil {
 		t.Fatal(err)
 	}
 	var d api.Device
@@ -185,7 +185,7 @@ func TestDeleteOfARegisteredDevice(t *testing.T) {
 		t.Errorf("tokens stay: %+v", p)
 	}
 	register.Announced = location.NoTokens
-	if err := s.registrar.Do(t.Context(), register); err != nil {
+	if _, err := s.registrar.Do(t.Context(), register); err != nil {
 		t.Fatal(err)
 	}
 	if s.ask("PUT", devicePath(devPhone), announcement(strings.Repeat("ab", 32), ""), &d); !d.Wakeable {

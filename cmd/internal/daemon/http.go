@@ -51,7 +51,7 @@ func (d *Daemon) openHTTP(ctx context.Context) error {
 func (d *Daemon) api() http.Handler {
 	devices := newDevices(d)
 	return api.New(api.Config{
-		Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Version: d.opts.Version, Log: d.log,
+		Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Bound: d.httpAddr.Addr(), Version: d.opts.Version, Log: d.log,
 		Serving: func() bool { return d.phase.Load() != starting }, Devices: devices, Pusher: &pushTester{d: d, devices: devices}, Captures: d,
 	})
 }

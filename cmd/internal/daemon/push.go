@@ -16,6 +16,7 @@ import (
 	"wakebridge/push"
 	"wakebridge/push/apns"
 	"wakebridge/push/fcm"
+	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/registrar"
 )
@@ -167,6 +168,11 @@ func (w *waker) Wake(ctx context.Context, wake bridge.Wake, report func(bridge.W
 	})
 }
 
+// Reached implements bridge.Waker.
+func (w *waker) Reached(aor sipua.AOR, device string) {
+	w.edit(location.Reached{AOR: aor, Key: device, At: time.Now()})
+}
+
 func (w *waker) request(wake bridge.Wake) push.Request {
 	p := wake.Push
 	kind := location.VoIP
@@ -226,6 +232,9 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 		if wake.Push.EnvironmentOf(kind) != env || wake.Push.Token(kind).Environment == location.UnknownEnvironment {
 			edits = append(edits, location.SetEnvironment{Kind: kind, Value: token, Environment: env})
 		}
+	}
+	if res.Reason == "TooManyRequests" { // APNs, about this token
+		edits = append(edits, location.Throttle{Kind: kind, Value: token, At: time.Now()})
 	}
 	if res.Dead.IsZero() {
 		w.edit(edits...)

@@ -121,6 +121,27 @@ func (p *pushing) requests(after int) string {
 	return strings.Join(out, " ")
 }
 
+// A phone that answers its calls over a connection that lived needs no REGISTER to
+// count as awake.
+func TestPushesThatAreAnsweredInACall(t *testing.T) {
+	p := newPushing(t, nil)
+	phone := p.phone(apnssim.Production)
+	d := p.registers(phone.RegisterVoIP(DevBundle), phone.RegisterAlert(DevBundle))
+	var asBridge bridge.Waker = p.waker
+	for range 3 {
+		if r := p.wake(wakeOf(d)); !r.Accepted {
+			t.Fatalf("%+v", r)
+		}
+		if h := p.device().Health; h.Unanswered != 1 {
+			t.Errorf("pushed: %+v", h)
+		}
+		asBridge.Reached(d.AOR, d.Key)
+		if d := p.device(); d.Suspected() || d.Health.Unanswered != 0 || d.Health.Reached.IsZero() {
+			t.Errorf("answered: %+v", d.Health)
+		}
+	}
+}
+
 func TestEnvironmentIsLearnedAndRemembered(t *testing.T) {
 	p := newPushing(t, nil)
 	phone := p.phone(apnssim.Sandbox)

@@ -228,7 +228,8 @@ func (p *probe) recordFate(ctx context.Context, n push.Notification) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	return p.d.registrar.Do(ctx, edits...)
+	_, err := p.d.registrar.Do(ctx, edits...)
+	return err
 }
 
 // environment says which side of APNs answered.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -101,7 +102,7 @@ func TestRefreshKeepsItsPace(t *testing.T) {
 		n := newNight(t, location.Rules{AfterExpiry: true})
 		defer n.shut()
 		for i := range 50 {
-			n.phone("i"+string(rune('A'+i)), 7*day, 0, alertToken+string(rune('A'+i)))
+			n.phone("i"+string(rune('A'+i)), 7*day, 0, fmt.Sprintf("%s%02x", alertToken, i))
 		}
 		time.Sleep(6*day + 10*time.Hour)
 		r := newRefresher(n.waker, n.memory, func(location.FlowID) bool { return false })

@@ -81,6 +81,9 @@ type tokenDoc struct {
 	Updated     int64  `json:"updated"`
 	Source      string `json:"source"`
 	Environment string `json:"environment"`
+	Replaced    text   `json:"replaced,omitempty"`
+	Throttled   int64  `json:"throttled,omitempty"`
+	NotBefore   int64  `json:"not_before,omitempty"`
 }
 
 type healthDoc struct {
@@ -93,6 +96,7 @@ type healthDoc struct {
 	LastVoIP     int64  `json:"last_voip,omitempty"`
 	Refreshes    int    `json:"refreshes,omitempty"`
 	LastRefresh  int64  `json:"last_refresh,omitempty"`
+	Reached      int64  `json:"reached,omitempty"`
 }
 
 func encode(d location.Device) ([]byte, error) {
@@ -108,6 +112,7 @@ func encode(d location.Device) ([]byte, error) {
 			Unanswered: d.Health.Unanswered, LastAccepted: millis(d.Health.LastAccepted), Accepted: d.Health.Accepted,
 			Refused: d.Health.Refused, LastRefused: millis(d.Health.LastRefused), LastReason: text(d.Health.LastReason),
 			LastVoIP: millis(d.Health.LastVoIP), Refreshes: d.Health.Refreshes, LastRefresh: millis(d.Health.LastRefresh),
+			Reached: millis(d.Health.Reached),
 		},
 	}
 	for _, b := range d.Bindings {
@@ -139,6 +144,7 @@ func decode(data []byte, d *location.Device) error {
 		Unanswered: h.Unanswered, LastAccepted: fromMillis(h.LastAccepted), Accepted: h.Accepted,
 		Refused: h.Refused, LastRefused: fromMillis(h.LastRefused), LastReason: string(h.LastReason),
 		LastVoIP: fromMillis(h.LastVoIP), Refreshes: h.Refreshes, LastRefresh: fromMillis(h.LastRefresh),
+		Reached: fromMillis(h.Reached),
 	}
 	for _, b := range doc.Bindings {
 		d.Bindings = append(d.Bindings, location.Binding{
@@ -154,14 +160,16 @@ func encodeToken(t location.Token) *tokenDoc {
 	if t.IsZero() {
 		return nil
 	}
-	return &tokenDoc{Value: text(t.Value), Updated: millis(t.Updated), Source: t.Source.String(), Environment: t.Environment.String()}
+	return &tokenDoc{Value: text(t.Value), Updated: millis(t.Updated), Source: t.Source.String(), Environment: t.Environment.String(),
+		Replaced: text(t.Replaced), Throttled: millis(t.Throttled), NotBefore: millis(t.NotBefore)}
 }
 
 func decodeToken(doc *tokenDoc, kind location.TokenKind) location.Token {
 	if doc == nil {
 		return location.Token{}
 	}
-	t := location.Token{Value: string(doc.Value), Kind: kind, Updated: fromMillis(doc.Updated), Environment: environment(doc.Environment)}
+	t := location.Token{Value: string(doc.Value), Kind: kind, Updated: fromMillis(doc.Updated), Environment: environment(doc.Environment),
+		Replaced: string(doc.Replaced), Throttled: fromMillis(doc.Throttled), NotBefore: fromMillis(doc.NotBefore)}
 	switch doc.Source {
 	case location.FromSIP.String():
 		t.Source = location.FromSIP

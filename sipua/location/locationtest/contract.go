@@ -60,7 +60,8 @@ func Device(user, key string) location.Device {
 			Provider: "apns", BundleID: "com.example.phone", TeamID: "ABCDE12345", Environment: location.Sandbox, FateHeader: true,
 			VoIP: location.Token{
 				Value: "0a1b2c3d4e5f60718293", Kind: location.VoIP, Updated: at.Add(time.Millisecond),
-				Source: location.FromSIP, Environment: location.Production,
+				Source: location.FromSIP, Environment: location.Production, Replaced: "1a2b3c4d",
+				Throttled: at.Add(-time.Minute), NotBefore: at.Add(time.Minute),
 			},
 			Alert: location.Token{Value: "f0e0d0c0b0a090807060", Kind: location.Alert, Updated: at, Source: location.FromHTTP},
 		},
@@ -68,7 +69,7 @@ func Device(user, key string) location.Device {
 		Health: location.Health{
 			Unanswered: 2, LastAccepted: at.Add(-time.Second), Accepted: 7, Refused: 3,
 			LastRefused: at.Add(-time.Hour), LastReason: "BadDeviceToken",
-			LastVoIP: at.Add(-time.Minute), Refreshes: 4, LastRefresh: at.Add(-2 * time.Hour),
+			LastVoIP: at.Add(-time.Minute), Refreshes: 4, LastRefresh: at.Add(-2 * time.Hour), Reached: at.Add(-3 * time.Hour),
 		},
 	}
 }
