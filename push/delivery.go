@@ -128,7 +128,7 @@ func (d *Delivery) send(ctx context.Context, route Route, req Request, now time.
 			return r
 		}
 	}
-	r := route.Sender.Send(ctx, Target{Token: choice.Token, Environment: req.Device.Environment}, n)
+	r := route.Sender.Send(ctx, Target{Token: choice.Token, Environment: req.Device.Environment, Likely: req.Device.Likely}, n)
 	r.Kind, r.ID = n.Kind, n.ID
 	return r
 }

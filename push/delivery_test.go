@@ -70,7 +70,7 @@ func TestDeliverCompletesTheNotification(t *testing.T) {
 	if r.Outcome != Accepted || r.Kind != VoIP || r.ID != got.ID || len(got.ID) != 36 {
 		t.Errorf("%+v", r)
 	}
-	if got.Kind != VoIP || got.CollapseID != "" || got.SentAt.IsZero() || to != (Target{secret, Sandbox}) {
+	if got.Kind != VoIP || got.CollapseID != "" || got.SentAt.IsZero() || to != (Target{Token: secret, Environment: Sandbox}) {
 		t.Errorf("%+v to %+v", got, to)
 	}
 	first := got.ID

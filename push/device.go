@@ -86,9 +86,11 @@ const FCM Service = "fcm"
 // Device is what push needs to know of one device.
 type Device struct {
 	App App
-	// Environment is that of the tokens: told by the app, or learned from an
-	// earlier Result. It belongs to the tokens: new ones start at Auto.
+	// Environment is that of the tokens, learned from an earlier Result. It belongs to
+	// the tokens: new ones start at Auto. Likely is what the app or its backend says of
+	// them, which may be wrong: it is asked first.
 	Environment Environment
+	Likely      Environment
 	VoIP        DeviceToken // empty: no PushKit, or no CallKit (iOS 8 and 9); the token of FCM
 	Alert       DeviceToken
 }

@@ -89,5 +89,5 @@ type Result struct {
 	// Maybe: a request of it was lost after it was written, so that the phone may have
 	// the push, whatever the answer to another request says.
 	Maybe bool
-	Dead        TokenDead
+	Dead  TokenDead
 }

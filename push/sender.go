@@ -10,6 +10,7 @@ import (
 type Target struct {
 	Token       DeviceToken
 	Environment Environment // of the token, as far as known
+	Likely      Environment // where it is not: to be asked first
 }
 
 // Sender sends one app's pushes by one push service. It is safe for

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"wakebridge/push"
 	"wakebridge/push/apns"
 	"wakebridge/push/apnssim"
@@ -50,6 +52,32 @@ func TestEnvironmentIsLearned(t *testing.T) {
 		accepted(t, r)
 		if r.Environment != push.Production || r.Tries != 1 {
 			t.Errorf("a production token: %+v", r)
+		}
+	})
+}
+
+// TestEnvironmentThatWasSaid: an app says where its token is of; wrong or right, the push
+// arrives, and a wrong word kills no token.
+func TestEnvironmentThatWasSaid(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		sandbox := w.sandboxPhone()
+		for _, tt := range []struct {
+			token push.DeviceToken
+			said  push.Environment
+			of    push.Environment
+			tries int
+		}{
+			{sandbox, push.Sandbox, push.Sandbox, 1}, {sandbox, push.Production, push.Sandbox, 2},
+			{w.voip, push.Production, push.Production, 1}, {w.voip, push.Sandbox, push.Production, 2},
+		} {
+			r := w.sender.Send(t.Context(), push.Target{Token: tt.token, Likely: tt.said}, call(uuid.NewString()))
+			accepted(t, r)
+			if r.Environment != tt.of || r.Tries != tt.tries || !r.Dead.IsZero() {
+				t.Errorf("said %s: %+v", tt.said, r)
+			}
+		}
+		if r := w.sender.Send(t.Context(), push.Target{Token: fresh, Likely: push.Sandbox}, call(uuid.NewString())); r.Dead.IsZero() || r.Tries != 2 {
+			t.Errorf("of no environment: %+v", r)
 		}
 	})
 }

@@ -44,7 +44,7 @@ func TestEveryReasonAgainstTheSimulator(t *testing.T) {
 		{403, "BadCertificate", 1, false, false, whole},
 		{403, "BadCertificateEnvironment", 1, false, false, whole},
 		{403, "BadEnvironmentKeyInToken", 1, false, false, whole},
-		{403, "ExpiredProviderToken", 2, true, false, none},
+		{403, "ExpiredProviderToken", 2, true, false, whole},
 		{403, "Forbidden", 1, false, false, whole},
 		{403, "InvalidProviderToken", 1, false, false, whole},
 		{403, "MissingProviderToken", 1, false, false, whole},

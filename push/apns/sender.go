@@ -49,7 +49,8 @@ func (s *sender) pools(k push.Kind) map[push.Environment]*pool {
 }
 
 // Send is push.Sender. A device whose environment is not known is tried in
-// production, then, if Apple says that the token is not of it, in the sandbox.
+// production, then, if Apple says that the token is not of it, in the sandbox; the other
+// way round if it says so.
 func (s *sender) Send(ctx context.Context, t push.Target, n push.Notification) push.Result {
 	if !wellFormed(t.Token) {
 		return push.Result{Outcome: push.Refused, Reason: push.Malformed, Text: "the device token is not 2 to 200 hexadecimal characters"}
@@ -59,7 +60,7 @@ func (s *sender) Send(ctx context.Context, t push.Target, n push.Notification) p
 		return push.Result{Outcome: push.Refused, Reason: push.Unsendable, Text: "the notification cannot be written: " + err.Error()}
 	}
 	pools := s.pools(n.Kind)
-	envs := s.environments(t.Environment, pools)
+	envs := s.environments(t, pools)
 	if len(envs) == 0 {
 		return push.Result{Outcome: push.Refused, Reason: push.NoCredential, Environment: t.Environment,
 			Text: fmt.Sprintf("no key or certificate of %q may send %s pushes in the %s environment", s.app.BundleID, n.Kind, environmentWord(t.Environment))}
@@ -101,14 +102,18 @@ func wellFormed(t push.DeviceToken) bool {
 }
 
 // environments lists where a token may be sent, in order. The operator's word
-// counts most, then what is known of the device; the credentials limit it.
-func (s *sender) environments(device push.Environment, pools map[push.Environment]*pool) []push.Environment {
+// counts most, then what is known of the device; what it says is a hint, for a token
+// that its own environment would take must not die of a wrong word. The credentials
+// limit it.
+func (s *sender) environments(t push.Target, pools map[push.Environment]*pool) []push.Environment {
 	order := []push.Environment{push.Production, push.Sandbox}
 	switch {
 	case s.app.Environment.Known():
 		order = []push.Environment{s.app.Environment}
-	case device.Known():
-		order = []push.Environment{device}
+	case t.Environment.Known():
+		order = []push.Environment{t.Environment}
+	case t.Likely == push.Sandbox:
+		order = []push.Environment{push.Sandbox, push.Production}
 	}
 	var served []push.Environment
 	for _, e := range order {
@@ -208,6 +213,9 @@ func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 			m, mended = p.mend(do, bearer, m)
 			return mended
 		})
+		if !again && out.next == renewToken && (e.mended[renewToken] || through.trial != nil) {
+			out.blame = credential // a fresh one is "expired" too, and so would those of all pushes be
+		}
 		if !again || maybe >= maxMaybe {
 			return
 		}

@@ -120,7 +120,7 @@ func New(c Config) (*Service, error) {
 		sender := b.sender(app)
 		s.routes = append(s.routes, push.Route{App: push.App{BundleID: app.BundleID, TeamID: app.TeamID}, Sender: sender})
 		for _, pools := range []map[push.Environment]*pool{sender.voip, sender.plain} {
-			if envs := sender.environments(push.Auto, pools); len(envs) > 0 {
+			if envs := sender.environments(push.Target{}, pools); len(envs) > 0 {
 				pools[envs[0]].warm()
 			}
 		}

@@ -196,7 +196,7 @@ func (w *waker) request(wake bridge.Wake) push.Request {
 		n.Name, n.Handle, n.From = "", "", ""
 	}
 	return push.Request{Want: want, Notification: n, Device: push.Device{
-		App: app, Environment: environment(p.EnvironmentOf(kind)),
+		App: app, Environment: environment(p.Token(kind).Environment), Likely: environment(p.Environment),
 		VoIP: push.DeviceToken(p.VoIP.Value), Alert: push.DeviceToken(p.Alert.Value),
 	}}
 }

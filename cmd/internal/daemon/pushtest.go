@@ -175,7 +175,7 @@ func (p *probe) send(ctx context.Context) step {
 	n := push.Notification{Test: true, UUID: p.report.UUID, CallID: p.report.UUID + "@" + p.d.node(), Name: "Wakebridge test", HandleType: "generic",
 		SentAt: now, ExpiresAt: now.Add(testLife), Expiration: now.Add(testLife)}
 	req := push.Request{Want: push.OnlyAlert, Notification: n, Device: push.Device{App: p.to,
-		Environment: environment(p.push.EnvironmentOf(p.kind)), VoIP: push.DeviceToken(p.push.VoIP.Value), Alert: push.DeviceToken(p.push.Alert.Value)}}
+		Environment: environment(p.push.Token(p.kind).Environment), Likely: environment(p.push.Environment), VoIP: push.DeviceToken(p.push.VoIP.Value), Alert: push.DeviceToken(p.push.Alert.Value)}}
 	if p.kind == location.VoIP {
 		req.Want = push.OnlyVoIP
 		if err := p.recordFate(ctx, n); err != nil {
