@@ -57,7 +57,9 @@ func (c *Call) act(a action) {
 	case actByeCaller:
 		c.byeCaller(a)
 	case actFate:
-		c.fate(a)
+		if !a.maybe || c.attempts[a.attempt].device.Push.FateHeader { // others would ring for it
+			c.fate(a)
+		}
 	case actWatchAlive:
 		c.watchAlive(a)
 	case actBug:

@@ -40,6 +40,7 @@ type action struct {
 	reason  string
 	reasons []string // Reason headers for CANCEL and BYE
 	stage   stage
+	maybe   bool   // actFate: the device may not know the call at all
 	by      party  // who ended the call
 	result  Result // actReject, actByeCaller: "" where the attempts tell
 }

@@ -26,18 +26,23 @@ const (
 // seeOff sees to it that a device hears the BYE with which its leg ended: a phone
 // between two connections would keep the call on its screen. It returns at once; the
 // call does not wait for it. A leg without a BYE of ours needs nobody. uuid is that of
-// the call on the device, "" for a call that it made.
-func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg, uuid string) {
+// the call on the device, "" for a call that it made; word is the fate that it has already,
+// of a CANCEL that met its 200, and seeOff's from now on.
+func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg, uuid string, word *location.Fate) {
 	if l == nil || l.Heard() == nil || ref.key == "" {
 		return
 	}
 	if !b.expecting(func() {
 		defer b.contain("seeing a device off", ref)
-		if !b.farewell(ref, l) {
-			b.leaveWord(ref, uuid)
+		switch {
+		case !b.farewell(ref, l, uuid):
+			b.leaveWord(ref, uuid, wordsLive)
+		case word != nil:
+			word.Told = true
+			b.cfg.Fates.Put(*word)
 		}
 	}) {
-		b.leaveWord(ref, uuid)
+		b.leaveWord(ref, uuid, wordsLive)
 	}
 }
 
@@ -55,24 +60,26 @@ func (b *Bridge) expecting(run func()) bool {
 	return true
 }
 
-// leaveWord leaves a fate for a device that did not hear its BYE before it was given up
-// or the server ended: the next one knows nothing of the dialog. It is for the answer to
-// a REGISTER only, because an INVITE would ring.
-func (b *Bridge) leaveWord(ref deviceRef, uuid string) {
+// leaveWord leaves a fate for a device that did not hear its BYE: an app that was started
+// anew, by a push that came late, knows nothing of the dialog, and neither does the
+// server after a restart. It is for the answer to a REGISTER only, because an INVITE
+// would ring.
+func (b *Bridge) leaveWord(ref deviceRef, uuid string, keep time.Duration) {
 	if uuid == "" {
 		return
 	}
 	now := time.Now()
 	b.cfg.Fates.Put(location.Fate{
 		AOR: ref.aor, DeviceKey: ref.key, UUID: uuid, Cause: 480, Text: "Call ended",
-		ExpiresAt: now.Add(-tellUntilAfter), Recorded: now, KeepUntil: now.Add(wordsLive),
+		ExpiresAt: now.Add(-tellUntilAfter), Recorded: now, KeepUntil: now.Add(keep),
 	})
 }
 
 // farewell repeats a BYE over each flow that the device comes on, twice each time that
 // it does, until it is answered or nobody expects the device any more; over the flow
-// that it has now, too. It returns false if the device never heard it.
-func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
+// that it has now, too. What its app does not hear in time, the answers to its REGISTERs
+// tell as well. It returns false if the device never heard it.
+func (b *Bridge) farewell(ref deviceRef, l *leg.Leg, uuid string) bool {
 	soon := time.NewTimer(answersSoon)
 	defer soon.Stop()
 	select {
@@ -84,6 +91,7 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg) bool {
 	case <-l.Flow().Done():
 	}
 	soon.Stop()
+	b.leaveWord(ref, uuid, saysGoodbye)
 	box := newMailbox()
 	defer box.close()
 	var back location.Device

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"wakebridge/bridge"
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 )
@@ -130,7 +131,8 @@ func TestPhoneThatNeverComesForItsBye(t *testing.T) {
 					w.pass(6 * time.Minute)
 				}
 				// Nobody says BYE any more, but what became of the call is known.
-				if all := w.fates.all(); len(all) != 1 || all[0].Cause != 480 || !strings.HasPrefix(b.CallID(), all[0].UUID) || time.Until(all[0].KeepUntil) < 23*time.Hour {
+				if all := w.fates.all(); len(all) != 2 || all[0].UUID != all[1].UUID || all[1].Cause != 480 ||
+					!strings.HasPrefix(b.CallID(), all[1].UUID) || time.Until(all[1].KeepUntil) < 23*time.Hour {
 					t.Errorf("fates %+v for %s", all, b.CallID())
 				}
 				b.back(alice)
@@ -286,4 +288,27 @@ func TestAnswerOverTheNextConnection(t *testing.T) {
 		w.pass(100 * time.Millisecond)
 		b.expect("ACK, BYE")
 	})
+}
+
+// What a phone said in the moment in which its connection went is not known; no push can
+// reach it. One that reads fates has its word all the same.
+func TestFateInDoubt(t *testing.T) {
+	for name, reads := range map[string]bool{"h": true, "v": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				w.waker.answer = func(bridge.Wake) *bridge.WakeResult { return &bridge.WakeResult{Service: "APNs", Words: "no"} }
+				pbx, phone := w.ua("100", pbxHost), w.ua(name, phoneHost)
+				phone.register(alice)
+				w.net.Partition(phoneHost, serverHost)
+				a := pbx.call("alice")
+				w.flowOf(alice).Shut(errAway)
+				w.pass(31 * time.Second)
+				a.expect("480")
+				if n := len(w.fates.all()); (n > 0) != reads {
+					t.Errorf("%d fates", n)
+				}
+				phone.flow.Shut(errAway)
+			})
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/leg"
+	"wakebridge/sipua/location"
 )
 
 // callerEvent is what the A leg reports.
@@ -44,7 +45,7 @@ func (c *Call) callerEnded(ev leg.Ended) {
 	c.a.over = true
 	c.a.release()
 	c.a.leave()
-	c.b.seeOff(deviceRef{c.origin.User, c.a.device}, c.a.Leg, "")
+	c.b.seeOff(deviceRef{c.origin.User, c.a.device}, c.a.Leg, "", nil)
 	switch {
 	case c.state.phase == ending:
 	case ev.ByRemote:
@@ -108,7 +109,11 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 	case leg.Ended:
 		l.over = true
 		l.leave()
-		c.b.seeOff(deviceRef{t.device.AOR, t.device.Key}, l.leg, t.uuid)
+		var word *location.Fate
+		if l.leg.Heard() != nil { // what the device is told is the BYE's from now on
+			word, t.fate = t.fate, nil
+		}
+		c.b.seeOff(deviceRef{t.device.AOR, t.device.Key}, l.leg, t.uuid, word)
 		if c.isWinner(i, n) && c.state.phase != ending {
 			if !ev.ByRemote {
 				c.hungUpBy(byServer)
@@ -157,7 +162,6 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 	t := c.attempts[i]
 	c.came(i, n)
 	if ev.AfterCancel {
-		c.arrived(t)
 		return // the leg ends it; Ended follows
 	}
 	if t.rec.Answered.IsZero() {

@@ -224,14 +224,16 @@ func lose(m *machine, a *attempt, ev event) {
 }
 
 // leave cancels what is out and lets a device that was pushed and got no INVITE, or
-// that lost it with its flow, know when it comes, unless the end is its own word.
+// that lost it with its flow, know when it comes, unless the end is its own word. What a
+// device said in the moment in which its flow went may still come: it may have the INVITE.
 func (m *machine) leave(a *attempt, i int, to attemptPhase, why action) {
 	away := a.phase == flowLost && !a.outcome.callee
 	a.phase = to
 	m.do(action{kind: actStopPush, attempt: i})
 	m.cancel(a, i, why)
-	if away && a.arrived() || a.mayWake() && !a.arrived() {
-		m.do(action{kind: actFate, attempt: i, status: why.status, reason: why.reason})
+	known := away && a.arrived() || a.mayWake() && !a.arrived()
+	if known || away && len(a.invites) > 0 {
+		m.do(action{kind: actFate, attempt: i, status: why.status, reason: why.reason, maybe: !known})
 	}
 }
 

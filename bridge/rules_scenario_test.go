@@ -396,7 +396,7 @@ func TestReach(t *testing.T) {
 		{name: "one that never rang does not wait so long", targets: []attempt{alone()}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},
 			{s, losesFlow(0, 7), "cancel 0.0"},
-			{29 * s, just(nothing), "@30s reject 480 by server"},
+			{29 * s, just(nothing), "@30s fate 0 480 No answer maybe, @30s reject 480 by server"},
 		}},
 		{name: "a device that was not pushed, and lost its ringing with its connection, is told", targets: []attempt{{flow: 7, alive: true}}, steps: []step{
 			{0, just(evRouted), "invite 0.0"},

@@ -37,6 +37,9 @@ func (a action) words() string {
 		s += fmt.Sprintf(" %d.%d", a.attempt, a.invite)
 	case actFate:
 		s += fmt.Sprintf(" %d %d %s", a.attempt, a.status, a.reason)
+		if a.maybe {
+			s += " maybe"
+		}
 	case actRing, actTone:
 		s += " " + a.stage.String()
 	case actReject:
