@@ -180,8 +180,15 @@ func (k *keypads) byInfo(e *keyEnd) bool {
 	return !e.events().ok
 }
 
-// listen hears the events of those legs whose peers take them by INFO, and of those
-// that may tell each key twice. It is called whenever that may have changed.
+// strays says that the events of a leg are none to the other one: the SDP that came
+// with the ringback tone promised them to the caller before a device without them
+// answered. Else who offered was told so, and what it sends all the same passes.
+func (k *keypads) strays(l, other *leg.Leg) bool {
+	return l == k.m.c.a.Leg && k.m.sent != nil && !k.end(other).events().ok
+}
+
+// listen hears the events of those legs whose peers take them by INFO or not at
+// all, and of those that may tell each key twice. It is called whenever that may have changed.
 func (k *keypads) listen() {
 	for _, l := range []*leg.Leg{k.m.c.a.Leg, k.m.answerer()} {
 		own, other, _, ok := k.m.sides(l)
@@ -194,7 +201,7 @@ func (k *keypads) listen() {
 		}
 		for i := range own.Ports() {
 			var keys *media.Keys
-			if take := k.byInfo(k.end(other)); i == line.stream && line.ok && (take || k.end(l).takesInfo) {
+			if take := k.byInfo(k.end(other)) || k.strays(l, other); i == line.stream && line.ok && (take || k.end(l).takesInfo) {
 				keys = &media.Keys{Clocks: line.hear, Take: take, Began: k.began(k.end(l)), Report: k.reporter(l, take)}
 			}
 			if err := own.Detect(i, keys); err != nil {

@@ -143,8 +143,13 @@ func (k *keypads) heard(from *leg.Leg, p dtmf.Press, take bool) {
 	if !take {
 		return
 	}
-	if _, other, _, ok := k.m.sides(from); ok {
+	_, other, _, ok := k.m.sides(from)
+	switch {
+	case !ok:
+	case k.mode != DTMFEvents && k.end(other).takesInfo:
 		k.tell(other, infoOut{contentType: info.TypeRelay, press: p})
+	default:
+		k.lost()
 	}
 }
 

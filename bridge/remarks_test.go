@@ -197,6 +197,23 @@ func TestStreamRecords(t *testing.T) {
 	// 5.9 %, 100 ms away and with a jitter buffer of 120 ms.
 	check("trunk", streamRecords(trunk, &phone), StreamRecord{Media: "audio", Codec: "PCMU/8000", MOSSent: 4.28, MOSHeard: 4.32})
 	check("phone", streamRecords(phone, &trunk), StreamRecord{Media: "audio", Codec: "PCMU/8000", MOSSent: 4.33, MOSHeard: 3.22})
+	// 150 of the 180 are packets that we kept from it for a key and a tone.
+	keyed := talking(legA, false, func(_ *mediaParty, s *media.StreamStats) {
+		s.Rejected[media.Held], s.Rejected[media.Converted] = 100, 50
+	})
+	pressed := talking(legB, true, func(_ *mediaParty, s *media.StreamStats) {
+		s.Heard, s.Inserted = relay.Heard{Reports: 12, Lost: 180}, 100
+	})
+	few := talking(legB, true, func(_ *mediaParty, s *media.StreamStats) { s.Heard = relay.Heard{Reports: 12, Lost: 30} })
+	plain := talking(legA, false, nil)
+	want := streamRecords(few, &plain)[0]
+	check("what we left out", streamRecords(pressed, &keyed), want)
+	if r := streamRecords(pressed, &keyed)[0]; r.Inserted != 100 || want.MOSHeard == want.MOSSent {
+		t.Errorf("record %+v, of as much loss %+v", r, want)
+	}
+	if r := streamRecords(keyed, &pressed)[0]; r.Rejected[media.Held] != 100 || r.Rejected[media.Converted] != 50 {
+		t.Errorf("record %+v", r)
+	}
 	check("alone", streamRecords(trunk, nil), StreamRecord{Media: "audio", Codec: "PCMU/8000", MOSSent: 4.28})
 	odd := talking(legB, true, func(p *mediaParty, s *media.StreamStats) { s.PayloadType, p.streams[0].Codecs[1].Name = 18, "iSAC" })
 	check("unknown to the E-model", streamRecords(odd, &trunk), StreamRecord{Media: "audio", Codec: "iSAC/8000", MOSHeard: 4.37})

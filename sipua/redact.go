@@ -16,36 +16,52 @@ const blank = 'x'
 // not need a message that parses.
 func Redact(message []byte) {
 	keys := false
+	var delimiter []byte // of the parts of a body (RFC 2046 s5.1.1), as far as seen
 	for rest := message; len(rest) > 0; {
 		if keys && (rest[0] == '\n' || bytes.HasPrefix(rest, []byte("\r\n"))) {
-			redactKeys(rest)
-			return
+			rest, keys = rest[redactKeys(rest, delimiter):], false
+			continue
 		}
 		n := fieldEnd(rest)
 		keys = keys || saysKeys(rest[:n])
 		redactField(rest[:n])
+		if line := bytes.TrimSpace(rest[:indexOr(rest, "\r\n")]); len(line) > len("--") && bytes.HasPrefix(line, []byte("--")) {
+			delimiter = line
+		}
 		rest = rest[n:]
 	}
 }
 
-// saysKeys says that a header field names a body of DTMF keys: a PIN is typed so.
+// saysKeys says that a header field, of the message or of a part of its body, names a
+// body of DTMF keys: a PIN is typed so. Space may be around the slash (RFC 3261 s25.1).
 func saysKeys(f []byte) bool {
 	name, value, _ := bytes.Cut(f, []byte(":"))
 	switch strings.ToLower(string(bytes.TrimSpace(name))) {
 	case "content-type", "c":
-		return bytes.HasPrefix(bytes.ToLower(bytes.TrimSpace(value)), []byte("application/dtmf"))
+		return strings.HasPrefix(strings.ToLower(strings.Join(strings.Fields(string(value)), "")), "application/dtmf")
 	}
 	return false
 }
 
-// redactKeys blanks the values of a body "Signal=5", or "5" alone.
-func redactKeys(body []byte) {
+// redactKeys blanks a body of keys, but for the names in "Signal=5" and "Duration=160":
+// any other text before a "=" may be a key itself, base64 for instance. It ends with
+// the message or before the next delimiter of parts; the result is where.
+func redactKeys(body, delimiter []byte) int {
+	at := 0
 	for line := range bytes.Lines(body) {
-		if _, value, found := bytes.Cut(line, []byte("=")); found {
-			line = value
+		if next := bytes.TrimSuffix(bytes.TrimSpace(line), []byte("--")); len(delimiter) > 0 && bytes.Equal(next, delimiter) {
+			return at
 		}
-		hide(line)
+		at += len(line)
+		name, value, _ := bytes.Cut(line, []byte("="))
+		switch strings.ToLower(string(bytes.TrimSpace(name))) {
+		case "signal", "duration":
+			hide(value)
+		default:
+			hide(line)
+		}
 	}
+	return at
 }
 
 // fieldEnd is where a line and those that are folded into it end.

@@ -41,7 +41,18 @@ func TestRedact(t *testing.T) {
 			"INFO sip:a@h SIP/2.0\r\nContent-Type: application/dtmf-relay\r\nContent-Length: 24\r\n\r\nSignal= x\r\nDuration=xxx\r\n",
 		},
 		"a DTMF key alone": {"INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n 5", "INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n x"},
-		"other keys":       {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
+		"DTMF in a part": {
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n--b\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=5\r\n--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: application/dtmf\r\n\r\n6\r\n--b--\r\n",
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n--b\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=x\r\n--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: application/dtmf\r\n\r\nx\r\n--b--\r\n",
+		},
+		"DTMF in a part, base64": {
+			"--b\r\nContent-Type: application/dtmf-relay\r\nContent-Transfer-Encoding: base64\r\n\r\nU2lnbmFsPTU=\r\n--b--\r\n",
+			"--b\r\nContent-Type: application/dtmf-relay\r\nContent-Transfer-Encoding: base64\r\n\r\nxxxxxxxxxxxx\r\n--b--\r\n",
+		},
+		"DTMF, spaced type":       {"Content-Type: application /\r\n dtmf\r\n\r\n5", "Content-Type: application /\r\n dtmf\r\n\r\nx"},
+		"DTMF before a =":         {"c: application/dtmf\r\n\r\n5=6", "c: application/dtmf\r\n\r\nxxx"},
+		"DTMF behind a delimiter": {"--b\r\nc: application/dtmf\r\n\r\n--5\r\n--b\r\n", "--b\r\nc: application/dtmf\r\n\r\nxxx\r\n--b\r\n"},
+		"other keys":              {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := []byte(c.in)
@@ -59,6 +70,7 @@ func FuzzRedact(f *testing.F) {
 	f.Add([]byte("Authorization: Digest response=\"a\""))
 	f.Add([]byte("k=\r\na=crypto:1 X inline:"))
 	f.Add([]byte("sip:a:\r\n ;pn-prid=\""))
+	f.Add([]byte("--b\r\nc: application/dtmf\r\n\r\n5\r\n--b\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		const secret = "\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:S3CRET|2^31\r\nAuthorization: Digest nonce=S3CRET\r\n"
 		b := append(append([]byte{}, in...), secret...)
