@@ -148,7 +148,11 @@ func (c *Call) early(a action) {
 func (c *Call) answer(a action) {
 	t := c.attempts[a.attempt]
 	l := t.legs[a.invite]
-	c.media.connect(t, l.leg, l.session) // before the 200, which a caller may answer with audio at once
+	if c.media.late {
+		c.media.propose(t, l.leg, l.session)
+	} else {
+		c.media.connect(t, l.leg, l.session) // before the 200, which a caller may answer with audio at once
+	}
 	if err := c.a.Answer(l.session.body); err != nil {
 		c.log.Error("the answer cannot be sent", "error", err)
 		c.rec.Result, c.rec.Status, c.rec.Reason = Failed, 500, "the answer cannot be sent: "+err.Error()
@@ -158,7 +162,9 @@ func (c *Call) answer(a action) {
 	c.rec.Answered = time.Now()
 	c.rec.Result, c.rec.Status, c.rec.Reason = Answered, 200, "answered by "+t.name
 	c.reached(a.attempt, metricAnswered, c.rec.Answered)
-	c.media.answered(t)
+	if !c.media.late {
+		c.media.answered(t)
+	}
 	c.b.cfg.Records.Begin(c.rec)
 }
 
