@@ -160,6 +160,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	s.basis = m.keypads.answerOf(l.leg, m.offer, answer)
 	var lines [][]sdp.Crypto
 	if m.late {
+		s.basis = s.basis.Widened(m.offer) // follow tells the callee what the caller chose
 		lines, err = m.lateKeys(s.basis)
 	} else {
 		lines, s.a, err = m.keys[m.a].answer(m.offer)

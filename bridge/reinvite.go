@@ -18,8 +18,8 @@ type exchange struct {
 	// void: from does not wait for the answer, because it took its offer back, or
 	// because this one only brings to back to where from is.
 	void bool
-	// follows: it tells to what from answered to an offer of ours; if to refuses it,
-	// from is brought back.
+	// follows: it tells to what from answered to an offer of ours; if to refuses it, or
+	// has not the codec that from sends, from is brought back.
 	follows bool
 	// inAck: the answer comes in the ACK, because to asked us for the offer.
 	inAck bool
@@ -126,6 +126,8 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 			m.restore(x)
 		} else if err := m.restored(x, ev.Body); err != nil {
 			m.c.note("the session was restored, but not the media: %v", err)
+		} else if x.follows && !m.agreed[x.from].Understood(m.agreed[x.to]) {
+			m.bring(x.to, x.from, "re-INVITE with the codecs that are left")
 		}
 		return
 	}

@@ -7,7 +7,7 @@ import (
 
 // Plain is an offer of our own, for a peer that has to be offered something before it
 // is known what the other end can do: one stream of sound both ways, in G.711 and with
-// telephone events. Its answer may leave one codec only, and that must be one which
+// telephone events. Many answer with one codec only, and that must be one which
 // everybody has; so others are offered only where allow (that of Relay) has no G.711.
 // The address is none: it is for Relay. The error is ErrNoCodec.
 func Plain(allow []string) (*Description, error) {
@@ -44,6 +44,45 @@ func Plain(allow []string) (*Description, error) {
 	return d, nil
 }
 
+// Widened is an answer with the codecs of G.711 that its offer had and it left out, last:
+// who answers with one of them mostly has both, and chose.
+func (d *Description) Widened(offer *Description) *Description {
+	out := d.clone()
+	for i := range out.media {
+		m := &out.media[i]
+		if i >= len(offer.media) || m.kind != "audio" || m.port == 0 || !isRTP(m.proto) {
+			continue
+		}
+		has := m.codecs()
+		for _, c := range offer.media[i].codecs() {
+			known, isStatic := static(c.Format)
+			g711 := isStatic && c.same(known) && (c.Format == "0" || c.Format == "8")
+			if !g711 || slices.Contains(m.formats, c.Format) || slices.ContainsFunc(has, c.same) {
+				continue
+			}
+			m.formats = append(m.formats, c.Format)
+			m.lines = append(m.lines, "a=rtpmap:"+c.Format+" "+c.Name+"/8000")
+		}
+	}
+	return out
+}
+
+// Understood says that another author has, of each stream, the first codec, which is
+// what the author will send.
+func (d *Description) Understood(by *Description) bool {
+	others := by.Streams()
+	for i, s := range d.Streams() {
+		if i >= len(others) || !s.Active() || !others[i].Active() || !s.IsRTP() {
+			continue
+		}
+		speech := slices.IndexFunc(s.Codecs, func(c Codec) bool { return !c.isEvent() })
+		if speech >= 0 && len(shared(Stream{Codecs: s.Codecs[speech : speech+1]}, others[i])) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Directed is the description with other directions, by m-line; those beyond the end of
 // dirs, and refused streams, stay.
 func (d *Description) Directed(dirs []Direction) *Description {
@@ -64,8 +103,9 @@ func (d *Description) Directed(dirs []Direction) *Description {
 
 // Crosses says that what an author says now, in place of before, must be told to its
 // peer, which said peer last: it took a stream or gave one up, holds or resumes, does
-// RTCP in another way, or has not the same of the peer's codecs. Addresses, keys and
-// packet times are between the author and us. So are telephone events.
+// RTCP in another way, has not the same of the peer's codecs, or will send one that the
+// peer has not. Addresses, keys and packet times are between the author and us. So are
+// telephone events.
 func Crosses(before, now, peer *Description) bool {
 	was, is, others := before.Streams(), now.Streams(), peer.Streams()
 	if len(was) != len(is) || len(others) != len(is) {
@@ -83,7 +123,7 @@ func Crosses(before, now, peer *Description) bool {
 			return true
 		}
 	}
-	return false
+	return !now.Understood(peer)
 }
 
 // shared are the codecs of a stream that another has too, in the first one's order.

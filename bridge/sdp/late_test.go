@@ -59,6 +59,44 @@ func late(t *testing.T, lines ...string) *sdp.Description {
 	return d
 }
 
+// A callee that answers with one codec of G.711 gets the other one beside it.
+func TestWidened(t *testing.T) {
+	offer, err := sdp.Plain(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for answer, want := range map[string]string{
+		"m=audio 4000 RTP/AVP 8 101": "8 101 0", "m=audio 4000 RTP/AVP 0": "0 8", "m=audio 4000 RTP/AVP 0 8": "0 8",
+		"m=audio 4000 RTP/AVP 100 8\r\na=rtpmap:100 pcmu/8000": "100 8", "m=audio 0 RTP/AVP 8": "8", "m=image 4000 udptl t38": "t38",
+	} {
+		before := late(t, answer)
+		out := before.Widened(offer)
+		if got := strings.Join(out.Streams()[0].Formats, " "); got != want {
+			t.Errorf("%s: %s, want %s", answer, got, want)
+		}
+		if before.String() != late(t, answer).String() {
+			t.Errorf("%s changed", answer)
+		}
+	}
+	opus, err := sdp.Plain([]string{"opus", "g722"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := late(t, "m=audio 4000 RTP/AVP 9").Widened(opus).Streams()[0].Formats; len(got) != 1 {
+		t.Errorf("beyond G.711: %v", got)
+	}
+}
+
+func TestUnderstood(t *testing.T) {
+	events := "a=rtpmap:101 telephone-event/8000"
+	by := late(t, "m=audio 5000 RTP/AVP 8 101", events, "m=video 0 RTP/AVP 96")
+	for line, want := range map[string]bool{"RTP/AVP 8": true, "RTP/AVP 101 8 0": true, "RTP/AVP 0 8": false, "RTP/AVP 101": true} {
+		if got := late(t, "m=audio 4000 "+line, events, "m=video 4002 RTP/AVP 34").Understood(by); got != want {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+}
+
 func TestDirected(t *testing.T) {
 	d := late(t, "a=sendonly", "m=audio 4000 RTP/AVP 0", "m=audio 4002 RTP/AVP 0", "a=recvonly", "m=video 0 RTP/AVP 96", "m=audio 4004 RTP/AVP 0")
 	before := d.String()
@@ -91,6 +129,7 @@ func TestCrosses(t *testing.T) {
 		"no events":                    {was, []string{"m=audio 4000 RTP/AVP 0 8"}, peer, false},
 		"a codec that the peer lacks":  {was, []string{"m=audio 4000 RTP/AVP 0 8 9"}, peer, false},
 		"another number for a codec":   {was, []string{"m=audio 4000 RTP/AVP 100 8", "a=rtpmap:100 pcmu/8000"}, peer, false},
+		"another codec first":          {was, []string{"m=audio 4000 RTP/AVP 9 0 8"}, peer, true},
 		"a codec less":                 {was, []string{"m=audio 4000 RTP/AVP 0"}, peer, true},
 		"a codec more":                 {was, []string{"m=audio 4000 RTP/AVP 0 8 96", "a=rtpmap:96 opus/48000/2"}, peer, true},
 		"hold":                         {was, []string{audio, events, "a=sendonly"}, peer, true},
