@@ -140,6 +140,7 @@ func (c *Call) early(a action) {
 	}
 	c.media.connect(t, t.legs[a.invite].leg, session)
 	c.media.sent = session.body
+	c.media.heard = &early{t, t.legs[a.invite]}
 	c.note("early media from %s", t.name)
 	c.ring(a)
 }

@@ -25,8 +25,15 @@ type callMedia struct {
 	agreed  map[*leg.Leg]*sdp.Description // what each leg said last that holds
 	wishes  map[*leg.Leg][]sdp.Direction  // what each leg wants by itself, by m-line
 	keypads *keypads
-	late    bool // the caller made no offer: ours goes in the 200, its answer comes in the ACK
+	heard   *early // whom the caller hears before an answer
+	late    bool   // the caller made no offer: ours goes in the 200, its answer comes in the ACK
 	closed  bool
+}
+
+// early is an attempt whose early media was relayed.
+type early struct {
+	try *try
+	leg *tried
 }
 
 // session is what an attempt's answer would make of the call.
