@@ -358,3 +358,23 @@ func TestInviteWithoutOfferAndSRTP(t *testing.T) {
 		}
 	})
 }
+
+// Silence counts from the ACK with the answer as it else does from the 200.
+func TestSilenceAfterInviteWithoutOffer(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice", noOffer)
+		phone.invited(0).pickUp()
+		w.pass(20 * time.Second)
+		a.answersLate(pbx.sdp())
+		w.pass(89 * time.Second)
+		if w.bridge.Active() != 1 {
+			t.Fatal("the call was ended within the allowance")
+		}
+		w.pass(2 * time.Second)
+		if r := w.record(); !strings.Contains(r.Reason, "sent no media for 1m30s") {
+			t.Errorf("record: %s", r.Reason)
+		}
+	})
+}

@@ -2,6 +2,8 @@ package bridge_test
 
 import (
 	"bytes"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -254,5 +256,98 @@ func TestOfferIn200IsNeverAnswered(t *testing.T) {
 		if r := w.record(); r.Result != bridge.Failed || !strings.Contains(r.Reason, "no ACK") {
 			t.Errorf("record: %s, %s", r.Result, r.Reason)
 		}
+	})
+}
+
+// Who resumes finds the other leg still on hold, by its own wish: neither is blamed for
+// silence.
+func TestResumeWhileTheOtherHolds(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, b := w.answered()
+		w.heardBoth("at first", a.u, b.u)
+		a.asks()
+		a.acks(a.u.sdp("a=sendonly"))
+		b.must(func() error { return b.AnswerOffer(b.u.sdp("a=recvonly")) })
+		a.asks()
+		a.acks(a.u.sdp())
+		b.must(func() error { return b.AnswerOffer(b.u.sdp("a=inactive")) })
+		w.pass(20 * time.Minute)
+		if w.bridge.Active() != 1 {
+			t.Fatalf("the call was ended: %s", w.record().Reason)
+		}
+		a.hangUp()
+	})
+}
+
+// A stream that the PBX takes in its ACK goes to a phone with SRTP only once the phone
+// has keys for it: never in the clear.
+func TestNewStreamWaitsForItsKeys(t *testing.T) {
+	const cm80 = "AES_CM_128_HMAC_SHA1_80"
+	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		mine := cryptoLine(0, cm80, 30, 1)
+		for line := range strings.Lines(string(b.invite.Body())) {
+			if strings.HasPrefix(line, "a=crypto:") && strings.Contains(line, cm80) {
+				mine = strings.Replace(mine, "a=crypto:0", strings.Fields(line)[0], 1)
+			}
+		}
+		b.must(func() error { return b.Answer(phone.securing(mine)) })
+		video := []string{mine, "m=video 40002 RTP/SAVP 34", cryptoLine(1, cm80, 30, 2)}
+		b.must(func() error { return b.Reinvite(phone.securing(video...)) })
+		a.must(func() error { return a.AnswerOffer(pbx.sdp("m=video 0 RTP/AVP 34")) })
+		offer := a.asks().Streams()
+		if len(offer) != 2 || !offer[1].Active() || offer[1].IsSecure() {
+			t.Fatalf("the PBX was offered %+v", offer)
+		}
+		screen, err := w.net.Host(phoneHost).ListenPacket(netip.AddrPortFrom(phoneHost, 40002))
+		w.must(err)
+		defer screen.Close()
+		camera, err := w.net.Host(pbxHost).ListenPacket(netip.AddrPortFrom(pbxHost, 40002))
+		w.must(err)
+		defer camera.Close()
+		shows := func() int {
+			pkt := numbered(9)
+			pkt[1] = 34
+			_, err := camera.WriteTo(pkt, net.UDPAddrFromAddrPort(offer[1].Target()))
+			w.must(err)
+			w.settle()
+			w.must(screen.SetReadDeadline(time.Now().Add(time.Millisecond)))
+			n, _, err := screen.ReadFrom(make([]byte, 2000))
+			if err != nil {
+				return 0
+			}
+			return n
+		}
+		a.acks(pbx.sdp("m=video 40002 RTP/AVP 34"))
+		if n := shows(); n != 0 {
+			t.Errorf("%d octets of video went to the phone before its keys were agreed", n)
+		}
+		if len(b.offers()) != 1 {
+			t.Fatalf("the phone was offered %q", b.offers())
+		}
+		keys := []string{}
+		section := ""
+		for line := range strings.Lines(b.offers()[0]) {
+			if strings.HasPrefix(line, "m=") {
+				section = line[:7]
+			}
+			if strings.HasPrefix(line, "a=crypto:") && strings.Contains(line, cm80) {
+				keys = append(keys, section+strings.Fields(line)[0])
+			}
+		}
+		if len(keys) != 2 {
+			t.Fatalf("keys for %q:\n%s", keys, b.offers()[0])
+		}
+		b.must(func() error {
+			return b.AnswerOffer(phone.securing(strings.Replace(cryptoLine(0, cm80, 30, 1), "a=crypto:0", keys[0][7:], 1), "m=video 40002 RTP/SAVP 34",
+				strings.Replace(cryptoLine(0, cm80, 30, 2), "a=crypto:0", keys[1][7:], 1)))
+		})
+		if n, plain := shows(), len(numbered(9)); n <= plain {
+			t.Errorf("the phone got %d octets of video, of %d in the clear", n, plain)
+		}
+		a.hangUp()
 	})
 }
