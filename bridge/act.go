@@ -142,6 +142,7 @@ func (c *Call) early(a action) {
 	}
 	c.media.connect(t, t.legs[a.invite].leg, session)
 	c.media.sent = session.body
+	c.media.heard = &early{t, t.legs[a.invite]}
 	c.note("early media from %s", t.name)
 	c.ring(a)
 }
@@ -150,7 +151,11 @@ func (c *Call) early(a action) {
 func (c *Call) answer(a action) {
 	t := c.attempts[a.attempt]
 	l := t.legs[a.invite]
-	c.media.connect(t, l.leg, l.session) // before the 200, which a caller may answer with audio at once
+	if c.media.late {
+		c.media.propose(t, l.leg, l.session)
+	} else {
+		c.media.connect(t, l.leg, l.session) // before the 200, which a caller may answer with audio at once
+	}
 	if now := c.state.attempts[a.attempt].flow; now != 0 && t.trunk == nil {
 		c.move(l.leg, now) // its INVITE went over the connection that it had then
 	}
@@ -163,7 +168,9 @@ func (c *Call) answer(a action) {
 	c.rec.Answered = time.Now()
 	c.rec.Result, c.rec.Status, c.rec.Reason = Answered, 200, "answered by "+t.name
 	c.reached(a.attempt, metricAnswered, c.rec.Answered)
-	c.media.answered(t)
+	if !c.media.late {
+		c.media.answered(t)
+	}
 	c.b.cfg.Records.Begin(c.rec)
 }
 

@@ -135,11 +135,7 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 		b.turnAway(tx, origin, "the server takes no new calls: it drains", sipua.Reject(503, "Draining", sipua.HeaderLine{Name: "Retry-After", Value: strconv.Itoa(1 + rand.IntN(5))}))
 		return
 	}
-	if len(tx.Request.Body()) == 0 {
-		b.turnAway(tx, origin, "the INVITE has no offer", sipua.Reject(488, "Offer Required"))
-		return
-	}
-	if kind, _, _ := strings.Cut(sipua.Value(tx.Request, "Content-Type"), ";"); kind != "" && !strings.EqualFold(strings.TrimSpace(kind), "application/sdp") {
+	if kind, _, _ := strings.Cut(sipua.Value(tx.Request, "Content-Type"), ";"); len(tx.Request.Body()) > 0 && kind != "" && !strings.EqualFold(strings.TrimSpace(kind), "application/sdp") {
 		b.turnAway(tx, origin, "the INVITE's body is no SDP", sipua.Reject(415, "", sipua.HeaderLine{Name: "Accept", Value: "application/sdp"})) // RFC 3261 s8.2.3
 		return
 	}

@@ -51,7 +51,7 @@ func (c *Call) info(from *leg.Leg, ev leg.Info) {
 		return
 	}
 	if c.media == nil || c.media.closed {
-		answer(480, "Call Not Answered")
+		answer(500, "Call Not Answered", retrySoon())
 		return
 	}
 	c.media.keypads.pressed(infoIn{from: from, contentType: ev.ContentType, press: press, asked: &ev})
@@ -79,7 +79,7 @@ func (k *keypads) pressed(in infoIn) {
 		k.listen()
 	}
 	if _, _, _, ok := k.m.sides(in.from); !ok {
-		k.answer(in, 480, "Call Not Answered")
+		k.early(in)
 		return
 	}
 	if len(k.end(in.from).waiting) >= maxInfos {
@@ -110,23 +110,48 @@ func (k *keypads) pass(in infoIn) {
 			k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
 		}
 	case line.ok:
-		err := its.Press(media.Key{Stream: line.stream, PayloadType: line.send, Clock: line.clock, Press: in.press})
-		if errors.Is(err, media.ErrNowhere) { // on hold, for instance
-			k.lost()
-			k.answer(in, 480, "DTMF Cannot Be Passed On Now")
-			return
-		}
-		if err != nil {
-			k.lost()
-			k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
-			return
-		}
-		k.count(func(r *DTMFRecord) *int { return &r.ToEvents }, metricInfoToEvents)
-		k.answer(in, 200, "")
+		k.event(in, its, line)
 	default:
 		k.lost()
 		k.answer(in, 415, "DTMF Cannot Be Passed On")
 	}
+}
+
+// early gives a key of the caller to a callee that is heard before it answers: what it
+// says may ask for one, and then an answer may never come. It has no dialog for an INFO
+// yet. A caller that has telephone events itself sends those, if it means it.
+func (k *keypads) early(in infoIn) {
+	own, heard := k.end(in.from), k.m.heard
+	var line eventLine
+	if heard != nil && !heard.leg.over && heard.try.side != nil && in.from == k.m.c.a.Leg {
+		line = k.end(heard.leg.leg).events()
+	}
+	if own.events().ok || !line.ok {
+		k.answer(in, 500, "Call Not Answered", retrySoon())
+		return
+	}
+	k.event(in, heard.try.side, line)
+}
+
+// retrySoon goes with what cannot be done now: 480 within a dialog might be taken for its
+// end (RFC 5057 s5).
+func retrySoon() sip.Header { return sip.NewHeader("Retry-After", "1") }
+
+// event sends a key that came by INFO as a telephone event.
+func (k *keypads) event(in infoIn, its *media.Side, line eventLine) {
+	err := its.Press(media.Key{Stream: line.stream, PayloadType: line.send, Clock: line.clock, Press: in.press})
+	if errors.Is(err, media.ErrNowhere) { // on hold, for instance
+		k.lost()
+		k.answer(in, 500, "DTMF Cannot Be Passed On Now", retrySoon())
+		return
+	}
+	if err != nil {
+		k.lost()
+		k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
+		return
+	}
+	k.count(func(r *DTMFRecord) *int { return &r.ToEvents }, metricInfoToEvents)
+	k.answer(in, 200, "")
 }
 
 // reporter is what media tells of the keys that a leg pressed: it only posts. take
@@ -177,7 +202,7 @@ func (k *keypads) next(to *leg.Leg) {
 			return
 		}
 		k.m.c.late("send INFO", err)
-		k.outcome(to, out, 480)
+		k.outcome(to, out, 500)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"wakebridge/bridge"
 	"wakebridge/bridge/media/dtmf"
 	"wakebridge/bridge/sdp"
+	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
 )
 
@@ -294,35 +295,54 @@ func TestDTMFRefusals(t *testing.T) {
 	})
 }
 
-// Before the answer there is nobody yet whom a key could be for.
+// Before the answer a key is for whom the caller hears already. If that is nobody, or has
+// no telephone events, the caller may try later: it is told nothing that ends a call.
 func TestDTMFBeforeTheAnswer(t *testing.T) {
-	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{pbxHost: true} }, func(w *world) {
-		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
-		phone.register(alice)
-		a := pbx.call("alice", func(i *leg.Invite) { i.Body = pbx.keySDP(true) })
-		b := phone.invited(0)
-		b.ring()
-		ringing := last[leg.Provisional](a).Response
-		req := sip.NewRequest(sip.INFO, sip.Uri{Scheme: "sip", User: "alice", Host: serverHost.String()})
-		for _, h := range []sip.Header{ringing.From(), ringing.To(), ringing.CallID(), &sip.CSeqHeader{SeqNo: 2, MethodName: sip.INFO}, sip.NewHeader("Content-Type", "application/dtmf")} {
-			req.AppendHeader(sip.HeaderClone(h))
-		}
-		req.SetBody([]byte("5"))
-		status := 0
-		if _, err := pbx.ep.Request(pbx.flow, req, func(res *sip.Response, err error) {
-			if err == nil {
-				status = res.StatusCode
-			}
-		}); err != nil {
-			t.Fatal(err)
-		}
-		w.settle()
-		if status != 480 {
-			t.Errorf("INFO before the answer: %d", status)
-		}
-		b.must(func() error { return b.Answer(phone.keySDP(true)) })
-		b.hangUp() // the caller's next CSeq is spent
-	})
+	for name, tt := range map[string]struct {
+		early, eventsA, eventsB bool
+		status                  int
+		keys                    string
+	}{
+		"ringing":                    {false, false, true, 500, ""},
+		"heard":                      {true, false, true, 200, "5/100ms"},
+		"heard, without events":      {true, false, false, 500, ""},
+		"the caller has them itself": {true, true, true, 500, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{pbxHost: true} }, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice", func(i *leg.Invite) { i.Body = pbx.keySDP(tt.eventsA) })
+				b := phone.invited(0)
+				if b.ring(); tt.early {
+					b.must(func() error { return b.Progress(183, phone.keySDP(tt.eventsB)) })
+				}
+				ringing := last[leg.Provisional](a).Response
+				req := sip.NewRequest(sip.INFO, sip.Uri{Scheme: "sip", User: "alice", Host: serverHost.String()})
+				for _, h := range []sip.Header{ringing.From(), ringing.To(), ringing.CallID(), &sip.CSeqHeader{SeqNo: 2, MethodName: sip.INFO}, sip.NewHeader("Content-Type", "application/dtmf-relay")} {
+					req.AppendHeader(sip.HeaderClone(h))
+				}
+				req.SetBody([]byte("Signal=5\r\nDuration=100\r\n"))
+				var res *sip.Response
+				if _, err := pbx.ep.Request(pbx.flow, req, func(r *sip.Response, err error) {
+					if err == nil {
+						res = r
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+				w.pass(time.Second)
+				if res == nil || res.StatusCode != tt.status || (tt.status == 500) != (sipua.Value(res, "Retry-After") != "") {
+					t.Errorf("INFO before the answer: %v", res)
+				}
+				if keys, _ := b.keys(); keys != tt.keys {
+					t.Errorf("the phone heard %q", keys)
+				}
+				b.must(func() error { return b.Answer(phone.keySDP(tt.eventsB)) })
+				b.hangUp() // the caller's next CSeq is spent
+			})
+		})
+	}
 }
 
 // Where media.allow has no telephone events, none are added on anybody's behalf.
@@ -447,7 +467,7 @@ func TestDTMFForALegOnHold(t *testing.T) {
 		p.b.must(func() error { return p.b.AnswerOffer(p.b.u.keySDP(false)) })
 		w.pass(time.Second)
 		p.b.sendInfo("application/dtmf", "4")
-		if s := p.b.infoStatus(); s != 480 {
+		if s := p.b.infoStatus(); s != 500 {
 			t.Errorf("INFO was answered %d", s)
 		}
 		p.a.hangUp()

@@ -17,10 +17,7 @@ func (c *Call) callerEvent(ev leg.Event) {
 	case leg.Cancelled:
 		c.step(event{kind: evCancelled, attempt: ofTheCall, reasons: crossing(ev.Reasons)})
 	case leg.Confirmed:
-		if !ev.Reinvite {
-			c.note("the caller confirmed")
-			c.step(event{kind: evConfirmed, attempt: ofTheCall})
-		}
+		c.callerConfirmed(ev)
 	case leg.Offer:
 		c.media.offered(c.a.Leg, ev.Body)
 	case leg.Info:
@@ -38,6 +35,25 @@ func (c *Call) callerEvent(ev leg.Event) {
 		}
 	case leg.Ended:
 		c.callerEnded(ev)
+	}
+}
+
+// callerConfirmed handles the ACK of our 200, which has the answer if the INVITE had no
+// offer. Without one that can be used there is no call.
+func (c *Call) callerConfirmed(ev leg.Confirmed) {
+	if ev.Reinvite {
+		c.media.confirmed(c.a.Leg, ev.Body)
+		return
+	}
+	c.note("the caller confirmed")
+	c.step(event{kind: evConfirmed, attempt: ofTheCall})
+	if c.state.phase != bridged {
+		return
+	}
+	if err := c.media.begin(ev.Body); err != nil {
+		c.rec.Result = Failed
+		c.step(event{kind: evHangup, attempt: ofTheCall, reasons: []string{reasonNoMedia},
+			reason: "the answer in the caller's ACK cannot be used: " + err.Error()})
 	}
 }
 
@@ -93,6 +109,8 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 		l.arrived = true
 	case leg.CancelHeard:
 		c.cancelHeard(i, n)
+	case leg.Confirmed:
+		c.media.confirmed(l.leg, ev.Body)
 	case leg.Offer:
 		c.media.offered(l.leg, ev.Body)
 	case leg.Info:
@@ -144,7 +162,7 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 	}
 	t.legs[n].early = ev.Body
 	c.media.keypads.allows(t.legs[n].leg, ev.Response)
-	c.step(event{kind: evRinging, attempt: i, invite: n, status: ev.Status, early: len(ev.Body) > 0})
+	c.step(event{kind: evRinging, attempt: i, invite: n, status: ev.Status, early: len(ev.Body) > 0 && !c.media.late})
 }
 
 // came tells once per INVITE that a device that was pushed is here.

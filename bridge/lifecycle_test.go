@@ -459,8 +459,9 @@ func TestPathIsTheRoute(t *testing.T) {
 func TestTurnedAwayCallsAreRecorded(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		pbx := w.ua("100", pbxHost)
-		pbx.call("alice", func(inv *leg.Invite) { inv.Body = nil }).expect("488")
-		if r := w.record(); r.Result != bridge.Rejected || r.Status != 488 || !strings.Contains(r.Reason, "no offer") || r.Trunk == "" || r.Ended.IsZero() {
+		w.bridge.Drain(t.Context())
+		pbx.call("alice").expect("503")
+		if r := w.record(); r.Result != bridge.Rejected || r.Status != 503 || !strings.Contains(r.Reason, "it drains") || r.Trunk == "" || r.Ended.IsZero() {
 			t.Errorf("record: %+v", r)
 		}
 	})

@@ -23,8 +23,17 @@ type callMedia struct {
 	sound   sdp.Sound                     // our answer for the ringback tone
 	asked   *exchange                     // a re-INVITE under way
 	agreed  map[*leg.Leg]*sdp.Description // what each leg said last that holds
+	wishes  map[*leg.Leg][]sdp.Direction  // what each leg wants by itself, by m-line
 	keypads *keypads
+	heard   *early // whom the caller hears before an answer
+	late    bool   // the caller made no offer: ours goes in the 200, its answer comes in the ACK
 	closed  bool
+}
+
+// early is an attempt whose early media was relayed.
+type early struct {
+	try *try
+	leg *tried
 }
 
 // session is what an attempt's answer would make of the call.
@@ -32,12 +41,14 @@ type session struct {
 	answer  *sdp.Description
 	body    []byte           // for the caller
 	offered *sdp.Description // what the callee was offered
+	basis   *sdp.Description // what body was made of
+	told    *sdp.Description // body, unless the caller had an SDP before
 	a, b    []*media.Secure  // what each side's streams are protected with
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
 	m := &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring),
-		opened: make(map[*media.Side]netip.Addr), agreed: make(map[*leg.Leg]*sdp.Description)}
+		opened: make(map[*media.Side]netip.Addr), agreed: make(map[*leg.Leg]*sdp.Description), wishes: make(map[*leg.Leg][]sdp.Direction)}
 	m.keypads = newKeypads(m, c.b.cfg.Terms.DTMF)
 	m.keypads.allows(c.a.Leg, c.tx.Request)
 	return m
@@ -153,15 +164,21 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 			return nil, err
 		}
 	}
-	lines, keys, err := m.keys[m.a].answer(m.offer)
+	s.basis = m.keypads.answerOf(l.leg, m.offer, answer)
+	var lines [][]sdp.Crypto
+	if m.late {
+		s.basis = s.basis.Widened(m.offer) // follow tells the callee what the caller chose
+		lines, err = m.lateKeys(s.basis)
+	} else {
+		lines, s.a, err = m.keys[m.a].answer(m.offer)
+	}
 	if err != nil {
 		return nil, err
 	}
-	out, err := m.describe(m.keypads.answerOf(l.leg, m.offer, answer), m.a, m.c.a.Flow(), lines)
-	if err != nil {
+	if s.told, err = m.describe(s.basis, m.a, m.c.a.Flow(), lines); err != nil {
 		return nil, err
 	}
-	s.a, s.body = keys, out.Bytes()
+	s.body = s.told.Bytes()
 	if m.sent != nil {
 		s.body = m.sent // the 200 repeats what the 183 said
 	}
@@ -173,6 +190,8 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
 	m.hold(m.a, m.c.a.Leg, said{m.offer, s.answer, s.a})
 	m.hold(t.side, b, said{s.answer, m.offer, s.b})
+	m.wants(m.c.a.Leg, m.offer, nil)
+	m.wants(b, s.answer, m.offer)
 	media.Join(m.a, t.side)
 	m.a.Hush()
 	m.keypads.settled(b, s.answer, s.offered)
@@ -205,7 +224,8 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 		if i >= len(side.Ports()) {
 			return
 		}
-		if !s.Active() || i < len(others) && !others[i].Active() {
+		unkeyed := s.IsRTP() && s.IsSecure() && (i >= len(what.keys) || what.keys[i] == nil) // until it is agreed: never plain
+		if !s.Active() || unkeyed || i < len(others) && !others[i].Active() {
 			side.SetRemote(i, media.Remote{})
 			continue
 		}

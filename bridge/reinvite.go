@@ -18,6 +18,11 @@ type exchange struct {
 	// void: from does not wait for the answer, because it took its offer back, or
 	// because this one only brings to back to where from is.
 	void bool
+	// follows: it tells to what from answered to an offer of ours; if to refuses it, or
+	// has not the codec that from sends, from is brought back.
+	follows bool
+	// inAck: the answer comes in the ACK, because to asked us for the offer.
+	inAck bool
 }
 
 // sides are a leg's own side, the other leg and its side; false unless the call
@@ -56,7 +61,9 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 		refuse(491, "another re-INVITE is pending")
 		return
 	case len(body) == 0:
-		refuse(488, "an offer is required")
+		if err := m.offerAnew(from, own, other); err != nil {
+			fail(err)
+		}
 		return
 	}
 	offer, err := sdp.Parse(body)
@@ -100,13 +107,16 @@ func (m *callMedia) reoffer(d *sdp.Description, side *media.Side, f *sipua.Flow)
 // answeredOffer brings the answer to a re-INVITE back.
 func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 	x := m.asked
-	if x == nil || x.to != to {
+	if x == nil || x.to != to || x.inAck {
 		return
 	}
 	m.asked = nil
 	if ev.Status < 200 || ev.Status > 299 {
 		m.c.note("re-INVITE refused by the other leg: %d", ev.Status)
-		if !x.void {
+		switch {
+		case x.follows:
+			m.bring(x.to, x.from, "session restored")
+		case !x.void:
 			m.c.late("reject offer", x.from.RejectOffer(offerRefusal(ev.Status), ""))
 		}
 		return
@@ -116,6 +126,8 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 			m.restore(x)
 		} else if err := m.restored(x, ev.Body); err != nil {
 			m.c.note("the session was restored, but not the media: %v", err)
+		} else if x.follows && !m.agreed[x.from].Understood(m.agreed[x.to]) {
+			m.bring(x.to, x.from, "re-INVITE with the codecs that are left")
 		}
 		return
 	}
@@ -146,6 +158,8 @@ func (m *callMedia) passAnswer(x *exchange, body []byte) error {
 	}
 	m.hold(own, x.from, said{x.offer, answer, ownKeys})
 	m.hold(its, x.to, said{answer, x.offer, theirKeys})
+	m.wants(x.from, x.offer, nil)
+	m.wants(x.to, answer, x.offer)
 	m.keypads.settled(x.from, x.offer, out)
 	m.keypads.settled(x.to, answer, x.sent)
 	m.keypads.listen()
@@ -166,8 +180,8 @@ func (m *callMedia) readAnswer(x *exchange, its *media.Side, body []byte) (*sdp.
 	return answer, keys, err
 }
 
-// restored takes over what a leg answered when it was brought back: it may have a
-// new key or address.
+// restored takes over what a leg answered to an offer that nobody else waits for: it
+// may have a new key or address.
 func (m *callMedia) restored(x *exchange, body []byte) error {
 	_, _, its, ok := m.sides(x.from)
 	if !ok {
@@ -176,6 +190,8 @@ func (m *callMedia) restored(x *exchange, body []byte) error {
 	answer, keys, err := m.readAnswer(x, its, body)
 	if err == nil {
 		m.hold(its, x.to, said{answer, x.offer, keys})
+		m.wants(x.to, answer, x.offer)
+		m.moved(x.from) // what it may be sent now
 		m.keypads.settled(x.to, answer, x.sent)
 		m.keypads.listen()
 	}
@@ -184,23 +200,28 @@ func (m *callMedia) restored(x *exchange, body []byte) error {
 
 // restore offers a leg the session as it was, after it accepted an offer that came
 // to nothing: else it would, say, stay on hold.
-func (m *callMedia) restore(x *exchange) {
-	_, _, its, ok := m.sides(x.from)
+func (m *callMedia) restore(x *exchange) { m.bring(x.from, x.to, "session restored") }
+
+// bring offers a leg what the other one said last; note is for the record. False if
+// that cannot be.
+func (m *callMedia) bring(from, to *leg.Leg, note string) bool {
+	_, _, its, ok := m.sides(from)
 	if !ok {
-		return
+		return false
 	}
-	before := m.agreed[x.from]
-	basis := m.keypads.reoffer(x.to, before)
-	out, err := m.reoffer(basis, its, x.to.Flow())
+	now := m.agreed[from]
+	basis := m.keypads.reoffer(to, now)
+	out, err := m.reoffer(basis, its, to.Flow())
 	if err == nil {
-		err = x.to.Reinvite(out.Bytes())
+		err = to.Reinvite(out.Bytes())
 	}
 	if err != nil {
-		m.c.note("the session cannot be restored: %v", err)
-		return
+		m.c.note("%s: failed: %v", note, err)
+		return false
 	}
-	m.c.note("session restored")
-	m.asked = &exchange{from: x.from, to: x.to, offer: before, basis: basis, sent: out, void: true}
+	m.c.note("%s", note)
+	m.asked = &exchange{from: from, to: to, offer: now, basis: basis, sent: out, void: true}
+	return true
 }
 
 // offerRefusal is the status for a leg whose offer the other leg refused. What

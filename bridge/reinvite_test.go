@@ -84,17 +84,6 @@ func TestUnusableAnswerToReinvite(t *testing.T) {
 	})
 }
 
-func TestReinviteWithoutOffer(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		a, b := w.answered()
-		b.must(func() error { return b.Reinvite(nil) }) // without an offer
-		if got := last[leg.OfferAnswered](b); got.Status != 488 {
-			t.Errorf("the phone heard %d", got.Status)
-		}
-		a.hangUp()
-	})
-}
-
 const videoLine = "m=video 40002 RTP/AVP 96\r\na=rtpmap:96 H264/90000"
 
 func TestVideoIsRefusedAndAddedLater(t *testing.T) {

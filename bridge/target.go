@@ -24,15 +24,10 @@ const (
 func (c *Call) route() {
 	c.plan = c.b.cfg.Router.Route(Query{Origin: c.origin, Called: c.tx.Request.Recipient})
 	c.note("%s", c.plan.Reason)
-	offer, err := sdp.Parse(c.tx.Request.Body())
-	if err == nil {
-		offer, err = c.b.cfg.Terms.SRTP.admit(offer, c.origin.Trunk == "", c.tx.Flow())
-	}
-	if err != nil {
+	if err := c.readOffer(); err != nil {
 		c.refuse(sipua.Status(err), phraseOf(err), "the offer cannot be relayed: "+err.Error())
 		return
 	}
-	c.media = newCallMedia(c, offer)
 	c.state.terms.Tone = c.media.prepareTone()
 	if t := c.b.cfg.Trunks.ByName(c.origin.Trunk); t != nil {
 		c.state.terms.Progress = t.Progress
@@ -51,6 +46,24 @@ func (c *Call) route() {
 	default:
 		c.toUser()
 	}
+}
+
+// readOffer begins the call's media with the caller's offer, or with one of ours for
+// the callees where the INVITE has none.
+func (c *Call) readOffer() error {
+	terms, body := c.b.cfg.Terms, c.tx.Request.Body()
+	if len(body) == 0 {
+		return c.offerForCaller()
+	}
+	offer, err := sdp.Parse(body)
+	if err == nil {
+		offer, err = terms.SRTP.admit(offer, c.origin.Trunk == "", c.tx.Flow())
+	}
+	if err != nil {
+		return err
+	}
+	c.media = newCallMedia(c, offer)
+	return nil
 }
 
 // refuse ends a call that has no target.

@@ -9,7 +9,7 @@ import (
 // prepareTone says whether the caller can be played the ringback tone: its offer
 // must have a codec that we speak.
 func (m *callMedia) prepareTone() bool {
-	if len(m.c.b.cfg.Terms.Ringback) == 0 {
+	if len(m.c.b.cfg.Terms.Ringback) == 0 || m.late {
 		return false
 	}
 	var ok bool

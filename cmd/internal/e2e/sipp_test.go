@@ -46,6 +46,7 @@ type sippLines struct {
 	Flags                  string // other parameters of the Contact
 	Seq                    int    // CSeq of the INVITE that counts
 	Direction              string // of the SDP
+	Sound                  string // port of the SDP; "": SIPp's own
 	Args                   []string
 }
 
