@@ -165,6 +165,14 @@ func TestADeadTokenIsNotImmortal(t *testing.T) {
 			strings.Contains(again.Notes[0].Token, token) {
 			t.Errorf("back: %+v, notes %+v", m.Devices(alice), again.Notes)
 		}
+		// Nobody makes room for a device that comes to nothing.
+		apply(m, register(alice, other, "sip:alice@9", "dddd", 9))
+		full := voipOf(token)
+		full.MaxContacts = 1
+		if a := apply(m, full); only(t, m, alice).Key != other || len(a.Notes) != 1 {
+			t.Errorf("notes %+v", a.Notes)
+		}
+		apply(m, location.MarkLoggedOut{AOR: alice, Key: other}, location.RemoveBinding{AOR: alice, Contact: "*"})
 		// Its other token is as good as any.
 		both := voipOf(token)
 		both.Push.Alert = location.Token{Value: "bbbb", Kind: location.Alert}

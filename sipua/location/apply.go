@@ -206,7 +206,9 @@ func (a *applying) announce(n Announce) {
 		}
 	})
 	a.emit(TokensChanged, d, 0)
-	a.makeRoom(d, n.MaxContacts)
+	if a.rules.keep(*d, a.now) { // nobody makes room for one that got no token
+		a.makeRoom(d, n.MaxContacts)
+	}
 }
 
 func (a *applying) deviceOrNew(ref Ref, instance string) *Device {

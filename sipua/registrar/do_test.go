@@ -68,16 +68,25 @@ func TestDoFails(t *testing.T) {
 	})
 }
 
-// Who waits for a Do hears of what its own edits did, not of those beside them.
+// Who waits for a Do hears of what its own edits did, not of those beside them in
+// the same step.
 func TestDoTellsItsOwnNotes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		o := newOffice(t)
-		full := announced(token2)
-		full.Instance, full.MaxContacts = phone2, 1
-		if _, err := o.reg.Do(t.Context(), announced(token1)); err != nil {
+		gate := make(chan struct{})
+		o := newOffice(t, func(c *registrar.Config) { c.InCall = func(location.Ref) bool { <-gate; return true } })
+		now := time.Now()
+		up := location.Upsert{AOR: alice, Announced: location.Tokens, Push: announced(token1).Push,
+			Binding: location.Binding{Contact: "<sip:alice@10.0.0.1>", Instance: phone1, Registered: now, Expires: now.Add(time.Hour)}}
+		if _, err := o.reg.Do(t.Context(), up); err != nil {
 			t.Fatal(err)
 		}
-		// All in one step: the loop sleeps until the test does.
+		up.Announced = location.NoTokens
+		if _, err := o.reg.Do(t.Context(), up); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // its tokens are due: the loop asks whether it is in a call
+		full := announced(token2)
+		full.Instance, full.MaxContacts = phone2, 1
 		results := make(chan string, 3)
 		for _, e := range []location.Edit{location.Refreshed{AOR: alice, Key: phone1}, full, location.Refreshed{AOR: alice, Key: phone2}} {
 			go func() { // ends with its Do
@@ -88,6 +97,8 @@ func TestDoTellsItsOwnNotes(t *testing.T) {
 				}
 			}()
 		}
+		synctest.Wait()
+		close(gate)
 		got := []string{<-results, <-results, <-results}
 		slices.Sort(got)
 		if want := []string{"location.Announce 1 <nil>", "location.Refreshed 0 <nil>", "location.Refreshed 0 <nil>"}; !slices.Equal(got, want) {

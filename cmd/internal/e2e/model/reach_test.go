@@ -33,7 +33,7 @@ func (w *world) reached() reach {
 			got["cut off by a restart"]++
 		}
 		for _, s := range r.Steps {
-			if strings.Contains(s.What, "alert push first") {
+			if strings.Contains(s.What, "did not come after its last") {
 				got["suspected: alert first"]++
 			}
 		}
