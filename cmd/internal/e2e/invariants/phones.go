@@ -65,32 +65,6 @@ func (v *verdict) broke(p Phone) {
 	}
 }
 
-// diedInCall says that the app had the INVITE of a call and was killed, and that the
-// call was over before the app registered again: one that comes back in time is invited
-// again. One that had answered is in the call, for all that the server can know.
-func (v *verdict) diedInCall(p Phone, id uuid.UUID) bool {
-	rec := v.byUUID[id.String()]
-	invited, accepted, died := false, false, false
-	for _, e := range p.Events {
-		if died && accepted {
-			return true
-		}
-		if died && e.Kind == iphone.Registered {
-			if rec != nil && rec.Ended.Before(e.At) {
-				return true
-			}
-			invited, died = false, false
-		}
-		if e.UUID != id {
-			continue
-		}
-		invited = invited || e.Kind == iphone.InviteReceived
-		accepted = accepted || e.Kind == iphone.Accepted
-		died = died || invited && e.Kind == iphone.Ended && e.Reason == iphone.ByKill
-	}
-	return died
-}
-
 // note adds an event to the calls it concerns.
 func note(calls map[uuid.UUID]*screenCall, e iphone.Event) {
 	c := calls[e.UUID]
