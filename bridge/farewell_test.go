@@ -312,3 +312,25 @@ func TestFateInDoubt(t *testing.T) {
 		})
 	}
 }
+
+// The server ends in the second in which it waits for the answer to a BYE: it says it once
+// more, where the phone is now.
+func TestByeAtTheVeryEnd(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		b.pickUp()
+		w.pass(time.Second)
+		w.net.Partition(phoneHost, serverHost)
+		a.hangUp()
+		phone.roam(mobileHost, alice)
+		b.must(func() error { return b.SetFlow(phone.flow) })
+		w.bridge.Close(w.t.Context())
+		w.pass(100 * time.Millisecond)
+		if got := b.told(); !strings.HasSuffix(got, "BYE") {
+			t.Errorf("the phone was told %s", got)
+		}
+	})
+}

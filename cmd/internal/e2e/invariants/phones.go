@@ -35,6 +35,9 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
+		if broken.Rule == iphone.RuleInvite && diedInCall(p, broken.UUID) {
+			continue // it is in the call, as far as the server can know, until its media is missed
+		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
 	calls := make(map[uuid.UUID]*screenCall)
@@ -63,6 +66,22 @@ func (v *verdict) broke(p Phone) {
 	if p.Broken.Dies && !slices.ContainsFunc(p.Events, func(e iphone.Event) bool { return e.Kind == iphone.Killed }) {
 		v.breaks("%s: its app was not killed", p.Name)
 	}
+}
+
+// diedInCall says that the app was killed in a call that it had answered: a push that
+// comes late starts one that knows nothing of it.
+func diedInCall(p Phone, id uuid.UUID) bool {
+	accepted := false
+	for _, e := range p.Events {
+		if e.UUID != id {
+			continue
+		}
+		accepted = accepted || e.Kind == iphone.Accepted
+		if accepted && e.Kind == iphone.Ended && e.Reason == iphone.ByKill {
+			return true
+		}
+	}
+	return false
 }
 
 // note adds an event to the calls it concerns.
