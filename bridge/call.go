@@ -67,6 +67,7 @@ type inbound struct {
 	release func() // gives its trunk's place back
 	device  string // of the user who calls, "" while it is not known
 	leave   func() // that device is no longer in this call
+	boot    boot   // of that device
 }
 
 func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {

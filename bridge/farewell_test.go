@@ -396,3 +396,39 @@ func TestNoFateForWhoMayComeBack(t *testing.T) {
 		a.expect("180, 200, BYE")
 	})
 }
+
+// The app of an answered call was started anew: it knows the call no more, and the other
+// one is not left in silence. One that only changed its Call-ID keeps its call.
+func TestAppThatWasStartedAnewInACall(t *testing.T) {
+	for name, knows := range map[string]bool{"anew": false, "only another Call-ID": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				b := phone.invited(0)
+				b.pickUp()
+				w.pass(time.Second)
+				if !knows {
+					w.net.Partition(phoneHost, serverHost)
+					b.must(func() error { b.Drop(); return nil }) // its BYE is lost
+				}
+				phone.boot = "2"
+				phone.roam(mobileHost, alice)
+				if knows {
+					b.must(func() error { return b.SetFlow(phone.flow) })
+				}
+				w.pass(2 * time.Second)
+				if over := strings.HasSuffix(a.told(), "BYE"); over == knows {
+					t.Errorf("the caller was told %s", a.told())
+				}
+				if knows {
+					a.hangUp()
+				} else if r := w.record(); !strings.Contains(r.Reason, "did not respond any more") || r.HangupBy != "server" {
+					t.Errorf("%q by %s", r.Reason, r.HangupBy)
+				}
+				w.pass(time.Second)
+			})
+		})
+	}
+}

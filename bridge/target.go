@@ -10,6 +10,7 @@ import (
 
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
+	"wakebridge/sipua/leg"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/trunk"
 )
@@ -179,7 +180,7 @@ func (c *Call) reach(t *try, d location.Device) attempt {
 	}
 	if b, ok := d.Flow(); ok {
 		if f := c.b.cfg.Endpoint().Flow(sipua.FlowID(b.Flow)); f != nil && t.bind(b) {
-			a.flow, a.alive, t.boot = f.ID(), f.Alive(), b.CallID
+			a.flow, a.alive, t.boot = f.ID(), f.Alive(), boot(b.CallID)
 		}
 	}
 	return a
@@ -219,9 +220,11 @@ func (c *Call) registered(i int, ch location.Change) {
 	c.reached(i, metricRegistered, now)
 	c.note("%s registered", t.name)
 	flow := sipua.FlowID(b.Flow)
+	anew := t.boot.another(b)
 	if c.state.winner == i {
 		if l := c.winner(); l != nil {
 			c.move(l.leg, flow)
+			c.probe(l.leg, anew)
 		}
 		return
 	}
@@ -229,15 +232,18 @@ func (c *Call) registered(i int, ch location.Change) {
 	if flow == c.state.attempts[i].flow {
 		kind = evSameFlow
 	}
-	c.step(event{kind: kind, attempt: i, flow: flow, reborn: t.restarted(b)})
+	c.step(event{kind: kind, attempt: i, flow: flow, reborn: anew})
 }
 
-// restarted says that the app registers with another Call-ID than when it was invited: it
-// was started anew since (RFC 3261 s10.2.4), and knows nothing of that INVITE.
-func (t *try) restarted(b location.Binding) bool {
-	before := t.boot
-	t.boot = b.CallID
-	return before != "" && b.CallID != "" && before != b.CallID
+// boot is the Call-ID of an app's REGISTERs, the same until it is started anew (RFC 3261
+// s10.2.4): from then on it knows nothing of its calls.
+type boot string
+
+// another notes that an app registers, and says whether it was started anew since.
+func (b *boot) another(with location.Binding) bool {
+	before := *b
+	*b = boot(with.CallID)
+	return before != "" && *b != "" && before != *b
 }
 
 func (c *Call) attemptOf(device string) int {
@@ -267,8 +273,8 @@ func (c *Call) watchCaller() {
 // callerIs notes which device calls, if it is d: it is in a call from now on.
 func (c *Call) callerIs(d location.Device) {
 	onOurFlow := func(b location.Binding) bool { return b.Flow != 0 && sipua.FlowID(b.Flow) == c.tx.Flow().ID() }
-	if c.a.device == "" && !c.a.over && slices.ContainsFunc(d.Bindings, onOurFlow) {
-		c.a.device, c.a.leave = d.Key, c.b.occupy(deviceRef{d.AOR, d.Key})
+	if n := slices.IndexFunc(d.Bindings, onOurFlow); n >= 0 && c.a.device == "" && !c.a.over {
+		c.a.device, c.a.leave, c.a.boot = d.Key, c.b.occupy(deviceRef{d.AOR, d.Key}), boot(d.Bindings[n].CallID)
 	}
 }
 
@@ -279,14 +285,21 @@ func (c *Call) callerLocated(ch location.Change) {
 		return
 	}
 	c.callerIs(ch.Device)
-	if ch.Device.Key == c.a.device {
-		c.callerMoved(sipua.FlowID(b.Flow))
+	if ch.Device.Key != c.a.device {
+		return
+	}
+	anew := c.a.boot.another(b)
+	if c.state.phase == answering || c.state.phase == bridged {
+		c.move(c.a.Leg, sipua.FlowID(b.Flow))
+		c.probe(c.a.Leg, anew)
 	}
 }
 
-func (c *Call) callerMoved(flow sipua.FlowID) {
-	if c.state.phase == answering || c.state.phase == bridged {
-		c.move(c.a.Leg, flow)
+// probe asks an app that was started anew in a call whether it knows that still: if not,
+// the other one must not wait for it in silence.
+func (c *Call) probe(l *leg.Leg, anew bool) {
+	if anew {
+		c.late("probe", l.Probe())
 	}
 }
 

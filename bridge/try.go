@@ -34,7 +34,7 @@ type try struct {
 	wakeCtx context.Context
 	fate    *location.Fate
 	doubt   action // the fate of a device that may not know the call; no status: none
-	boot    string // Call-ID of its REGISTERs when it was invited last
+	boot    boot
 	rec     AttemptRecord
 }
 

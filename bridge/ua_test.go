@@ -30,7 +30,7 @@ type ua struct {
 	flow    *sipua.Flow // to the server
 	dialled uint16      // streams so far
 	cseq    uint32
-	boot    string // tells the registrations of an app from those after its restart
+	boot    string        // tells the registrations of an app from those after its restart
 	answer  func(*dialog) // what to do with an INVITE; nil: nothing
 
 	mu    sync.Mutex
