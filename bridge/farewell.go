@@ -100,29 +100,14 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg, uuid string) bool {
 	b.leaveWord(ref, uuid, saysGoodbye)
 	box := newMailbox()
 	defer box.close()
-	var back location.Device
-	var told *sipua.Flow // the last one that had the BYE
-	again := func(d location.Device) {
-		if d.Key == ref.key && b.flowOf(d) != nil {
-			back = d
-			soon.Reset(settlesIn)
-		}
-	}
+	p := &parting{b: b, ref: ref, leg: l, soon: soon}
 	devices, stop := b.cfg.Locator.Watch(ref.aor, func(ch location.Change) {
 		if ch.Kind == location.Registered {
-			box.post(func() { again(ch.Device) })
+			box.post(func() { p.seen(ch.Device) })
 		}
 	})
 	defer stop()
-	if old := l.Left(); old != nil && !isOver(old) {
-		l.ByeAgain(old) // it registered over two connections, and has the call on the first
-	}
-	for _, d := range devices { // it came back meanwhile, or is as it was and did not understand
-		again(d)
-	}
-	if f := b.flowOf(back); b.isClosing() && f != nil && f != l.Flow() {
-		l.ByeAgain(f)
-	}
+	p.now(devices)
 	over := time.NewTimer(saysGoodbye)
 	defer over.Stop()
 	for {
@@ -135,19 +120,58 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg, uuid string) bool {
 			b.log.Info("a device never heard the BYE of its call", "device", ref.key, "call_id", l.CallID())
 			return false
 		case <-soon.C:
-			if f := b.flowOf(back); f != nil {
-				b.log.Info("a BYE without answer is repeated", "device", ref.key, "call_id", l.CallID(), "flow", f)
-				l.ByeAgain(f)
-				if f != told { // its 481 counts the second time
-					told = f
-					soon.Reset(answersSoon)
-				}
-			}
+			p.again()
 		case <-box.signal:
 			for _, fn := range box.take() {
 				fn()
 			}
 		}
+	}
+}
+
+// parting is a BYE that its device did not hear. It belongs to one goroutine.
+type parting struct {
+	b    *Bridge
+	ref  deviceRef
+	leg  *leg.Leg
+	soon *time.Timer     // when the BYE is said again
+	back location.Device // as it was seen last
+	told *sipua.Flow     // the last one that had the BYE
+}
+
+// seen notes where the device is, to which the BYE goes in a moment.
+func (p *parting) seen(d location.Device) {
+	if d.Key == p.ref.key && p.b.flowOf(d) != nil {
+		p.back = d
+		p.soon.Reset(settlesIn)
+	}
+}
+
+// now looks where the device is: it came back meanwhile, or is as it was and did not
+// understand, or it registered over two connections and has the call on the first.
+func (p *parting) now(devices []location.Device) {
+	if old := p.leg.Left(); old != nil && !isOver(old) {
+		p.leg.ByeAgain(old)
+	}
+	for _, d := range devices {
+		p.seen(d)
+	}
+	if f := p.b.flowOf(p.back); p.b.isClosing() && f != nil && f != p.leg.Flow() {
+		p.leg.ByeAgain(f)
+	}
+}
+
+// again says the BYE where the device was seen last, twice: its first 481 does not count.
+func (p *parting) again() {
+	f := p.b.flowOf(p.back)
+	if f == nil {
+		return
+	}
+	p.b.log.Info("a BYE without answer is repeated", "device", p.ref.key, "call_id", p.leg.CallID(), "flow", f)
+	p.leg.ByeAgain(f)
+	if f != p.told {
+		p.told = f
+		p.soon.Reset(answersSoon)
 	}
 }
 
