@@ -57,10 +57,9 @@ func (c *Call) act(a action) {
 	case actByeCaller:
 		c.byeCaller(a)
 	case actFate:
-		if a.maybe {
-			c.attempts[a.attempt].doubt = a // it may yet come while others ring
-		} else {
-			c.fate(a)
+		c.attempts[a.attempt].doubt = a
+		if !a.wait || !c.state.unanswered() {
+			c.resolve(c.attempts[a.attempt])
 		}
 	case actWatchAlive:
 		c.watchAlive(a)
@@ -227,14 +226,33 @@ func (c *Call) fate(a action) {
 	c.b.cfg.Fates.Put(*t.fate)
 }
 
-// resolveDoubts leaves fates for devices that may know the call, now that it is over: for
-// those that read them, because the others would ring.
-func (c *Call) resolveDoubts() {
+// settleFates ends the waiting of fates: the call is answered, or over. Who was told, or is
+// to be told, that nobody answered hears that another device did; who does not read fates
+// would ring for it once more.
+func (c *Call) settleFates() {
 	for i, t := range c.attempts {
-		if t.doubt.status != 0 && t.fate == nil && t.device.Push.FateHeader && c.state.attempts[i].phase.over() {
-			c.fate(t.doubt)
+		if c.state.attempts[i].phase.over() {
+			c.resolve(t)
+		}
+		if t.fate != nil && !t.fate.Told && t.device.Push.FateHeader && c.state.winner != noWinner && t.fate.Cause == 480 {
+			t.fate.Cause, t.fate.Text = 200, textElsewhere
+			c.b.cfg.Fates.Put(*t.fate)
 		}
 	}
+}
+
+// resolve leaves the fate that waits for a device. One that may not know the call has it
+// only if it reads fates: others would ring.
+func (c *Call) resolve(t *try) {
+	a := t.doubt
+	t.doubt = action{}
+	if a.status == 0 || a.maybe && !t.device.Push.FateHeader {
+		return
+	}
+	if c.state.winner != noWinner {
+		a.status, a.reason = 200, textElsewhere
+	}
+	c.fate(a)
 }
 
 // arrived takes a fate back: the device got the INVITE after all, and its CANCEL.

@@ -198,10 +198,11 @@ func (c *Call) entered(p phase) {
 	switch p {
 	case answering:
 		c.b.settled(c.double(), c.id)
+		c.settleFates()
 	case ending:
 		// Legs may take a minute to close; nothing else waits for them.
 		c.rec.Ended = time.Now()
-		c.resolveDoubts()
+		c.settleFates()
 		c.b.settled(c.double(), c.id)
 		c.closeMedia()
 	}

@@ -42,6 +42,7 @@ type action struct {
 	reasons []string // Reason headers for CANCEL and BYE
 	stage   stage
 	maybe   bool   // actFate: the device may not know the call at all
+	wait    bool   // actFate: it may yet come by itself, while the call waits for an answer
 	by      party  // who ended the call
 	result  Result // actReject, actByeCaller: "" where the attempts tell
 }

@@ -432,3 +432,38 @@ func TestAppThatWasStartedAnewInACall(t *testing.T) {
 		})
 	}
 }
+
+// A push that counts as refused reached its phone, which another device's answer overtook:
+// the phone is told that, and not that nobody answered. Had it come before, it would have
+// been invited.
+func TestPhoneOfARefusedPush(t *testing.T) {
+	for name, early := range map[string]bool{"before the answer": true, "after it": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				w.waker.answer = func(bridge.Wake) *bridge.WakeResult {
+					return &bridge.WakeResult{Service: "APNs", Words: "no", Unanswered: true}
+				}
+				pbx, other, phone := w.ua("100", pbxHost), w.ua("second", phone2Host), w.sleeper("vah")
+				other.register(alice)
+				a := pbx.call("alice")
+				b := other.invited(0)
+				b.ring()
+				w.pass(time.Second)
+				if n := len(w.fates.all()); n > 0 {
+					t.Errorf("%d fates while another device rings", n)
+				}
+				if early {
+					phone.register(alice)
+					phone.invited(0).ring()
+				}
+				b.pickUp()
+				w.pass(time.Second)
+				if all := w.fates.all(); early && len(all) > 0 && !all[len(all)-1].Told || !early && (len(all) != 1 || all[0].Cause != 200) {
+					t.Errorf("fates %+v", all)
+				}
+				a.hangUp()
+				w.pass(time.Second)
+			})
+		})
+	}
+}

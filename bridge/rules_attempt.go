@@ -179,7 +179,7 @@ func (m *machine) recover(a *attempt, ev event, o outcome) {
 // revive takes back a device that could not be reached and comes by itself while
 // others ring: it was told nothing that would make it ignore the call.
 func revive(m *machine, a *attempt, ev event) {
-	if m.s.unanswered() && a.outcome.rank == rankUnreachable && !a.mayWake() && !a.arrived() {
+	if m.s.unanswered() && a.mayRevive() {
 		registered(m, a, ev)
 	}
 }
@@ -233,7 +233,7 @@ func (m *machine) leave(a *attempt, i int, to attemptPhase, why action) {
 	m.cancel(a, i, why)
 	known := away && a.arrived() || a.mayWake() && !a.arrived()
 	if known || away && len(a.invites) > 0 {
-		m.do(action{kind: actFate, attempt: i, status: why.status, reason: why.reason, maybe: !known})
+		m.do(action{kind: actFate, attempt: i, status: why.status, reason: why.reason, maybe: !known, wait: a.mayRevive()})
 	}
 }
 

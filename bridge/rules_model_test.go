@@ -108,6 +108,9 @@ func (w *world) act(ev event, a action) {
 	case actReject:
 		w.final(ev)
 	case actFate:
+		if a.wait && w.s.unanswered() {
+			return // until the end of the waiting, or until the device comes
+		}
 		d.fates++
 		away := w.before.attempts[a.attempt].phase == flowLost // its INVITE went with its flow
 		if d.fates > 1 || !away && (d.voip+d.alert == 0 || d.reached) {

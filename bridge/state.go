@@ -205,6 +205,11 @@ func (a *attempt) pushOut() bool {
 	return a.voip == pushSent || a.voip == pushAccepted || a.alert == pushSent || a.alert == pushAccepted
 }
 
+// mayRevive says that the device could not be reached, and may yet come by itself.
+func (a *attempt) mayRevive() bool {
+	return a.outcome.rank == rankUnreachable && !a.pushOut() && !a.arrived()
+}
+
 // mayWake says that a push may yet wake the device.
 func (a *attempt) mayWake() bool { return a.pushOut() || a.maybe }
 

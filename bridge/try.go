@@ -33,7 +33,7 @@ type try struct {
 	wake    context.CancelCauseFunc
 	wakeCtx context.Context
 	fate    *location.Fate
-	doubt   action // the fate of a device that may not know the call; no status: none
+	doubt   action // the fate that waits for the end of the waiting; no status: none
 	boot    boot
 	rec     AttemptRecord
 }
@@ -190,6 +190,7 @@ func (c *Call) invite(a action) {
 	if t.trunk == nil {
 		flow = c.b.cfg.Endpoint().Flow(a.flow)
 	}
+	t.doubt = action{}
 	l := &tried{flow: a.flow, leave: func() {}}
 	t.legs = append(t.legs, l)
 	fail := func(ev event) {
