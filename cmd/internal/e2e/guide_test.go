@@ -89,6 +89,26 @@ func TestGuideHeaders(t *testing.T) {
 	}
 }
 
+// What the guide's table of fates says, its Swift code does, and so does the
+// simulated iPhone (its own tests read the same table).
+func TestGuideFates(t *testing.T) {
+	text := guide(t)
+	pairs := func(in, pattern string) map[string]string {
+		all := make(map[string]string)
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(in, -1) {
+			all[m[1]] = m[2]
+		}
+		return all
+	}
+	table := pairs(found(t, text, `(?s)\n\| cause \|(.*?)\n\n`), "(?m)^\\| ([0-9]{3})[^|]*\\|[^|]*\\| `\\.([A-Za-z]+)` \\|$")
+	swift := found(t, text, `(?s)static func reason\(_ cause: Int\?\) -> CXCallEndedReason \{(.*?)\n    \}`)
+	code := pairs(swift, `case ([0-9]+)\?: return \.([A-Za-z]+)`)
+	code["487"] = found(t, swift, `default: return \.([A-Za-z]+)`)
+	if !maps.Equal(table, code) || len(table) != 4 {
+		t.Errorf("the table has %v, the code %v", table, code)
+	}
+}
+
 // The guide's table has each policy of the simulated iPhone that is not a right app.
 func TestGuidePolicies(t *testing.T) {
 	_, table, _ := strings.Cut(guide(t), "## 9.")
