@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wakebridge/cmd/internal/daemon"
+	"wakebridge/push/apnssim"
 	"wakebridge/sipua/iphone"
 	"wakebridge/sipua/softphone"
 )
@@ -35,8 +36,8 @@ type PhoneOptions struct {
 	// NoCallKit: the app may not use CallKit, as in mainland China.
 	NoCallKit bool
 	// Bind are addresses of this machine that the phone uses, the first at first, and
-	// the next when it roams (policy changes-address). Default: whatever the system
-	// chooses, and to roam is to change the port.
+	// the next when it roams: the policy changes-address needs two. Default: whatever
+	// the system chooses, and to roam is to change the port.
 	Bind []netip.Addr
 	// Script says that the input is a script: the first command that fails ends it,
 	// and so does a broken rule.
@@ -56,9 +57,22 @@ type PhonePushes struct {
 	URL string
 	// Device is the phone's name there. Default: iphone.
 	Device string
-	// Environment is production or sandbox: how the app is signed. Default:
-	// production.
+	// Environment is production or sandbox: how the app is signed. It means nothing
+	// without a URL. Default: production.
 	Environment string
+}
+
+// check finds what makes no sense.
+func (p PhonePushes) check() error {
+	switch env := p.Environment; {
+	case env != "" && p.URL == "":
+		return fmt.Errorf("%w: environment %s is one of an APNs simulator, and there is none (apns)", ErrOption, env)
+	case p.Device != "" && p.URL == "":
+		return fmt.Errorf("%w: device %s is one of an APNs simulator, and there is none (apns)", ErrOption, p.Device)
+	case env != "" && env != string(apnssim.Production) && env != string(apnssim.Sandbox):
+		return fmt.Errorf("%w: environment %q is neither production nor sandbox", ErrOption, env)
+	}
+	return nil
 }
 
 // DefaultBundle and DefaultTeam are those of the development set-up.
@@ -147,6 +161,13 @@ func phoneConfig(ctx context.Context, opts PhoneOptions) (iphone.Config, error) 
 	}
 	if cfg.Policy, err = iphone.PolicyNamed(name); err != nil {
 		return cfg, fmt.Errorf("%w: policy: %w", ErrOption, err)
+	}
+	if cfg.Policy.Roams && (len(opts.Bind) < 2 || opts.Bind[0] == opts.Bind[1]) {
+		return cfg, fmt.Errorf("%w: policy %s goes from one address of this machine to another: name two by bind, on Linux 127.0.0.2,127.0.0.3",
+			ErrOption, name)
+	}
+	if err := opts.Pushes.check(); err != nil {
+		return cfg, err
 	}
 	if cfg.OS, cfg.OSMinor, err = readIOS(opts.IOS); err != nil {
 		return cfg, err
