@@ -100,23 +100,9 @@ func (p *simPhone) run(cmd *cobra.Command) error {
 	if p.verbose {
 		p.opts.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if p.passwordFile != "" {
-		b, err := os.ReadFile(p.passwordFile)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
-		p.opts.Account.Password = strings.TrimRight(string(b), "\r\n")
-	}
-	for _, text := range p.bind {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return fmt.Errorf("%w: --bind: %w", errUsage, err)
-		}
-		p.opts.Bind = append(p.opts.Bind, a)
-	}
-	in, err := p.input(cmd.InOrStdin())
+	in, err := p.read(cmd.InOrStdin())
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", errUsage, sim.PhoneNotStarted(p.opts, cmd.OutOrStdout(), err))
 	}
 	defer in.Close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -129,6 +115,25 @@ func (p *simPhone) run(cmd *cobra.Command) error {
 		return errFailed
 	}
 	return err
+}
+
+// read reads what flags name, and opens the input.
+func (p *simPhone) read(stdin io.Reader) (io.ReadCloser, error) {
+	if p.passwordFile != "" {
+		b, err := os.ReadFile(p.passwordFile)
+		if err != nil {
+			return nil, err
+		}
+		p.opts.Account.Password = strings.TrimRight(string(b), "\r\n")
+	}
+	for _, text := range p.bind {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("--bind: %w", err)
+		}
+		p.opts.Bind = append(p.opts.Bind, a)
+	}
+	return p.input(stdin)
 }
 
 // input is where commands come from; at a terminal a mistake is no failure.

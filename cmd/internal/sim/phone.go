@@ -92,12 +92,36 @@ const toneOfPhone = 620
 // ends, and prints what happens to out. Errors: ErrOption, ErrScript, ctx's, those
 // of the push service.
 func RunPhone(ctx context.Context, opts PhoneOptions, in io.Reader, out io.Writer) error {
+	s := newSession(ctx, opts, out)
+	defer s.close()
+	if err := s.start(ctx, opts); err != nil {
+		s.close()
+		return PhoneNotStarted(opts, out, err)
+	}
+	err := s.obey(ctx, in)
+	if err == nil {
+		s.farewell(ctx)
+	}
+	s.close() // what it prints comes before the result
+	return s.conclude(err)
+}
+
+// PhoneNotStarted prints the result of a run that never began, if JSON was asked for,
+// and returns err: whoever reads the documents gets one in each case.
+func PhoneNotStarted(opts PhoneOptions, out io.Writer, err error) error {
+	if opts.JSON {
+		sc := screen{out: out, json: true}
+		sc.conclusion(opts.Script, err, nil)
+	}
+	return err
+}
+
+// start switches the phones on and opens their apps.
+func (s *session) start(ctx context.Context, opts PhoneOptions) error {
 	cfg, err := phoneConfig(ctx, opts)
 	if err != nil {
 		return err
 	}
-	s := newSession(ctx, opts, out)
-	defer s.close()
 	for i := range max(cfg.Policy.Phones, 1) {
 		if err := s.switchOn(ctx, opts, cfg, i); err != nil {
 			return err
@@ -108,12 +132,7 @@ func RunPhone(ctx context.Context, opts PhoneOptions, in io.Reader, out io.Write
 			return err
 		}
 	}
-	err = s.obey(ctx, in)
-	if err == nil {
-		s.farewell(ctx)
-	}
-	s.close() // what it prints comes before the result
-	return s.conclude(err)
+	return nil
 }
 
 // switchOn switches the phone at index i on.
