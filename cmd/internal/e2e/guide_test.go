@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -123,6 +125,31 @@ func TestGuidePolicies(t *testing.T) {
 	}
 	if !slices.Equal(listed, known) {
 		t.Errorf("the guide lists %q, the iPhone has %q", listed, known)
+	}
+}
+
+// What the table says of a broken app is what TestBrokenApps asserts.
+func TestGuideBrokenApps(t *testing.T) {
+	_, table, _ := strings.Cut(guide(t), "## 9.")
+	rows := make(map[string][]string)
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|(.*)\\|$").FindAllStringSubmatch(table, -1) {
+		rows[m[1]] = strings.Split(m[2], "|")
+	}
+	for _, b := range brokenApps() {
+		cells, listed := rows[b.policy]
+		if !listed && (b.policy == iphone.CorrectPolicy || b.policy == "article") {
+			continue
+		}
+		if len(cells) != 4 {
+			t.Errorf("%s: %q", b.policy, cells)
+			continue
+		}
+		caller, operator, audio := strings.TrimSpace(cells[1]), strings.TrimSpace(cells[2]), strings.TrimSpace(cells[3])
+		reads := cmp.Or(b.reason, "answered")
+		if wants := fmt.Sprint(b.status); operator == "" || !strings.HasPrefix(caller, wants) || strings.Contains(caller, "silence") != b.silent ||
+			!strings.HasPrefix(reads, operator) && !strings.HasPrefix(operator, reads) || audio != b.audio {
+			t.Errorf("%s: %q, and the test has %d, %q, %q", b.policy, cells, b.status, reads, b.audio)
+		}
 	}
 }
 
