@@ -62,6 +62,38 @@ func TestGuidePayload(t *testing.T) {
 	}
 }
 
+// The guide's types are those of the stored payloads, in each layout.
+func TestGuideTypes(t *testing.T) {
+	var listed []string
+	table := found(t, guide(t), "(?s)\n(\\| `type` \\| push \\|.*?)\n\n")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+)` \\| [^p]").FindAllStringSubmatch(table, -1) {
+		listed = append(listed, m[1])
+	}
+	slices.Sort(listed)
+	for _, layout := range []string{"wakebridge", "linphone", "flutter_callkit", "callkeep"} {
+		files, err := filepath.Glob("../../../push/testdata/payload/" + layout + "_*.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var types []string
+		for _, file := range files {
+			var payload struct{ Type string }
+			b, err := os.ReadFile(file)
+			if err == nil {
+				err = json.Unmarshal(b, &payload)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			types = append(types, payload.Type)
+		}
+		slices.Sort(types)
+		if types = slices.Compact(types); !slices.Equal(types, listed) {
+			t.Errorf("%s: the files have %q, the guide %q", layout, types, listed)
+		}
+	}
+}
+
 // The guide's Contact and header fields are understood by the server's own parsers.
 func TestGuideHeaders(t *testing.T) {
 	text := guide(t)
