@@ -353,7 +353,7 @@ func (c *Call) report() {
 	}
 	c.b.metrics.calls.WithLabelValues(string(c.rec.Result)).Inc()
 	c.log.Info("call over", "from", c.caller.handle, "to", c.rec.To, "result", c.rec.Result, "status", c.rec.Status,
-		"reason", c.rec.Reason, "audio", strings.Join(c.rec.Audio, "; "), "duration", c.rec.Ended.Sub(c.rec.Started).Round(time.Millisecond))
+		"reason", c.rec.Reason, "audio", strings.Join(c.rec.Audio, "; "), "duration_s", c.rec.Ended.Sub(c.rec.Started).Round(time.Millisecond).Seconds())
 	if err := c.b.cfg.Records.Append(c.rec); err != nil {
 		c.log.Error("record of the call is lost", "error", err)
 	}

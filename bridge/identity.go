@@ -34,7 +34,7 @@ func (b *Bridge) identify(req *sip.Request, origin Origin) caller {
 		if err == nil && len(ids) > 0 {
 			who.uri = dialable(ids[0].URI, from.Address.Host)
 			if ids[0].Display != "" {
-				who.name = header.Clean(ids[0].Display)
+				who.name = ids[0].Display
 			}
 		}
 	}

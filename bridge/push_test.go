@@ -213,6 +213,13 @@ func TestPushesInWords(t *testing.T) {
 			t.Errorf("got %s\nwant %s", got, tt.want)
 		}
 	}
+	quick := bridge.WakeResult{Accepted: true, Service: "APNs", Latency: 400 * time.Microsecond}.Record("VoIP push")
+	if quick.LatencyMS != 1 || quick.Words != "VoIP push accepted by APNs after 1 ms" {
+		t.Errorf("the record and its words differ: %+v", quick)
+	}
+	if never := (bridge.WakeResult{Reason: "deadline"}).Record("VoIP push"); never.LatencyMS != 0 {
+		t.Errorf("a latency that nobody knows: %+v", never)
+	}
 	inWorld(t, nil, func(w *world) {
 		w.waker.answer = func(wake bridge.Wake) *bridge.WakeResult {
 			return &bridge.WakeResult{Alert: wake.AlertOnly, Accepted: wake.AlertOnly, Service: "APNs", Environment: "production", Reason: "TooManyRequests",

@@ -70,7 +70,7 @@ type PushRecord struct {
 	Words       string    `json:"words,omitempty"` // all of it, for a person
 	ID          string    `json:"id,omitempty"`
 	Environment string    `json:"environment,omitempty"` // "production" or "sandbox"
-	LatencyMS   int64     `json:"latency_ms,omitempty"`
+	LatencyMS   int64     `json:"latency_ms,omitempty"`  // at least 1; 0: not known
 	Tries       int       `json:"tries,omitempty"`
 	Hedged      bool      `json:"hedged,omitempty"`
 	Written     time.Time `json:"written,omitzero"` // when the request was first on the wire

@@ -25,7 +25,7 @@ func (r WakeResult) Record(what string) PushRecord {
 	}
 	return PushRecord{
 		Kind: kind.String(), Accepted: r.Accepted, Reason: r.Reason, Words: r.tell(what), ID: r.ID, Environment: r.Environment,
-		LatencyMS: r.Latency.Milliseconds(), Tries: r.Tries, Hedged: r.Hedged, Written: r.Written, At: r.At,
+		LatencyMS: millis(r.Latency), Tries: r.Tries, Hedged: r.Hedged, Written: r.Written, At: r.At,
 	}
 }
 
@@ -64,9 +64,18 @@ func (r WakeResult) tell(what string) string {
 // short is a duration as precise as people want it.
 func short(d time.Duration) string {
 	if d < time.Second {
-		return fmt.Sprintf("%d ms", max(d.Milliseconds(), 1))
+		return fmt.Sprintf("%d ms", millis(d))
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// millis are the milliseconds of a duration, at least one if it is any: 0 is for what
+// is not known.
+func millis(d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return max(d.Milliseconds(), 1)
 }
 
 // pushTerms are those of a device that may be woken.

@@ -172,7 +172,7 @@ func (d *Delivery) tell(ctx context.Context, req Request, r Result) {
 		slog.Any("token", token),
 		slog.String("env", string(r.Environment)),
 		slog.String("push_id", r.ID),
-		slog.Duration("latency", r.Latency),
+		slog.Float64("latency_ms", float64(r.Latency.Microseconds())/1000),
 		slog.Int("tries", r.Tries),
 		slog.Bool("hedged", r.Hedged),
 	}

@@ -3,6 +3,7 @@ package push
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -176,6 +177,13 @@ func TestDeliverLogsWithoutSecretsAndCounts(t *testing.T) {
 	d.Deliver(t.Context(), req)
 	if strings.Contains(log.String(), string(secret)) || !strings.Contains(log.String(), "…cdef") {
 		t.Errorf("log: %s", log.String())
+	}
+	var line map[string]any
+	if err := json.Unmarshal(bytes.SplitN(log.Bytes(), []byte("\n"), 2)[0], &line); err != nil {
+		t.Fatal(err)
+	}
+	if ms, ok := line["latency_ms"].(float64); !ok || ms < 0 || ms > 10_000 {
+		t.Errorf("the latency has no unit: %v", line)
 	}
 	families, err := reg.Gather()
 	if err != nil {

@@ -2,6 +2,7 @@ package push
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"os"
@@ -80,13 +81,30 @@ func templateNamed(t testing.TB, name string) Template {
 	return template
 }
 
+// golden are the pushes that there are, by the end of their file's name: a call by
+// both ways, and as the server fills them in, a missed call, the request to register
+// again, and the alert of `push test`.
+func golden() map[string]Notification {
+	missed := aCall(Alert)
+	missed.Missed, missed.ExpiresAt = true, time.Time{}
+	call := aCall(Background)
+	return map[string]Notification{
+		"voip": aCall(VoIP), "alert": aCall(Alert), "missed": missed,
+		"refresh": {Kind: Background, UUID: call.UUID, To: call.To, SentAt: call.SentAt},
+		"test": {Kind: Alert, Test: true, UUID: call.UUID, CallID: call.CallID, Name: "Wakebridge test", HandleType: "generic",
+			SentAt: call.SentAt, ExpiresAt: call.ExpiresAt},
+	}
+}
+
 // TestGoldenPayloads: each layout is a contract with apps that are out there.
 func TestGoldenPayloads(t *testing.T) {
 	t.Parallel()
+	files := make(map[string]bool)
 	for name, read := range readers() {
-		for _, kind := range []Kind{VoIP, Alert, Background} {
-			file := filepath.Join("testdata", "payload", name+"_"+string(kind)+".json")
-			n := aCall(kind)
+		for what, n := range golden() {
+			kind := n.Kind
+			file := filepath.Join("testdata", "payload", name+"_"+what+".json")
+			files[file] = true
 			b, err := Payload(n, templateNamed(t, name))
 			if err != nil {
 				t.Fatal(err)
@@ -108,12 +126,15 @@ func TestGoldenPayloads(t *testing.T) {
 			if !bytes.Equal(got.Bytes(), want) {
 				t.Errorf("%s:\n got %s\nwant %s", file, got.Bytes(), want)
 			}
-			if kind == Background {
-				continue // no call in it
-			}
 			var payload map[string]any
 			if err := json.Unmarshal(want, &payload); err != nil {
 				t.Fatal(err)
+			}
+			if kind := map[string]string{"voip": typeCall, "alert": typeCall}[what]; payload["type"] != cmp.Or(kind, what) {
+				t.Errorf("%s: type %v", file, payload["type"])
+			}
+			if what != "voip" && what != "alert" {
+				continue // no call in it that could be answered
 			}
 			call := seen{id: n.UUID, callID: n.CallID, name: n.Name, handle: n.Handle, video: true}
 			if name == "linphone" {
@@ -123,6 +144,10 @@ func TestGoldenPayloads(t *testing.T) {
 				t.Errorf("%s: the app sees %+v, want %+v", file, saw, call)
 			}
 		}
+	}
+	stored, err := filepath.Glob("testdata/payload/*.json")
+	if err != nil || len(stored) != len(files) {
+		t.Errorf("%d files of %d: %v", len(stored), len(files), err)
 	}
 }
 

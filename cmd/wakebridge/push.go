@@ -40,6 +40,9 @@ something was tested and all stages are ok.`,
 			if (req.User == "") == (req.Token == "") || (req.Token == "") != (req.App == "") {
 				return fmt.Errorf("%w: push test wants --user, or --token and --app", errUsage)
 			}
+			if wait < 0 || wait > api.LongestWait {
+				return fmt.Errorf("%w: --wait %s is not a time up to %s", errUsage, wait, api.LongestWait)
+			}
 			if wait > 0 {
 				req.Wait = wait.String()
 			}

@@ -83,6 +83,8 @@ func TestPushTest(t *testing.T) {
 		{"JSON", []string{"--user", "alice", "--json"}, exitOK, []string{`{"ok":true,"reports":[{`, `"name":"network"`}, ""},
 		{"no such user", []string{"--user", "carol"}, exitFailed, nil, "domains[].users"},
 		{"neither", nil, exitUsage, nil, "--user"},
+		{"a wait that is over before it begins", []string{"--user", "alice", "--wait", "-5s"}, exitUsage, nil, "--wait -5s"},
+		{"a wait that is too long", []string{"--user", "alice", "--wait", "61s"}, exitUsage, nil, "up to 1m0s"},
 		{"both", []string{"--user", "alice", "--token", "ab", "--app", "x"}, exitUsage, nil, "--user"},
 		{"a token without app", []string{"--token", "ab"}, exitUsage, nil, "--app"},
 		{"no server", []string{"--user", "alice", "--server", "http://127.0.0.1:1"}, exitFailed, nil, "http.bind"},

@@ -79,12 +79,12 @@ func (p *simPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&a.Display, "display", "", "his name as others see it")
 	f.StringVar(&a.TLSCA, "tls-ca", "", "PEM `FILE` with the CA of the server (default: the system's)")
 	f.StringVar(&a.Instance, "instance", "", "`UUID` of +sip.instance (default: a new one)")
-	f.StringSliceVar(&p.bind, "bind", nil, "`ADDRESSES` of this machine to use, one after the other as the phone roams")
+	f.StringSliceVar(&p.bind, "bind", nil, "`ADDRESSES` of this machine to use, one after the other as the phone roams; --policy changes-address needs two, as 127.0.0.2,127.0.0.3")
 	f.StringVar(&p.opts.App.BundleID, "bundle", sim.DefaultBundle, "bundle `ID` of the app")
 	f.StringVar(&p.opts.App.TeamID, "team", sim.DefaultTeam, "team `ID` of the app")
 	f.StringVar(&p.opts.Pushes.URL, "apns", "", "`URL` of the admin API of a running 'wakebridge sim apns'; without it no pushes come")
-	f.StringVar(&p.opts.Pushes.Device, "device", "iphone", "`NAME` of the phone at the APNs simulator")
-	f.StringVar(&p.opts.Pushes.Environment, "environment", "production", "how the app is signed: production or sandbox")
+	f.StringVar(&p.opts.Pushes.Device, "device", "", "`NAME` of the phone at the APNs simulator (default: iphone); needs --apns")
+	f.StringVar(&p.opts.Pushes.Environment, "environment", "", "how the app is signed: production or sandbox (default: production); needs --apns")
 	f.StringVar(&p.opts.Policy, "policy", "correct", "how the app behaves: a `NAME` of the list above")
 	f.StringVar(&p.opts.IOS, "ios", "18", "`VERSION` of iOS, 8 or later")
 	f.BoolVar(&p.opts.NoCallKit, "no-callkit", false, "the app may not use CallKit")
@@ -100,23 +100,9 @@ func (p *simPhone) run(cmd *cobra.Command) error {
 	if p.verbose {
 		p.opts.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if p.passwordFile != "" {
-		b, err := os.ReadFile(p.passwordFile)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
-		p.opts.Account.Password = strings.TrimRight(string(b), "\r\n")
-	}
-	for _, text := range p.bind {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return fmt.Errorf("%w: --bind: %w", errUsage, err)
-		}
-		p.opts.Bind = append(p.opts.Bind, a)
-	}
-	in, err := p.input(cmd.InOrStdin())
+	in, err := p.read(cmd.InOrStdin())
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", errUsage, sim.PhoneNotStarted(p.opts, cmd.OutOrStdout(), err))
 	}
 	defer in.Close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -129,6 +115,25 @@ func (p *simPhone) run(cmd *cobra.Command) error {
 		return errFailed
 	}
 	return err
+}
+
+// read reads what flags name, and opens the input.
+func (p *simPhone) read(stdin io.Reader) (io.ReadCloser, error) {
+	if p.passwordFile != "" {
+		b, err := os.ReadFile(p.passwordFile)
+		if err != nil {
+			return nil, err
+		}
+		p.opts.Account.Password = strings.TrimRight(string(b), "\r\n")
+	}
+	for _, text := range p.bind {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("--bind: %w", err)
+		}
+		p.opts.Bind = append(p.opts.Bind, a)
+	}
+	return p.input(stdin)
 }
 
 // input is where commands come from; at a terminal a mistake is no failure.

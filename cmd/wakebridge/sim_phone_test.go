@@ -49,3 +49,33 @@ func TestSimPhoneAtSimAPNs(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Options that could have no effect are mistakes, and the text says the cure.
+func TestSimPhoneUsage(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no user":           {[]string{}, "user is missing"},
+		"whose environment": {[]string{"--user", "a", "--environment", "prod"}, "apns"},
+		"no environment":    {[]string{"--user", "a", "--apns", "http://127.0.0.1:1", "--environment", "prod"}, "neither production nor sandbox"},
+		"to roam nowhere":   {[]string{"--user", "a", "--policy", "changes-address"}, "bind, on Linux 127.0.0.2,127.0.0.3"},
+		"one address":       {[]string{"--user", "a", "--policy", "changes-address", "--bind", "127.0.0.2"}, "name two"},
+		"no script":         {[]string{"--user", "a", "--script", "/nowhere/script"}, "/nowhere/script"},
+		"no password":       {[]string{"--user", "a", "--password-file", "/nowhere/password"}, "/nowhere/password"},
+		"no address":        {[]string{"--user", "a", "--bind", "here"}, "--bind"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), append([]string{"sim", "phone"}, c.args...), &out, &errs); code != exitUsage || !strings.Contains(errs.String(), c.want) {
+			t.Errorf("%s: exit %d\n%s%s", name, code, &out, &errs)
+		}
+		if out.Len() > 0 {
+			t.Errorf("%s: %s", name, &out)
+		}
+		code := run(t.Context(), append([]string{"sim", "phone", "--json"}, c.args...), &out, io.Discard)
+		var doc struct{ Result, Error string }
+		if err := json.Unmarshal(out.Bytes(), &doc); err != nil || code != exitUsage || doc.Result != "failed" || !strings.Contains(doc.Error, c.want) {
+			t.Errorf("%s: exit %d, %v: %s", name, code, err, &out)
+		}
+	}
+}

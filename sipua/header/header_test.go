@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/emiago/sipgo/sip"
@@ -59,14 +60,43 @@ func TestDisplayNameThroughTheWire(t *testing.T) {
 			t.Fatalf("%s: %v", from.String(), err)
 		}
 		got := UnescapeDisplay(hs[0].(*sip.FromHeader).DisplayName)
-		want := []rune(Clean(name))
-		if len(want) > MaxDisplayName {
-			want = want[:MaxDisplayName]
+		if want := CleanDisplay(name); got != want || hs[0].(*sip.FromHeader).Address.Host != "h" {
+			t.Fatalf("%q came back as %q", want, got)
 		}
-		if got != strings.TrimSpace(string(want)) || hs[0].(*sip.FromHeader).Address.Host != "h" {
-			t.Fatalf("%q came back as %q", string(want), got)
+		if strings.ContainsFunc(got, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }) || len([]rune(got)) > MaxDisplayName {
+			t.Fatalf("%q became %q", name, got)
 		}
 	})
+}
+
+// What a screen would show otherwise than it is goes, what a name needs stays, on the
+// way in and on the way out.
+func TestDisplayNamesOnAScreen(t *testing.T) {
+	long := strings.Repeat("👨\u200d👩\u200d👧", 20)
+	for name, want := range map[string]string{
+		"gpj.\u202etxt\u202c":            "gpj.txt",
+		"\u2066Anna\u2069 \u200fB\u061c": "Anna B",
+		"\ufeffAnna":                     "Anna",
+		"a\ufff9b\ufffac\ufffbd":         "abcd",
+		"\u202e \u202d":                  "",
+		"\u202e Anna \u202c":             "Anna",
+		`Zoë "Z" \ O'Neil`:               `Zoë "Z" \ O'Neil`,
+		"👨\u200d👩\u200d👧 home":           "👨\u200d👩\u200d👧 home",
+		"❤\ufe0f":                        "❤\ufe0f",
+		"می\u200cخواهم":                  "می\u200cخواهم", // Persian writes with U+200C
+		"שלום":                           "שלום",
+		long:                             strings.TrimRight(string([]rune(long)[:MaxDisplayName]), "\u200d"),
+	} {
+		if got := CleanDisplay(name); got != want {
+			t.Errorf("%+q became %+q, want %+q", name, got, want)
+		}
+		if got := UnescapeDisplay(escape(name)); got != want {
+			t.Errorf("read: %+q became %+q, want %+q", name, got, want)
+		}
+		if got := unescape(EscapeDisplay(name)); got != want {
+			t.Errorf("written: %+q became %+q, want %+q", name, got, want)
+		}
+	}
 }
 
 func TestParamIgnoresCase(t *testing.T) {

@@ -3,6 +3,7 @@ package header
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -64,27 +65,37 @@ func isControl(r rune) bool {
 // Quote is value as a quoted-string (RFC 3261 s25.1), cleaned.
 func Quote(value string) string { return `"` + escape(Clean(value)) + `"` }
 
-// EscapeDisplay makes a display name fit for sipgo's DisplayName fields, which are
-// written between quotes as they are: cleaned, at most MaxDisplayName characters,
-// quotes and backslashes escaped.
-func EscapeDisplay(name string) string {
-	runes := []rune(Clean(name))
-	if len(runes) > MaxDisplayName {
-		runes = runes[:MaxDisplayName]
+// CleanDisplay is a name as a screen may show it, at most MaxDisplayName characters:
+// Clean's value without what reorders text (UAX #9: U+202E turns "gpj.txt" round) or
+// annotates it, and without byte order marks. Joiners stay: emoji and some scripts
+// need them. A push's payload is cleaned in the same way.
+func CleanDisplay(name string) string {
+	runes := []rune(strings.TrimSpace(strings.Map(visible, Clean(name))))
+	if len(runes) <= MaxDisplayName {
+		return string(runes)
 	}
-	return escape(strings.TrimSpace(string(runes)))
+	return strings.TrimRight(string(runes[:MaxDisplayName]), " "+joining)
 }
 
-// UnescapeDisplay is the name a person reads of a DisplayName that sipgo parsed,
-// which keeps the escapes of the quoted-string. The result is cleaned and has at
-// most MaxDisplayName characters.
-func UnescapeDisplay(parsed string) string {
-	runes := []rune(Clean(unescape(parsed)))
-	if len(runes) > MaxDisplayName {
-		runes = runes[:MaxDisplayName]
+// joining are the zero-width joiner and the variation selectors of emoji: at the end
+// of a name that was cut they wait for a character that is gone.
+const joining = "\u200d\ufe0e\ufe0f"
+
+// visible drops what has no place in a name: -1.
+func visible(r rune) rune {
+	if unicode.Is(unicode.Bidi_Control, r) || r == '\uFEFF' || r >= 0xFFF9 && r <= 0xFFFB {
+		return -1
 	}
-	return strings.TrimSpace(string(runes))
+	return r
 }
+
+// EscapeDisplay makes a display name fit for sipgo's DisplayName fields, which are
+// written between quotes as they are: CleanDisplay's, quotes and backslashes escaped.
+func EscapeDisplay(name string) string { return escape(CleanDisplay(name)) }
+
+// UnescapeDisplay is the name a person reads of a DisplayName that sipgo parsed,
+// which keeps the escapes of the quoted-string, by CleanDisplay.
+func UnescapeDisplay(parsed string) string { return CleanDisplay(unescape(parsed)) }
 
 func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)

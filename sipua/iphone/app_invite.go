@@ -171,20 +171,16 @@ func reasonOfRejection(status int) Reason {
 	return Failed
 }
 
-// reasonOfCancel reads the Reason header fields of a CANCEL (RFC 3326).
+// reasonOfCancel reads the Reason header fields of a CANCEL (RFC 3326); their causes
+// are those of X-Call-Ended.
 func reasonOfCancel(values []string) Reason {
 	reasons, err := header.ParseReasons(values...)
 	if err != nil {
 		return RemoteEnded
 	}
 	for _, r := range reasons {
-		if r.Is(header.ReasonSIP) {
-			switch r.Cause {
-			case 200:
-				return AnsweredElsewhere
-			case 603:
-				return DeclinedElsewhere
-			}
+		if reason := reasonOfFate(r.Cause); r.Is(header.ReasonSIP) && reason != RemoteEnded {
+			return reason
 		}
 	}
 	return RemoteEnded

@@ -15,6 +15,9 @@ type Policy struct {
 	About string
 	// Phones is how many phones of one user it takes; 0 means one.
 	Phones int
+	// Roams says that it changes its address: Config.Network.Roam has to lead to
+	// another one.
+	Roams bool
 
 	install func(a *app) delegate // around the app that has just started; nil: nothing
 	start   func(d *Device)       // when the device is switched on; nil: nothing
@@ -45,7 +48,8 @@ func Policies() []Policy {
 		{Name: "registers-twice", About: "registers over two connections at the same time", install: registersTwice},
 		{Name: "no-audio", About: "answers and never sends RTP, as its audio is not activated", install: noAudio},
 		{Name: "dies-after-answer", About: "is killed (kill -9) right after its 200 to the INVITE", install: diesAfterAnswer},
-		{Name: "changes-address", About: "registers for a push and comes from another address a moment later", install: changesAddress},
+		{Name: "changes-address", About: "registers for a push and comes from another address a moment later", Roams: true,
+			install: changesAddress},
 		{Name: "fulfils-late", About: "fulfils the answer when CallKit has given it up", install: fulfilsLate},
 		{Name: "stale-token", About: "goes on announcing push tokens of an installation that is gone", install: staleToken},
 		{Name: "foreground", About: "stays in front of the user with a living connection", install: staysForeground, start: (*Device).open},

@@ -110,6 +110,14 @@ const (
 	ByKill Reason = "killed"
 )
 
+// Reasons are all reasons.
+func Reasons() []Reason {
+	return []Reason{
+		Failed, RemoteEnded, Unanswered, AnsweredElsewhere, DeclinedElsewhere, ByUser, ByDecline, RingLimit,
+		ByDoNotDisturb, ByBlockList, ByEntitlement, ByReset, ByKill,
+	}
+}
+
 // Rule names what was violated.
 type Rule string
 
@@ -131,6 +139,11 @@ const (
 	// of the call.
 	RuleInvite Rule = "invite-or-fate"
 )
+
+// Rules are all rules.
+func Rules() []Rule {
+	return []Rule{RuleReport, RuleReportTime, RuleAction, RulePayload, RuleToken, RuleCallID, RuleInvite}
+}
 
 // Violation is a rule that was broken.
 type Violation struct {

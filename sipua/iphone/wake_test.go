@@ -1,7 +1,10 @@
 package iphone_test
 
 import (
+	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,14 +185,21 @@ func TestHangingUpInTheAppIsATransaction(t *testing.T) {
 }
 
 func TestCancelTellsWhy(t *testing.T) {
-	for reason, want := range map[string]iphone.Reason{
+	reasons := map[string]iphone.Reason{
 		"": iphone.RemoteEnded,
 		`SIP;cause=200;text="Call completed elsewhere"`: iphone.AnsweredElsewhere,
 		`SIP;cause=603;text="Declined"`:                 iphone.DeclinedElsewhere,
 		`Q.850;cause=16, SIP;cause=200`:                 iphone.AnsweredElsewhere,
+		`SIP;cause=480;text="No answer"`:                iphone.Unanswered,
+		`SIP;cause=487;text="Call cancelled"`:           iphone.RemoteEnded,
+		`SIP;cause=487, SIP;cause=200`:                  iphone.AnsweredElsewhere,
 		`Q.850;cause=200`:                               iphone.RemoteEnded,
 		"garbage;;;":                                    iphone.RemoteEnded,
-	} {
+	}
+	for cause, want := range fates(t) {
+		reasons["SIP;cause="+cause] = want
+	}
+	for reason, want := range reasons {
 		inWorld(t, nil, func(t *testing.T, w *world) {
 			after := w.asleep()
 			in := newIncoming()
@@ -214,10 +224,27 @@ func TestCancelTellsWhy(t *testing.T) {
 	}
 }
 
+// fates is the table of the app developers' guide: a cause, and what CallKit is told.
+func fates(t *testing.T) map[string]iphone.Reason {
+	t.Helper()
+	guide, err := os.ReadFile("../../docs/app-developers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rows, _ := strings.Cut(string(guide), "\n| cause |")
+	rows, _, _ = strings.Cut(rows, "\n\n")
+	all := make(map[string]iphone.Reason)
+	for _, m := range regexp.MustCompile("(?m)^\\| ([0-9]{3})[^|]*\\|[^|]*\\| `\\.([A-Za-z]+)` \\|$").FindAllStringSubmatch(rows, -1) {
+		all[m[1]] = iphone.Reason(m[2])
+	}
+	if len(all) != 4 {
+		t.Fatalf("the guide has %v", all)
+	}
+	return all
+}
+
 func TestFateInThe200EndsTheCall(t *testing.T) {
-	for cause, want := range map[string]iphone.Reason{
-		"487": iphone.RemoteEnded, "200": iphone.AnsweredElsewhere, "603": iphone.DeclinedElsewhere, "480": iphone.Unanswered,
-	} {
+	for cause, want := range fates(t) {
 		inWorld(t, nil, func(t *testing.T, w *world) {
 			after := w.asleep()
 			in := newIncoming()

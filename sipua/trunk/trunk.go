@@ -302,7 +302,7 @@ func (t *Trunk) judge(rtt time.Duration, err error) {
 	switch {
 	case after == before:
 	case after == Up:
-		t.set.log.Info("trunk is up", "trunk", t.Name, "rtt", rtt)
+		t.set.log.Info("trunk is up", "trunk", t.Name, "rtt_ms", float64(rtt.Microseconds())/1000)
 	default:
 		t.set.log.Warn("trunk does not answer", "trunk", t.Name, "state", after.String(), "error", err)
 	}

@@ -38,7 +38,7 @@ func (c Client) TestPush(ctx context.Context, req PushRequest) (PushOutcome, err
 	var out PushOutcome
 	limit := clientTimeout
 	if wait, err := time.ParseDuration(req.Wait); err == nil && wait > 0 {
-		limit += min(wait, longestWait)
+		limit += min(wait, LongestWait)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -71,8 +71,8 @@ type Stage struct {
 	TookMS int64  `json:"took_ms"`
 }
 
-// longestWait bounds PushRequest.Wait.
-const longestWait = time.Minute
+// LongestWait bounds PushRequest.Wait.
+const LongestWait = time.Minute
 
 func (h *handlers) pushTest(w http.ResponseWriter, r *http.Request) {
 	var req PushRequest
@@ -115,8 +115,8 @@ func (h *handlers) order(req PushRequest) (PushOrder, *Problem) {
 	order := PushOrder{VoIP: req.VoIP, Token: req.Token}
 	if req.Wait != "" {
 		var err error
-		if order.Wait, err = time.ParseDuration(req.Wait); err != nil || order.Wait < 0 || order.Wait > longestWait {
-			return bad("wait is not a time up to "+longestWait.String(), `Send for example "15s".`)
+		if order.Wait, err = time.ParseDuration(req.Wait); err != nil || order.Wait < 0 || order.Wait > LongestWait {
+			return bad("wait is not a time up to "+LongestWait.String(), `Send for example "15s".`)
 		}
 	}
 	switch {

@@ -55,7 +55,9 @@ func (u *users) HA1(_ context.Context, realm, username string, a digest.Algorith
 }
 
 // DisplayName implements bridge.Directory.
-func (u *users) DisplayName(aor sipua.AOR) string { return header.Clean(u.byAOR[aor].DisplayName) }
+func (u *users) DisplayName(aor sipua.AOR) string {
+	return header.CleanDisplay(u.byAOR[aor].DisplayName)
+}
 
 // Number implements bridge.Directory: the user's first number.
 func (u *users) Number(aor sipua.AOR) string {

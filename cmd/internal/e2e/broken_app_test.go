@@ -26,15 +26,17 @@ type brokenApp struct {
 	silent bool // nothing comes back from the phone
 	// reason is contained in the record's, push the first push's reason.
 	reason, push string
+	audio        string // of the record
 	breaks       invariants.Broken
 }
 
+const sentNothing = "the phone sent nothing"
+
 const takesIt = "wait ringing\nanswer\nwait answered\n"
 
-// What a caller hears of each broken app, and what the operator reads.
-func TestBrokenApps(t *testing.T) {
+func brokenApps() []brokenApp {
 	unreported := invariants.Broken{Rule: iphone.RuleReport, Dies: true}
-	for _, c := range []brokenApp{
+	return []brokenApp{
 		{policy: "correct", script: takesIt, status: 200},
 		{policy: "article", script: takesIt, status: 200},
 		{policy: "never-reports", script: "wait killed\n", status: 480, reason: "the device did not register in time", breaks: unreported},
@@ -42,14 +44,19 @@ func TestBrokenApps(t *testing.T) {
 		{policy: "never-registers", script: "wait ringing\nwait ended unanswered\n", status: 480, reason: "the device did not register in time"},
 		{policy: "rejects", script: "wait ringing\nwait ended\n", status: 486, reason: "the device is busy"},
 		{policy: "registers-twice", script: takesIt, status: 200},
-		{policy: "no-audio", script: takesIt, status: 200, silent: true},
-		{policy: "dies-after-answer", script: "wait ringing\nanswer\nwait killed\n", status: 200, silent: true, breaks: invariants.Broken{Dies: true}},
+		{policy: "no-audio", script: takesIt, status: 200, silent: true, audio: sentNothing},
+		{policy: "dies-after-answer", script: "wait ringing\nanswer\nwait killed\n", status: 200, silent: true, audio: sentNothing, breaks: invariants.Broken{Dies: true}},
 		{policy: "changes-address", script: "wait ringing\nwait connection-lost\nwait 180-sent\nanswer\nwait answered\n", status: 200},
-		{policy: "fulfils-late", script: "wait ringing\nanswer\nwait 200-sent\n", status: 200, silent: true},
+		{policy: "fulfils-late", script: "wait ringing\nanswer\nwait 200-sent\n", status: 200, silent: true, audio: sentNothing},
 		{policy: "stale-token", status: 480, reason: "APNs refused the token: Unregistered (the app was removed", push: "Unregistered"},
 		{policy: "foreground", script: takesIt, awake: true, status: 200},
 		{policy: "two-phones", script: takesIt, status: 200},
-	} {
+	}
+}
+
+// What a caller hears of each broken app, and what the operator reads.
+func TestBrokenApps(t *testing.T) {
+	for _, c := range brokenApps() {
 		t.Run(c.policy, func(t *testing.T) {
 			t.Parallel()
 			c.play(t)
@@ -124,7 +131,8 @@ func (b brokenApp) outcome(ctx context.Context, t *testing.T, out *softphone.Cal
 		t.Fatalf("the caller: %v%s", err, r.story())
 	}
 	if b.silent {
-		<-time.After(2 * time.Second) // a phone that speaks does within 300 ms
+		// A phone that speaks does within 300 ms; the record says nothing of the first 3 s.
+		<-time.After(4 * time.Second)
 		if n := out.Audio().Received; n > 0 {
 			t.Errorf("%d packets came from the phone", n)
 		}
@@ -144,6 +152,9 @@ func (b brokenApp) operator(t *testing.T, rec bridge.Record) {
 	t.Helper()
 	if rec.Status != b.status || !strings.Contains(rec.Reason, b.reason) || (rec.Result == bridge.Answered) != (b.status == 200) {
 		t.Errorf("record: %s", show(rec))
+	}
+	if got := strings.Join(rec.Audio, "; "); got != b.audio {
+		t.Errorf("the record says of the audio %q, not %q", got, b.audio)
 	}
 	if b.push != "" && (len(rec.Attempts) != 1 || len(rec.Attempts[0].Pushes) == 0 || rec.Attempts[0].Pushes[0].Reason != b.push) {
 		t.Errorf("pushes: %s", show(rec))

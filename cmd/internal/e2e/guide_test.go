@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -60,6 +62,38 @@ func TestGuidePayload(t *testing.T) {
 	}
 }
 
+// The guide's types are those of the stored payloads, in each layout.
+func TestGuideTypes(t *testing.T) {
+	var listed []string
+	table := found(t, guide(t), "(?s)\n(\\| `type` \\| push \\|.*?)\n\n")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+)` \\| [^p]").FindAllStringSubmatch(table, -1) {
+		listed = append(listed, m[1])
+	}
+	slices.Sort(listed)
+	for _, layout := range []string{"wakebridge", "linphone", "flutter_callkit", "callkeep"} {
+		files, err := filepath.Glob("../../../push/testdata/payload/" + layout + "_*.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var types []string
+		for _, file := range files {
+			var payload struct{ Type string }
+			b, err := os.ReadFile(file)
+			if err == nil {
+				err = json.Unmarshal(b, &payload)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			types = append(types, payload.Type)
+		}
+		slices.Sort(types)
+		if types = slices.Compact(types); !slices.Equal(types, listed) {
+			t.Errorf("%s: the files have %q, the guide %q", layout, types, listed)
+		}
+	}
+}
+
 // The guide's Contact and header fields are understood by the server's own parsers.
 func TestGuideHeaders(t *testing.T) {
 	text := guide(t)
@@ -89,6 +123,26 @@ func TestGuideHeaders(t *testing.T) {
 	}
 }
 
+// What the guide's table of fates says, its Swift code does, and so does the
+// simulated iPhone (its own tests read the same table).
+func TestGuideFates(t *testing.T) {
+	text := guide(t)
+	pairs := func(in, pattern string) map[string]string {
+		all := make(map[string]string)
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(in, -1) {
+			all[m[1]] = m[2]
+		}
+		return all
+	}
+	table := pairs(found(t, text, `(?s)\n\| cause \|(.*?)\n\n`), "(?m)^\\| ([0-9]{3})[^|]*\\|[^|]*\\| `\\.([A-Za-z]+)` \\|$")
+	swift := found(t, text, `(?s)static func reason\(_ cause: Int\?\) -> CXCallEndedReason \{(.*?)\n    \}`)
+	code := pairs(swift, `case ([0-9]+)\?: return \.([A-Za-z]+)`)
+	code["487"] = found(t, swift, `default: return \.([A-Za-z]+)`)
+	if !maps.Equal(table, code) || len(table) != 4 {
+		t.Errorf("the table has %v, the code %v", table, code)
+	}
+}
+
 // The guide's table has each policy of the simulated iPhone that is not a right app.
 func TestGuidePolicies(t *testing.T) {
 	_, table, _ := strings.Cut(guide(t), "## 9.")
@@ -103,6 +157,31 @@ func TestGuidePolicies(t *testing.T) {
 	}
 	if !slices.Equal(listed, known) {
 		t.Errorf("the guide lists %q, the iPhone has %q", listed, known)
+	}
+}
+
+// What the table says of a broken app is what TestBrokenApps asserts.
+func TestGuideBrokenApps(t *testing.T) {
+	_, table, _ := strings.Cut(guide(t), "## 9.")
+	rows := make(map[string][]string)
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|(.*)\\|$").FindAllStringSubmatch(table, -1) {
+		rows[m[1]] = strings.Split(m[2], "|")
+	}
+	for _, b := range brokenApps() {
+		cells, listed := rows[b.policy]
+		if !listed && (b.policy == iphone.CorrectPolicy || b.policy == "article") {
+			continue
+		}
+		if len(cells) != 4 {
+			t.Errorf("%s: %q", b.policy, cells)
+			continue
+		}
+		caller, operator, audio := strings.TrimSpace(cells[1]), strings.TrimSpace(cells[2]), strings.TrimSpace(cells[3])
+		reads := cmp.Or(b.reason, "answered")
+		if wants := fmt.Sprint(b.status); operator == "" || !strings.HasPrefix(caller, wants) || strings.Contains(caller, "silence") != b.silent ||
+			!strings.HasPrefix(reads, operator) && !strings.HasPrefix(operator, reads) || audio != b.audio {
+			t.Errorf("%s: %q, and the test has %d, %q, %q", b.policy, cells, b.status, reads, b.audio)
+		}
 	}
 }
 

@@ -63,15 +63,15 @@ func start(t *testing.T, adjust func(*config.Config)) *server {
 		adjust(cfg)
 	}
 	s := &server{cfg: cfg, apns: dev.APNs, promise: observe(cfg), ended: make(chan struct{}, 1)}
-	log := slog.New(slog.DiscardHandler)
+	log := withUnits(slog.DiscardHandler)
 	if os.Getenv("E2E_LOG") != "" {
-		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		log = withUnits(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	s.Daemon, err = daemon.New(t.Context(), cfg, daemon.Options{Log: log, Version: "test", Tap: s.promise.Saw, Recorded: s.recorded})
+	s.Daemon, err = daemon.New(t.Context(), cfg, daemon.Options{Log: slog.New(log), Version: "test", Tap: s.promise.Saw, Recorded: s.recorded})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.end(t) })
+	t.Cleanup(func() { s.end(t); log.check(t) })
 	return s
 }
 

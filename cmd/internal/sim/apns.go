@@ -85,20 +85,20 @@ type apns struct {
 // prints to out: how to use it, a line that it is ready, and each push.
 // Errors: those above, and what kept it from starting or printing.
 func RunAPNs(ctx context.Context, opts APNsOptions, out io.Writer) (err error) {
+	p := newAPNsPrinter(out, opts)
 	trouble, err := opts.check()
 	if err != nil {
-		return err
+		return p.notStarted(err)
 	}
 	a := &apns{opts: opts, devices: []deviceInfo{}}
 	defer func() { err = errors.Join(err, a.close()) }()
 	if err := a.start(trouble); err != nil {
-		return err
+		return p.notStarted(err)
 	}
 	var server http.Server
 	server.Handler, server.ReadHeaderTimeout = a.sim.AdminHandler(), 10*time.Second
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(a.admin) }() // awaited below
-	p := newAPNsPrinter(out, opts)
 	err = p.ready(a)
 	if err == nil {
 		err = a.follow(ctx, p)

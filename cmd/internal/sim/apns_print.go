@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -112,6 +113,14 @@ func (p *apnsPrinter) end() error {
 	}
 	_, err := fmt.Fprintf(p.out, "end: %d accepted, %d refused, %d failed by a fault or given up\n", p.accepted, p.refused, p.failed)
 	return err
+}
+
+// notStarted prints why there is no APNs, if JSON was asked for, and returns it.
+func (p *apnsPrinter) notStarted(err error) error {
+	if !p.json {
+		return err
+	}
+	return errors.Join(err, p.line(map[string]any{"event": "failed", "error": err.Error()}))
 }
 
 func (p *apnsPrinter) line(v any) error { return json.NewEncoder(p.out).Encode(v) }

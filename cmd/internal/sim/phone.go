@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wakebridge/cmd/internal/daemon"
+	"wakebridge/push/apnssim"
 	"wakebridge/sipua/iphone"
 	"wakebridge/sipua/softphone"
 )
@@ -35,8 +36,8 @@ type PhoneOptions struct {
 	// NoCallKit: the app may not use CallKit, as in mainland China.
 	NoCallKit bool
 	// Bind are addresses of this machine that the phone uses, the first at first, and
-	// the next when it roams (policy changes-address). Default: whatever the system
-	// chooses, and to roam is to change the port.
+	// the next when it roams: the policy changes-address needs two. Default: whatever
+	// the system chooses, and to roam is to change the port.
 	Bind []netip.Addr
 	// Script says that the input is a script: the first command that fails ends it,
 	// and so does a broken rule.
@@ -56,9 +57,22 @@ type PhonePushes struct {
 	URL string
 	// Device is the phone's name there. Default: iphone.
 	Device string
-	// Environment is production or sandbox: how the app is signed. Default:
-	// production.
+	// Environment is production or sandbox: how the app is signed. It means nothing
+	// without a URL. Default: production.
 	Environment string
+}
+
+// check finds what makes no sense.
+func (p PhonePushes) check() error {
+	switch env := p.Environment; {
+	case env != "" && p.URL == "":
+		return fmt.Errorf("%w: environment %s is one of an APNs simulator, and there is none (apns)", ErrOption, env)
+	case p.Device != "" && p.URL == "":
+		return fmt.Errorf("%w: device %s is one of an APNs simulator, and there is none (apns)", ErrOption, p.Device)
+	case env != "" && env != string(apnssim.Production) && env != string(apnssim.Sandbox):
+		return fmt.Errorf("%w: environment %q is neither production nor sandbox", ErrOption, env)
+	}
+	return nil
 }
 
 // DefaultBundle and DefaultTeam are those of the development set-up.
@@ -78,12 +92,36 @@ const toneOfPhone = 620
 // ends, and prints what happens to out. Errors: ErrOption, ErrScript, ctx's, those
 // of the push service.
 func RunPhone(ctx context.Context, opts PhoneOptions, in io.Reader, out io.Writer) error {
+	s := newSession(ctx, opts, out)
+	defer s.close()
+	if err := s.start(ctx, opts); err != nil {
+		s.close()
+		return PhoneNotStarted(opts, out, err)
+	}
+	err := s.obey(ctx, in)
+	if err == nil {
+		s.farewell(ctx)
+	}
+	s.close() // what it prints comes before the result
+	return s.conclude(err)
+}
+
+// PhoneNotStarted prints the result of a run that never began, if JSON was asked for,
+// and returns err: whoever reads the documents gets one in each case.
+func PhoneNotStarted(opts PhoneOptions, out io.Writer, err error) error {
+	if opts.JSON {
+		sc := screen{out: out, json: true}
+		sc.conclusion(opts.Script, err, nil)
+	}
+	return err
+}
+
+// start switches the phones on and opens their apps.
+func (s *session) start(ctx context.Context, opts PhoneOptions) error {
 	cfg, err := phoneConfig(ctx, opts)
 	if err != nil {
 		return err
 	}
-	s := newSession(ctx, opts, out)
-	defer s.close()
 	for i := range max(cfg.Policy.Phones, 1) {
 		if err := s.switchOn(ctx, opts, cfg, i); err != nil {
 			return err
@@ -94,12 +132,7 @@ func RunPhone(ctx context.Context, opts PhoneOptions, in io.Reader, out io.Write
 			return err
 		}
 	}
-	err = s.obey(ctx, in)
-	if err == nil {
-		s.farewell(ctx)
-	}
-	s.close() // what it prints comes before the result
-	return s.conclude(err)
+	return nil
 }
 
 // switchOn switches the phone at index i on.
@@ -147,6 +180,13 @@ func phoneConfig(ctx context.Context, opts PhoneOptions) (iphone.Config, error) 
 	}
 	if cfg.Policy, err = iphone.PolicyNamed(name); err != nil {
 		return cfg, fmt.Errorf("%w: policy: %w", ErrOption, err)
+	}
+	if cfg.Policy.Roams && (len(opts.Bind) < 2 || opts.Bind[0] == opts.Bind[1]) {
+		return cfg, fmt.Errorf("%w: policy %s goes from one address of this machine to another: name two by bind, on Linux 127.0.0.2,127.0.0.3",
+			ErrOption, name)
+	}
+	if err := opts.Pushes.check(); err != nil {
+		return cfg, err
 	}
 	if cfg.OS, cfg.OSMinor, err = readIOS(opts.IOS); err != nil {
 		return cfg, err

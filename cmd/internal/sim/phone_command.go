@@ -22,6 +22,7 @@ type command struct {
 	name, args  string // args as help shows them
 	least, most int    // how many
 	about       string
+	acts        bool // it does something to the phone
 	run         func(ctx context.Context, s *session, args []string) error
 }
 
@@ -32,7 +33,11 @@ const many = 1000
 
 // commands are all of them, as help lists them.
 func commands() []command {
-	return slices.Concat(callCommands(), deviceCommands(), sessionCommands())
+	acting := slices.Concat(callCommands(), deviceCommands())
+	for i := range acting {
+		acting[i].acts = true
+	}
+	return append(acting, sessionCommands()...)
 }
 
 // verb is a command without arguments.
@@ -95,7 +100,7 @@ func deviceCommands() []command {
 func sessionCommands() []command {
 	return []command{
 		{name: "wait", args: "EVENT [DETAIL] [TIME]", least: 1, most: many, run: wait,
-			about: "wait for an event behind the last that was waited for, with this reason or text; 30s if no time is given"},
+			about: "take an event, with this reason or text, that came since the last command and no wait has taken, or wait for it; 30s if no time is given"},
 		{name: "pause", args: "TIME", least: 1, most: 1, about: "do nothing for a while", run: pause},
 		{name: "phone", args: "N", least: 1, most: 1, about: "the phone that obeys from now on", run: choose},
 		{name: "status", about: "show the phone's state", run: func(_ context.Context, s *session, _ []string) error {

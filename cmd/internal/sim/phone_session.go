@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,10 +36,20 @@ func newSession(ctx context.Context, opts PhoneOptions, out io.Writer) *session 
 type sessionPhone struct {
 	number int // from 1
 	device *iphone.Device
-	seen   int // Seq of the newest event that a wait found
+	// A wait takes an event behind floor that none has taken before it: what the
+	// network brings between two commands has no order.
+	floor int   // Seq of the newest event that was taken before the last command
+	taken []int // Seq of those taken since
 
 	mu      sync.Mutex
 	printed int // Seq of the newest event on the screen
+}
+
+// act begins a command that does something to the phone: what comes of it is behind
+// all that was waited for.
+func (p *sessionPhone) act() {
+	p.floor = slices.Max(append(p.taken, p.floor))
+	p.taken = nil
 }
 
 // catchUp prints the events that are not on the screen yet.
@@ -171,6 +182,9 @@ func (s *session) run(ctx context.Context, words []string) error {
 		args := words[1:]
 		if len(args) < c.least || len(args) > c.most {
 			return fmt.Errorf("%w: %s", errCommand, c.usage())
+		}
+		if c.acts {
+			s.phone().act()
 		}
 		return c.run(ctx, s, args)
 	}

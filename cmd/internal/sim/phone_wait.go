@@ -45,13 +45,14 @@ func eventNames() []string { return slices.Sorted(maps.Keys(eventKinds())) }
 // errWait is an event that did not come.
 var errWait = errors.New("it did not come")
 
-// wait waits for the first event of a kind behind the newest that a wait found.
+// wait takes the first event of a kind that came since the last command and that no
+// other wait has taken, or waits for it.
 func wait(ctx context.Context, s *session, args []string) error {
-	kind, ok := eventKinds()[strings.ToLower(args[0])]
-	if !ok {
-		return fmt.Errorf("%w: event %q; events lists them", errCommand, args[0])
+	kind, rest, err := readKind(args)
+	if err != nil {
+		return err
 	}
-	detail, limit := args[1:], defaultWait
+	detail, limit := rest, defaultWait
 	if n := len(detail); n > 0 {
 		if d, err := time.ParseDuration(detail[n-1]); err == nil {
 			detail, limit = detail[:n-1], d
@@ -61,7 +62,7 @@ func wait(ctx context.Context, s *session, args []string) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p := s.phone()
-	for at := p.seen; ; {
+	for at := p.floor; ; {
 		e, err := p.device.Wait(within, at, kind)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
@@ -70,9 +71,21 @@ func wait(ctx context.Context, s *session, args []string) error {
 			return err
 		}
 		at = e.Seq
-		if want == "" || want == string(e.Reason) || want == e.Text {
-			p.seen = at
+		if (want == "" || want == string(e.Reason) || want == e.Text) && !slices.Contains(p.taken, at) {
+			p.taken = append(p.taken, at)
 			return nil
 		}
 	}
+}
+
+// readKind reads a kind at the beginning of args, as JSON has it or with hyphens: the
+// longest that fits, as "cellular call ended" begins with another.
+func readKind(args []string) (kind iphone.Kind, rest []string, err error) {
+	all := eventKinds()
+	for n := len(args); n > 0; n-- {
+		if kind, ok := all[strings.ToLower(strings.Join(args[:n], "-"))]; ok {
+			return kind, args[n:], nil
+		}
+	}
+	return "", nil, fmt.Errorf("%w: event %q; events lists them", errCommand, args[0])
 }
