@@ -275,9 +275,20 @@ func (c *Call) lastFate(i int, t *try) {
 			c.unheard(i, n)
 		}
 	}
-	if t.fate != nil {
-		t.fate.KeepUntil = c.rec.Ended.Add(fatesLive)
-		c.b.cfg.Fates.Put(*t.fate)
+	if t.fate == nil {
+		return
+	}
+	t.fate.KeepUntil = c.rec.Ended.Add(fatesLive)
+	c.b.cfg.Fates.Put(*t.fate)
+	if t.fate.Told {
+		return
+	}
+	devices, stop := c.b.cfg.Locator.Watch(t.device.AOR, func(location.Change) {})
+	stop()
+	for _, d := range devices {
+		if b, ok := d.Flow(); ok && d.Key == t.device.Key && time.Since(b.Registered) < answersSoon {
+			c.b.overtaken(d)
+		}
 	}
 }
 

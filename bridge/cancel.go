@@ -71,13 +71,17 @@ func (c *Call) cancelHeard(i, n int) {
 	c.arrived(t)
 }
 
-// cameBack is a device that registers after its attempt was decided: what it may not
-// have heard is said again.
-func (c *Call) cameBack(i int, f *sipua.Flow) {
-	for n, l := range c.attempts[i].legs {
+// cameBack is a device that registers: what it may not have heard, because its attempt
+// was decided, is said again.
+func (c *Call) cameBack(i int, d location.Device) {
+	t := c.attempts[i]
+	for n, l := range t.legs {
 		if !l.over {
-			c.cancelAgain(i, n, f)
+			c.cancelAgain(i, n, c.b.flowOf(d))
 		}
+	}
+	if t.fate != nil && !t.fate.Told && c.state.attempts[i].phase.over() {
+		c.b.overtaken(d)
 	}
 }
 

@@ -24,8 +24,8 @@ const (
 // over: it is cancelled before anybody could answer it with media.
 const quietOffer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 9 RTP/AVP 0 8\r\na=inactive\r\n"
 
-// Late tells a device that registered too late, and does not read X-Call-Ended,
-// what became of its calls: an INVITE with the Call-ID that the push named, and a
+// Late tells a device that registered too late, and does not read X-Call-Ended (or whose
+// answer left without it), what became of its calls: an INVITE with the Call-ID that the push named, and a
 // CANCEL with the Reason as soon as it arrived. It returns at once, with those fates
 // that the answer to the REGISTER must tell instead: all of a device in another call,
 // and those of which an app shows nothing any more.
@@ -105,6 +105,31 @@ func (b *Bridge) tellLate(d location.Device, binding location.Binding, f locatio
 			return
 		}
 	}
+}
+
+// overtaken tells a device its fates that registered in the moment in which they were
+// left: if the answer to its REGISTER was faster, it is told by INVITE, whether or not it
+// reads the header.
+func (b *Bridge) overtaken(d location.Device) {
+	binding, ok := d.Flow()
+	if !ok || b.flowOf(d) == nil {
+		return
+	}
+	ref := deviceRef{d.AOR, d.Key}
+	b.expecting(func() {
+		defer b.contain("telling a device that was fast", ref)
+		soon := time.NewTimer(settlesIn) // the answer has left by then, with them or without
+		defer soon.Stop()
+		select {
+		case <-soon.C:
+		case <-b.quit:
+			return
+		}
+		for _, f := range b.Late(d, b.cfg.Fates.Take(d.Ref(), binding.Flow)) {
+			f.Told = false // for the next REGISTER
+			b.cfg.Fates.Put(f)
+		}
+	})
 }
 
 // contain keeps a panic to what was done for one device.

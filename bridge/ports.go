@@ -89,10 +89,13 @@ type Locator interface {
 	Watch(aor sipua.AOR, post func(location.Change)) (now []location.Device, stop func())
 }
 
-// Fates keeps what a device that registers too late is told. Its methods only
-// post.
+// Fates keeps what a device that registers too late is told.
 type Fates interface {
+	// Put only posts.
 	Put(f location.Fate)
+	// Take gives those that a device was not told yet over that flow, and counts them
+	// as told.
+	Take(d location.Ref, flow location.FlowID) []location.Fate
 }
 
 // Records keeps what became of calls. Append is called by the call's goroutine

@@ -193,7 +193,7 @@ func (c *Call) located(ch location.Change) {
 		return // a device that was not there when the call began
 	}
 	if ch.Kind == location.Registered {
-		c.cameBack(i, c.b.flowOf(ch.Device))
+		c.cameBack(i, ch.Device)
 	}
 	if c.state.phase == ending {
 		return

@@ -425,6 +425,10 @@ func (f *fates) Put(fate location.Fate) {
 	f.memory.Apply(location.PutFate{Fate: fate}).Release()
 }
 
+func (f *fates) Take(d location.Ref, flow location.FlowID) []location.Fate {
+	return f.memory.TakeFates(d, flow)
+}
+
 func (f *fates) all() []location.Fate {
 	f.mu.Lock()
 	defer f.mu.Unlock()

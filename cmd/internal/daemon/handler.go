@@ -57,6 +57,11 @@ type fates struct{ d *Daemon }
 // Put implements bridge.Fates.
 func (f fates) Put(fate location.Fate) { f.d.registrar.Edit(location.PutFate{Fate: fate}) }
 
+// Take implements bridge.Fates.
+func (f fates) Take(d location.Ref, flow location.FlowID) []location.Fate {
+	return f.d.memory.TakeFates(d, flow)
+}
+
 // records stores what became of calls.
 type records struct{ d *Daemon }
 
