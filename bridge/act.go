@@ -57,7 +57,9 @@ func (c *Call) act(a action) {
 	case actByeCaller:
 		c.byeCaller(a)
 	case actFate:
-		if !a.maybe || c.attempts[a.attempt].device.Push.FateHeader { // others would ring for it
+		if a.maybe {
+			c.attempts[a.attempt].doubt = a // it may yet come while others ring
+		} else {
 			c.fate(a)
 		}
 	case actWatchAlive:
@@ -223,6 +225,16 @@ func (c *Call) fate(a action) {
 		ExpiresAt: c.expiresAt(), Recorded: time.Now(),
 	}
 	c.b.cfg.Fates.Put(*t.fate)
+}
+
+// resolveDoubts leaves fates for devices that may know the call, now that it is over: for
+// those that read them, because the others would ring.
+func (c *Call) resolveDoubts() {
+	for i, t := range c.attempts {
+		if t.doubt.status != 0 && t.fate == nil && t.device.Push.FateHeader && c.state.attempts[i].phase.over() {
+			c.fate(t.doubt)
+		}
+	}
 }
 
 // arrived takes a fate back: the device got the INVITE after all, and its CANCEL.

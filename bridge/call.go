@@ -200,6 +200,7 @@ func (c *Call) entered(p phase) {
 	case ending:
 		// Legs may take a minute to close; nothing else waits for them.
 		c.rec.Ended = time.Now()
+		c.resolveDoubts()
 		c.b.settled(c.double(), c.id)
 		c.closeMedia()
 	}

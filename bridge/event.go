@@ -22,6 +22,7 @@ type event struct {
 	noFlow  bool // evFailed: the transport failed, the device said nothing
 	own     bool // evFailed: we could not make the INVITE, the device is not to blame
 	early   bool // evRinging: with an SDP
+	reborn  bool // evRegistered: the app was started anew since it was invited
 	maybe   bool // evPushRefused: nobody said no, the push may have arrived
 }
 

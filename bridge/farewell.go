@@ -51,13 +51,20 @@ func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg, uuid string, word *location.F
 func (b *Bridge) expecting(run func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	select {
-	case <-b.quit:
+	if b.isClosing() {
 		return false
-	default:
 	}
 	b.farewells.Go(run)
 	return true
+}
+
+func (b *Bridge) isClosing() bool {
+	select {
+	case <-b.quit:
+		return true
+	default:
+		return false
+	}
 }
 
 // leaveWord leaves a fate for a device that did not hear its BYE: an app that was started
@@ -85,8 +92,7 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg, uuid string) bool {
 	select {
 	case <-l.Heard():
 		return true
-	case <-b.quit:
-		return false
+	case <-b.quit: // once more, where the device is now: what is sent now still leaves
 	case <-soon.C:
 	case <-l.Flow().Done():
 	}
@@ -113,6 +119,9 @@ func (b *Bridge) farewell(ref deviceRef, l *leg.Leg, uuid string) bool {
 	}
 	for _, d := range devices { // it came back meanwhile, or is as it was and did not understand
 		again(d)
+	}
+	if f := b.flowOf(back); b.isClosing() && f != nil && f != l.Flow() {
+		l.ByeAgain(f)
 	}
 	over := time.NewTimer(saysGoodbye)
 	defer over.Stop()

@@ -312,3 +312,87 @@ func TestFateInDoubt(t *testing.T) {
 		})
 	}
 }
+
+// The server ends in the second in which it waits for the answer to a BYE: it says it once
+// more, where the phone is now.
+func TestByeAtTheVeryEnd(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		b.pickUp()
+		w.pass(time.Second)
+		w.net.Partition(phoneHost, serverHost)
+		a.hangUp()
+		phone.roam(mobileHost, alice)
+		b.must(func() error { return b.SetFlow(phone.flow) })
+		w.bridge.Close(w.t.Context())
+		w.pass(100 * time.Millisecond)
+		if got := b.told(); !strings.HasSuffix(got, "BYE") {
+			t.Errorf("the phone was told %s", got)
+		}
+	})
+}
+
+// An app was started anew while it rang, and the server has no sign that its connection is
+// dead: it knows nothing of that INVITE, and gets another one.
+func TestAppThatWasStartedAnew(t *testing.T) {
+	for name, boot := range map[string]string{"anew": "2", "the same": ""} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				first := phone.invited(0)
+				first.ring()
+				phone.boot = boot
+				phone.roam(mobileHost, alice)
+				b := phone.got(1)
+				if (b != nil) != (boot != "") {
+					t.Fatalf("invited again: %v", b != nil)
+				}
+				if b != nil {
+					b.ring()
+					b.pickUp()
+					w.pass(100 * time.Millisecond)
+					a.expect("180, 200")
+					b.hangUp()
+				} else {
+					a.giveUp()
+				}
+				w.pass(time.Second)
+				first.must(func() error { first.Drop(); return nil })
+			})
+		})
+	}
+}
+
+// A device that could not be reached comes by itself while another one rings: it is
+// invited, and was told nothing that would make it ignore that.
+func TestNoFateForWhoMayComeBack(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone, other := w.ua("100", pbxHost), w.ua("h", phoneHost), w.ua("second", phone2Host)
+		other.register(alice)
+		phone.register(alice)
+		w.net.Partition(phoneHost, serverHost)
+		a := pbx.call("alice")
+		other.invited(0).ring()
+		for _, d := range w.memory.Devices(alice) {
+			if b, ok := d.Flow(); ok && d.Key == "h" {
+				w.ep.Flow(sipua.FlowID(b.Flow)).Shut(errAway)
+			}
+		}
+		w.pass(31 * time.Second)
+		if n := len(w.fates.all()); n > 0 {
+			t.Errorf("%d fates while another device rings", n)
+		}
+		phone.roam(mobileHost, alice)
+		b := phone.invited(0)
+		b.pickUp()
+		w.pass(time.Second)
+		b.hangUp()
+		w.pass(time.Second)
+		a.expect("180, 200, BYE")
+	})
+}

@@ -127,10 +127,10 @@ func forgetFlow(_ *machine, a *attempt, ev event) {
 	}
 }
 
-// supersede sends a new INVITE on a new flow, unless an old one arrived.
+// supersede sends a new INVITE on a new flow, unless an old one arrived at this very app.
 func supersede(m *machine, a *attempt, ev event) {
 	m.cameOn(a, ev)
-	if !a.heard() {
+	if ev.reborn || !a.heard() {
 		m.invite(a, ev.attempt)
 	}
 }

@@ -179,7 +179,7 @@ func (c *Call) reach(t *try, d location.Device) attempt {
 	}
 	if b, ok := d.Flow(); ok {
 		if f := c.b.cfg.Endpoint().Flow(sipua.FlowID(b.Flow)); f != nil && t.bind(b) {
-			a.flow, a.alive = f.ID(), f.Alive()
+			a.flow, a.alive, t.boot = f.ID(), f.Alive(), b.CallID
 		}
 	}
 	return a
@@ -229,7 +229,15 @@ func (c *Call) registered(i int, ch location.Change) {
 	if flow == c.state.attempts[i].flow {
 		kind = evSameFlow
 	}
-	c.step(event{kind: kind, attempt: i, flow: flow})
+	c.step(event{kind: kind, attempt: i, flow: flow, reborn: t.restarted(b)})
+}
+
+// restarted says that the app registers with another Call-ID than when it was invited: it
+// was started anew since (RFC 3261 s10.2.4), and knows nothing of that INVITE.
+func (t *try) restarted(b location.Binding) bool {
+	before := t.boot
+	t.boot = b.CallID
+	return before != "" && b.CallID != "" && before != b.CallID
 }
 
 func (c *Call) attemptOf(device string) int {

@@ -33,6 +33,8 @@ type try struct {
 	wake    context.CancelCauseFunc
 	wakeCtx context.Context
 	fate    *location.Fate
+	doubt   action // the fate of a device that may not know the call; no status: none
+	boot    string // Call-ID of its REGISTERs when it was invited last
 	rec     AttemptRecord
 }
 

@@ -30,6 +30,7 @@ type ua struct {
 	flow    *sipua.Flow // to the server
 	dialled uint16      // streams so far
 	cseq    uint32
+	boot    string // tells the registrations of an app from those after its restart
 	answer  func(*dialog) // what to do with an INVITE; nil: nothing
 
 	mu    sync.Mutex
@@ -152,7 +153,7 @@ func (u *ua) refresh(aor sipua.AOR) {
 	req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: domain})
 	req.AppendHeader(&sip.FromHeader{Address: *aor.URI(), Params: sip.HeaderParams{{K: "tag", V: sipua.NewTag()}}})
 	req.AppendHeader(&sip.ToHeader{Address: *aor.URI()})
-	id := sip.CallIDHeader("reg-" + u.name)
+	id := sip.CallIDHeader("reg-" + u.name + u.boot)
 	req.AppendHeader(&id)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: u.cseq, MethodName: sip.REGISTER})
 	contact := u.flow.Contact(aor.User)

@@ -18,6 +18,11 @@ func TestData(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\n%v\nwant %v", err, got, want)
 	}
+	n.Kind = Background
+	got, err = Data(n)
+	if err != nil || !reflect.DeepEqual(got, map[string]string{"v": "1", "type": "refresh", "to": "sip:alice@x"}) {
+		t.Errorf("%v\n%v", err, got)
+	}
 	n.Kind = Cancel
 	got, err = Data(n)
 	want = map[string]string{"v": "1", "type": "cancel", "uuid": "u", "call_id": "u@n", "sent_at": "1500", "expires_at": "26500"}
@@ -36,7 +41,7 @@ func TestDataFits(t *testing.T) {
 	if _, err := Data(Notification{Kind: VoIP, UUID: long + long}); !errors.Is(err, ErrPayloadTooLarge) {
 		t.Error(err)
 	}
-	for _, k := range []Kind{Alert, Background, "fax"} {
+	for _, k := range []Kind{Alert, "fax"} {
 		if _, err := Data(Notification{Kind: k}); !errors.Is(err, ErrUnknownKind) {
 			t.Errorf("%s: %v", k, err)
 		}

@@ -3,6 +3,10 @@ package push
 // typeMissed is the type of a message that says: there was a call, it is over.
 const typeMissed = "missed"
 
+// typeRefresh is the type of a push that asks the app to register again, of which the
+// user sees nothing.
+const typeRefresh = "refresh"
+
 // missedCall is the notification of a missed call as a person sees it. It takes
 // the place of that of the call (the same collapse id) and breaks no silence.
 func missedCall(n Notification) aps {

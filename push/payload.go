@@ -137,7 +137,7 @@ func ours(n Notification) message {
 		m.APS = ringing(n)
 	case Background:
 		m.APS.ContentAvailable = 1
-		m.Type = "refresh"
+		m.Type = typeRefresh
 	}
 	if n.Missed && n.Kind == Alert {
 		m.Type, m.APS = typeMissed, missedCall(n)

@@ -21,6 +21,9 @@ type Capability struct {
 	// Cancel: an accepted VoIP push may be taken back by another push. Never
 	// with Apple, where a push that rings nothing gets the app killed.
 	Cancel bool
+	// Quiet: the token that wakes for calls takes background pushes too. Never with
+	// Apple, for the same reason.
+	Quiet bool
 }
 
 // Choice is what Choose decided. With a Reason nothing can be sent.
@@ -42,6 +45,9 @@ func Choose(w Want, can Capability, d Device) Choice {
 	case OnlyAlert:
 		return pick(Alert, can.Alert, d.Alert)
 	case OnlyBackground:
+		if can.Quiet {
+			return pick(Background, true, d.VoIP)
+		}
 		return pick(Background, can.Alert, d.Alert)
 	case OnlyCancel:
 		return pick(Cancel, can.Cancel, d.VoIP)

@@ -36,7 +36,7 @@ type sender struct {
 
 // Can is push.Sender. The one token of an Android app plays the part of the VoIP
 // token: a data message starts the app, which shows the call by itself.
-func (s *sender) Can() push.Capability { return push.Capability{VoIP: true, Cancel: true} }
+func (s *sender) Can() push.Capability { return push.Capability{VoIP: true, Cancel: true, Quiet: true} }
 
 // Send is push.Sender.
 func (s *sender) Send(ctx context.Context, t push.Target, n push.Notification) push.Result {
@@ -47,7 +47,7 @@ func (s *sender) Send(ctx context.Context, t push.Target, n push.Notification) p
 	if err != nil {
 		return push.Result{Outcome: push.Refused, Reason: push.Unsendable, Text: "the notification cannot be written: " + err.Error()}
 	}
-	m := letter{token: t.Token, data: data, until: n.Expiration, written: new(atomic.Int64)}
+	m := letter{token: t.Token, data: data, priority: priorityOf(n.Kind), until: n.Expiration, written: new(atomic.Int64)}
 	sent := time.Now()
 	r, next := s.deliver(ctx, m)
 	if next == tokenDead {

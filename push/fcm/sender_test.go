@@ -103,7 +103,7 @@ func TestCancelMessage(t *testing.T) {
 	if m := <-h.sim.Deliveries(); m.Data["type"] != "cancel" || m.Data["uuid"] != n.UUID || m.TTL != "0s" || m.Data["handle"] != "" {
 		t.Errorf("%+v", m)
 	}
-	if can := h.sender.Can(); can != (push.Capability{VoIP: true, Cancel: true}) {
+	if can := h.sender.Can(); can != (push.Capability{VoIP: true, Cancel: true, Quiet: true}) {
 		t.Errorf("%+v", can)
 	}
 }

@@ -24,11 +24,12 @@ const maxAnswer = 16 << 10
 // letter is a notification ready for the wire but for how long it may live,
 // which every try says anew.
 type letter struct {
-	token   push.DeviceToken
-	data    map[string]string
-	until   time.Time     // zero: now or never
-	written *atomic.Int64 // when its first request was on the wire, UNIX ns
-	stopped func()        // called when the push is stopped and heard out
+	token    push.DeviceToken
+	data     map[string]string
+	priority string
+	until    time.Time     // zero: now or never
+	written  *atomic.Int64 // when its first request was on the wire, UNIX ns
+	stopped  func()        // called when the push is stopped and heard out
 }
 
 // wroteAt is when the first request was on the wire; zero: not known to be.
@@ -55,6 +56,16 @@ type android struct {
 	TTL      string `json:"ttl"` // seconds, as "25s"; "0s" is now or never
 }
 
+// priorityOf is how urgent a message is: what shows nothing to the user may wait, and
+// would cost the app its right to the other one ("Set and manage Android message
+// priority").
+func priorityOf(k push.Kind) string {
+	if k == push.Background {
+		return "NORMAL"
+	}
+	return "HIGH"
+}
+
 // body is the request for a try at now.
 func (m letter) body(now time.Time) ([]byte, error) {
 	ttl := int64(0)
@@ -63,7 +74,7 @@ func (m letter) body(now time.Time) ([]byte, error) {
 	}
 	b, err := json.Marshal(envelope{message{
 		Token: m.token.Secret(), Data: m.data,
-		Android: android{Priority: "HIGH", TTL: strconv.FormatInt(ttl, 10) + "s"},
+		Android: android{Priority: m.priority, TTL: strconv.FormatInt(ttl, 10) + "s"},
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("encode FCM message: %w", err)

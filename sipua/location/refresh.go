@@ -20,10 +20,11 @@ const (
 // RefreshAt is when a background push should ask the app of d to register
 // again; the zero time: never. That is a tenth of the lease before its last
 // binding ends, at least 120 s before the end, and with a growing distance
-// between two pushes. A device that logged out or that has only a VoIP token is
-// never asked: each VoIP push must show a call.
+// between two pushes. A device that logged out or that has only a VoIP token of
+// Apple's is never asked: each push to that must show a call.
 func (r Rules) RefreshAt(d Device) time.Time {
-	if d.Push.Alert.IsZero() || !d.LoggedOut.IsZero() || !d.LogoutDue.IsZero() || len(d.Bindings) == 0 {
+	token := d.Push.Token(d.Push.Quiet())
+	if token.IsZero() || !d.LoggedOut.IsZero() || !d.LogoutDue.IsZero() || len(d.Bindings) == 0 {
 		return time.Time{}
 	}
 	last := slices.MaxFunc(d.Bindings, func(a, b Binding) int { return a.Expires.Compare(b.Expires) })
@@ -39,7 +40,7 @@ func (r Rules) RefreshAt(d Device) time.Time {
 	if next := d.Health.nextRefresh(); next.After(at) {
 		at = next
 	}
-	if held := d.Push.Alert.NotBefore; held.After(at) {
+	if held := token.NotBefore; held.After(at) {
 		at = held
 	}
 	if at.After(last.Expires.Add(-refreshBefore)) {

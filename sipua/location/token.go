@@ -146,6 +146,15 @@ func (p PushInfo) EnvironmentOf(kind TokenKind) Environment {
 	return p.Environment
 }
 
+// Quiet is the token that takes a push of which the user sees nothing. FCM has one token
+// for all.
+func (p PushInfo) Quiet() TokenKind {
+	if p.Provider == "fcm" {
+		return VoIP
+	}
+	return Alert
+}
+
 // canonical is p with its tokens in their one spelling.
 func (p PushInfo) canonical() PushInfo {
 	p.VoIP.Value, p.Alert.Value = CanonicalToken(p.Provider, p.VoIP.Value), CanonicalToken(p.Provider, p.Alert.Value)

@@ -217,11 +217,14 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 	if res.Status == 0 {
 		return // our own verdict, or none: nobody said anything about the token
 	}
-	kind := location.VoIP
+	kind, counts := location.VoIP, location.VoIP
 	if res.Kind != push.VoIP {
-		kind = location.Alert // a background push has the same token
+		kind, counts = location.Alert, location.Alert
 	}
-	edits := []location.Edit{location.PushReport{AOR: wake.AOR, Key: wake.Device, Kind: kind,
+	if res.Kind == push.Background {
+		kind = wake.Push.Quiet() // and yet no call that a device could come for
+	}
+	edits := []location.Edit{location.PushReport{AOR: wake.AOR, Key: wake.Device, Kind: counts,
 		Accepted: res.Outcome == push.Accepted, Reason: string(res.Reason), Sent: res.Written, At: time.Now()}}
 	token := wake.Push.Token(kind).Value
 	if res.Outcome == push.Accepted && res.Environment.Known() && token != "" {

@@ -94,6 +94,36 @@ func TestAndroidIsWoken(t *testing.T) {
 	}
 }
 
+// An Android app is asked to register before its binding ends, by a quiet message to the
+// one token that it has; that is no call for which it did not come.
+func TestAndroidIsRefreshed(t *testing.T) {
+	sim, change := androidSim(t)
+	p := newPushing(t, change)
+	d := p.registersAndroid(androidProject)
+	if at := (location.Rules{AfterExpiry: true}).RefreshAt(d); !at.Equal(d.Bindings[0].Expires.Add(-6 * time.Minute)) {
+		t.Errorf("due %s", at)
+	}
+	learned, edit := make(chan struct{}, 1), p.waker.edit
+	p.waker.edit = func(e ...location.Edit) {
+		edit(e...)
+		if _, ok := e[0].(location.PushReport); ok {
+			learned <- struct{}{}
+		}
+	}
+	r := &refresher{waker: p.waker, memory: p.memory, alive: func(location.FlowID) bool { return false }}
+	if !r.ask(t.Context(), d) {
+		t.Fatal("not asked")
+	}
+	m := delivery(t, sim)
+	if m.Token != androidToken || m.Priority != "NORMAL" || m.Data["type"] != "refresh" || m.Data["uuid"] != "" {
+		t.Errorf("%+v", m)
+	}
+	<-learned
+	if h := p.device().Health; h.Refreshes != 1 || h.Accepted != 1 || h.Unanswered != 0 {
+		t.Errorf("%+v", h)
+	}
+}
+
 func TestDeadAndroidToken(t *testing.T) {
 	sim, change := androidSim(t)
 	sim.Refuse(androidToken, "UNREGISTERED")

@@ -68,6 +68,9 @@ func (v *verdict) phone(p Phone) {
 		if broken.Rule == iphone.RuleInvite && v.refused[broken.UUID.String()] {
 			continue // APNs delivered a push and then refused its repetition: nobody was woken, as far as the server can know
 		}
+		if broken.Rule == iphone.RuleInvite && diedInCall(p, broken.UUID) {
+			continue // it is in the call, as far as the server can know, until its media is missed
+		}
 		v.breaks("%s: rule %s is broken at %s: %s (call %s)", p.Name, broken.Rule, clock(broken.At), broken.Text, broken.UUID)
 	}
 	calls := make(map[uuid.UUID]*screenCall)
@@ -98,30 +101,20 @@ func (v *verdict) broke(p Phone) {
 	}
 }
 
-// diedInCall says that the app had the INVITE of a call and was killed, and that the
-// call was over before the app registered again: one that comes back in time is invited
-// again. One that had answered is in the call, for all that the server can know.
-func (v *verdict) diedInCall(p Phone, id uuid.UUID) bool {
-	rec := v.byUUID[id.String()]
-	invited, accepted, died := false, false, false
+// diedInCall says that the app was killed in a call that it had answered: a push that
+// comes late starts one that knows nothing of it.
+func diedInCall(p Phone, id uuid.UUID) bool {
+	accepted := false
 	for _, e := range p.Events {
-		if died && accepted {
-			return true
-		}
-		if died && e.Kind == iphone.Registered {
-			if rec != nil && rec.Ended.Before(e.At) {
-				return true
-			}
-			invited, died = false, false
-		}
 		if e.UUID != id {
 			continue
 		}
-		invited = invited || e.Kind == iphone.InviteReceived
 		accepted = accepted || e.Kind == iphone.Accepted
-		died = died || invited && e.Kind == iphone.Ended && e.Reason == iphone.ByKill
+		if accepted && e.Kind == iphone.Ended && e.Reason == iphone.ByKill {
+			return true
+		}
 	}
-	return died
+	return false
 }
 
 // note adds an event to the calls it concerns.
