@@ -3,7 +3,7 @@
 // to callers, phones and the push service.
 //
 // An Observer gets the server's SIP messages (daemon.Options.Tap) and records
-// (Recorded), the journal of the simulated APNs and the timelines of the simulated
+// (Recorded), the journals of the simulated APNs and FCM and the timelines of the simulated
 // iPhones. It only listens; Check judges when all calls of the run are over. What
 // the server holds (calls, ports, dialogs, goroutines) is for whoever runs it to
 // look at.
@@ -20,6 +20,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/push/apnssim"
+	"wakebridge/push/fcm/fcmsim"
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/softphone"
@@ -74,6 +75,7 @@ type Observer struct {
 	records   []bridge.Record
 	away      []span // when no server ran
 	placed    []*softphone.Call
+	google    []fcmsim.Request // the journal of the simulated FCM
 }
 
 // span is a time from one moment to another.
@@ -281,6 +283,14 @@ func (o *Observer) Placed(c *softphone.Call) {
 	o.placed = append(o.placed, c)
 }
 
+// Google takes the journal of a simulated FCM, before Check, which judges it as that of
+// the APNs.
+func (o *Observer) Google(journal []fcmsim.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.google = append(o.google, journal...)
+}
+
 // Check says what was broken; none is what a run should have. All calls must be
 // over, and the times of journal and phones be those of the server's clock. The
 // journal must not have lost entries.
@@ -295,6 +305,7 @@ func (o *Observer) Check(journal []apnssim.Entry, phones ...Phone) []string {
 	v.attempts()
 	v.pushes(journal)
 	v.deadTokens(journal)
+	v.messages()
 	heard := v.callerSides(phones)
 	for _, p := range phones {
 		v.phone(p)
