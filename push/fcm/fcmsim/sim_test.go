@@ -180,7 +180,7 @@ func message(t *testing.T, changes map[string]any) string {
 // RFC 7523 s3, and what Google's documentation adds.
 func TestSignIn(t *testing.T) {
 	c := newClient(t)
-	if c.signIn() == c.signIn() {
+	if first, second := c.signIn(), c.signIn(); first == second {
 		t.Error("two sign-ins, one access token")
 	}
 	claim := func(name string, v any) string {
