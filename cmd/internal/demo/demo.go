@@ -12,6 +12,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/sipua"
+	"wakebridge/sipua/softphone"
 )
 
 // Options of a run.
@@ -28,6 +29,7 @@ type Options struct {
 type audience interface {
 	Saw(t sipua.Traffic)
 	Recorded(r bridge.Record)
+	Placed(c *softphone.Call)
 	// over: the stage is taken down.
 	over(s *stage)
 }

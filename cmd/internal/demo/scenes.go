@@ -91,10 +91,10 @@ func (s *stage) talk(ctx context.Context, out *softphone.Call, h *handset) error
 	return nil
 }
 
-// untilHeard waits until each side got a second of sound.
+// untilHeard waits until each side got a second of sound, and a little more.
 func untilHeard(ctx context.Context, calls ...*softphone.Call) error {
 	for _, c := range calls {
-		for c.Audio().Received < 50 {
+		for c.Audio().Received < 60 {
 			select {
 			case <-time.After(20 * time.Millisecond):
 			case <-ctx.Done():

@@ -271,6 +271,10 @@ func (s *stage) call(ctx context.Context) (*softphone.Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.pbx.Call(softphone.Outgoing{Flow: flow,
+	c, err := s.pbx.Call(softphone.Outgoing{Flow: flow,
 		Target: sip.Uri{Scheme: "sip", User: number, Host: bridgeHost, Port: int(at.Port())}})
+	if err == nil && s.audience != nil {
+		s.audience.Placed(c)
+	}
+	return c, err
 }

@@ -46,6 +46,16 @@ func google(t *testing.T) (*fcmsim.Sim, func(*config.Config)) {
 	}
 }
 
+// startWithGoogle is start with a simulated FCM, to whose journal the promises apply as
+// well.
+func startWithGoogle(t *testing.T, adjust func(*config.Config)) (*server, *fcmsim.Sim) {
+	t.Helper()
+	sim, withGoogle := google(t)
+	s := start(t, func(c *config.Config) { adjust(c); withGoogle(c) })
+	s.google = sim
+	return s, sim
+}
+
 // androidAccount registers over TCP at s as an Android app does.
 func androidAccount(s *server) softphone.Account {
 	acc := account(s, "", "")
@@ -87,8 +97,7 @@ func received(ctx context.Context, t *testing.T, sim *fcmsim.Sim) fcmsim.Message
 
 func TestSleepingAndroidIsWoken(t *testing.T) {
 	p, port := pbx(t, 440)
-	sim, withGoogle := google(t)
-	s := start(t, func(c *config.Config) { trunkAt(port)(c); withGoogle(c) })
+	s, sim := startWithGoogle(t, trunkAt(port))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	a := sleepingAndroid(t, s)
@@ -133,8 +142,7 @@ func TestSleepingAndroidIsWoken(t *testing.T) {
 // the call that it rings for.
 func TestAndroidIsToldThatTheCallerGaveUp(t *testing.T) {
 	p, port := pbx(t, 440)
-	sim, withGoogle := google(t)
-	s := start(t, func(c *config.Config) { trunkAt(port)(c); withGoogle(c) })
+	s, sim := startWithGoogle(t, trunkAt(port))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	sleepingAndroid(t, s)
@@ -152,5 +160,43 @@ func TestAndroidIsToldThatTheCallerGaveUp(t *testing.T) {
 	}
 	if r := s.record(t, 0); len(r.Attempts) != 1 || len(r.Attempts[0].Pushes) != 1 {
 		t.Errorf("record: %+v", r)
+	}
+}
+
+// The answer to a push is lost, so it goes out again: for the same call, and the record
+// says so. A run with a third one, or with one that no record has, is not in order.
+func TestAndroidPushWhoseAnswerIsLost(t *testing.T) {
+	p, port := pbx(t, 440)
+	s, sim := startWithGoogle(t, trunkAt(port))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	sleepingAndroid(t, s)
+	sim.Fail(fcmsim.Fault{Cut: true})
+	out := dial(t, s, p, "201")
+	first, second := received(ctx, t, sim), received(ctx, t, sim)
+	if first.Data["type"] != "call" || second.Data["type"] != "call" || second.Data["uuid"] != first.Data["uuid"] {
+		t.Errorf("%+v, then %+v", first, second)
+	}
+	if _, err := out.Wait(ctx, softphone.Ringing); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Hangup(); err != nil {
+		t.Fatal(err)
+	}
+	received(ctx, t, sim) // it is taken back
+	rec := s.record(t, 0)
+	if len(rec.Attempts) != 1 || len(rec.Attempts[0].Pushes) != 1 || !rec.Attempts[0].Pushes[0].Hedged {
+		t.Errorf("record: %s", show(rec))
+	}
+	again := sim.Requests()[0]
+	stranger := again
+	stranger.Body = strings.ReplaceAll(again.Body, first.Data["uuid"], "5f0f5b1c-0000-4000-8000-00000000000b")
+	for want, doctored := range map[string]fcmsim.Request{"3 FCM messages were accepted": again, "which no call has": stranger} {
+		o := observe(s.cfg)
+		o.Recorded(rec)
+		o.Google(append(sim.Requests(), doctored))
+		if broken := o.Check(nil); len(broken) != 1 || !strings.Contains(broken[0], want) {
+			t.Errorf("%q, not %q alone", broken, want)
+		}
 	}
 }

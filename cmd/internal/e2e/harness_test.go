@@ -15,6 +15,7 @@ import (
 	"wakebridge/cmd/internal/e2e/invariants"
 	"wakebridge/config"
 	"wakebridge/push/apnssim"
+	"wakebridge/push/fcm/fcmsim"
 	"wakebridge/sipua"
 )
 
@@ -30,6 +31,7 @@ type server struct {
 	records []bridge.Record
 	ended   chan struct{} // one element per change of records
 	sims    []*simRun     // the simulated iPhones that it serves
+	google  *fcmsim.Sim   // nil: it sends to no Android app
 }
 
 // Where the peers of a server are. Each may use any port of its address.
@@ -78,7 +80,7 @@ func start(t *testing.T, adjust func(*config.Config)) *server {
 // observe watches over a run in real time, on a machine that other tests keep busy.
 func observe(cfg *config.Config) *invariants.Observer {
 	return invariants.New(invariants.Limits{Ring: cfg.Calls.RingTimeout, Final: 5 * time.Second, Invite: 2 * time.Second, Wire: 2 * time.Second,
-		Screen: 5 * time.Second})
+		Screen: 5 * time.Second, Audio: 2 * time.Second})
 }
 
 // end stops the server and checks that its calls left nothing behind and kept what
@@ -96,6 +98,12 @@ func (s *server) end(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s.Stop(ctx)
+	switch {
+	case s.google != nil:
+		s.promise.Google(s.google.Requests())
+	case s.cfg.Push.FCM.URL != config.Default().Push.FCM.URL:
+		t.Error("nobody asks the simulated FCM what it got")
+	}
 	for _, broken := range s.promise.Check(s.apns.Requests(apnssim.Filter{}), s.iphones()...) {
 		t.Error(broken)
 	}

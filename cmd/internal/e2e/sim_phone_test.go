@@ -328,6 +328,7 @@ func TestSimPhonesOfOneUser(t *testing.T) {
 		phone 2
 		wait ended answeredElsewhere
 		phone 1
+		pause 1s
 		end
 		wait ended hungUp
 	`)
@@ -355,12 +356,12 @@ func TestSimPhoneEndsOneCallForAnother(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	first := dial(t, s, p, "201")
-	hears(t, "the first caller", first, 620)
+	hearsASecond(t, "the first caller", first, 620)
 	second := dial(t, s, p, "201")
 	if e, err := first.Ended(ctx); err != nil || e.Cause != softphone.CauseBye || !e.ByRemote {
 		t.Errorf("the first caller: %+v, %v%s", e, err, r.story())
 	}
-	hears(t, "the second caller", second, 620)
+	hearsASecond(t, "the second caller", second, 620)
 	if err := second.Hangup(); err != nil {
 		t.Error(err)
 	}

@@ -95,7 +95,9 @@ func trunkAt(port int) func(*config.Config) {
 // dial calls a number from the PBX.
 func dial(t *testing.T, s *server, p *softphone.Phone, number string) *softphone.Call {
 	t.Helper()
-	return dialAt(t, s.Addr(sipua.UDP), p, number)
+	call := dialAt(t, s.Addr(sipua.UDP), p, number)
+	s.promise.Placed(call)
+	return call
 }
 
 // dialAt is dial for any server.
@@ -117,9 +119,21 @@ func dialAt(t *testing.T, server netip.AddrPort, p *softphone.Phone, number stri
 // hears checks that a call's audio is a tone of hz without loss.
 func hears(t *testing.T, who string, c *softphone.Call, hz float64) {
 	t.Helper()
+	hearsFor(t, who, c, hz, 25)
+}
+
+// hearsASecond is hears for more than the second from which on invariants.RuleSound
+// holds a call with an iPhone to it.
+func hearsASecond(t *testing.T, who string, c *softphone.Call, hz float64) {
+	t.Helper()
+	hearsFor(t, who, c, hz, 60)
+}
+
+func hearsFor(t *testing.T, who string, c *softphone.Call, hz float64, packets uint64) {
+	t.Helper()
 	wait(t, 10*time.Second, who+" to hear the tone", func() (bool, string) {
 		a := c.Audio()
-		return a.Received >= 25 && a.Tone(hz) > 0.8, fmt.Sprintf("%d packets, tone %.2f, level %.1f", a.Received, a.Tone(hz), a.Level)
+		return a.Received >= packets && a.Tone(hz) > 0.8, fmt.Sprintf("%d packets, tone %.2f, level %.1f", a.Received, a.Tone(hz), a.Level)
 	})
 	if a := c.Audio(); a.Lost > 0 {
 		t.Errorf("%s lost %d packets", who, a.Lost)

@@ -107,7 +107,7 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request) {
 		return // the client went away
 	}
 	bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	req := Request{Proto: r.Proto, Bearer: bearer, Body: string(body)}
+	req := Request{At: time.Now(), Proto: r.Proto, Bearer: bearer, Body: string(body)}
 	f, failing := s.fault(false)
 	if failing && f.Hang {
 		s.note(req)

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"time"
 )
 
 // Sim is a simulated FCM for one Firebase project.
@@ -42,9 +43,12 @@ type Message struct {
 
 // Request is an attempt to send, accepted or not.
 type Request struct {
-	Proto  string // "HTTP/2.0"
+	At     time.Time // when it was here
+	Proto  string    // "HTTP/2.0"
 	Bearer string
 	Body   string
+	// Status is that of the answer; 0 for one that hung. With 200 the message went to
+	// the device, also if a fault cut the answer.
 	Status int
 }
 

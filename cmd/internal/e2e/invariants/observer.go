@@ -3,7 +3,7 @@
 // to callers, phones and the push service.
 //
 // An Observer gets the server's SIP messages (daemon.Options.Tap) and records
-// (Recorded), the journal of the simulated APNs and the timelines of the simulated
+// (Recorded), the journals of the simulated APNs and FCM and the timelines of the simulated
 // iPhones. It only listens; Check judges when all calls of the run are over. What
 // the server holds (calls, ports, dialogs, goroutines) is for whoever runs it to
 // look at.
@@ -20,9 +20,10 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/push/apnssim"
+	"wakebridge/push/fcm/fcmsim"
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
-	"wakebridge/sipua/iphone"
+	"wakebridge/sipua/softphone"
 )
 
 // Limits are the times that the promises name. Real time needs more slack than
@@ -42,13 +43,16 @@ type Limits struct {
 	// Screen is how long a call may stay on the screen of a phone that is online,
 	// after it ended, or after it registered again. Default: 3s.
 	Screen time.Duration
+	// Audio is how long after its audio began a phone hears the caller, and is heard
+	// by him. Default: 1s.
+	Audio time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		v    *time.Duration
 		that time.Duration
-	}{{&l.Final, 2 * time.Second}, {&l.Invite, 200 * time.Millisecond}, {&l.Wire, 100 * time.Millisecond}, {&l.Screen, 3 * time.Second}} {
+	}{{&l.Final, 2 * time.Second}, {&l.Invite, 200 * time.Millisecond}, {&l.Wire, 100 * time.Millisecond}, {&l.Screen, 3 * time.Second}, {&l.Audio, time.Second}} {
 		if *d.v <= 0 {
 			*d.v = d.that
 		}
@@ -70,6 +74,8 @@ type Observer struct {
 	tests     map[string]bool        // UUIDs of pushes that an operator's test sent
 	records   []bridge.Record
 	away      []span // when no server ran
+	placed    []*softphone.Call
+	google    []fcmsim.Request // the journal of the simulated FCM
 }
 
 // span is a time from one moment to another.
@@ -269,24 +275,20 @@ func (o *Observer) Records() []bridge.Record {
 	return slices.Clone(o.records)
 }
 
-// Phone is what a simulated iPhone has to tell.
-type Phone struct {
-	Name       string
-	Events     []iphone.Event
-	Violations []iphone.Violation
-	Broken     Broken
+// Placed takes a call that a simulated caller placed, for what he hears of it: it is
+// asked by Check.
+func (o *Observer) Placed(c *softphone.Call) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.placed = append(o.placed, c)
 }
 
-// Broken is what is wrong with a phone's app by design: its breaches are no finding,
-// and their absence is one. The zero value is a correct app.
-type Broken struct {
-	Rule iphone.Rule // that it breaks; "": none
-	Dies bool        // it is killed, for that rule or by itself
-}
-
-// PhoneOf asks a device.
-func PhoneOf(name string, d *iphone.Device) Phone {
-	return Phone{Name: name, Events: d.Timeline(), Violations: d.Violations()}
+// Google takes the journal of a simulated FCM, before Check, which judges it as that of
+// the APNs.
+func (o *Observer) Google(journal []fcmsim.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.google = append(o.google, journal...)
 }
 
 // Check says what was broken; none is what a run should have. All calls must be
@@ -303,8 +305,11 @@ func (o *Observer) Check(journal []apnssim.Entry, phones ...Phone) []string {
 	v.attempts()
 	v.pushes(journal)
 	v.deadTokens(journal)
+	v.messages()
+	heard := v.callerSides(phones)
 	for _, p := range phones {
 		v.phone(p)
+		v.sound(p, heard)
 	}
 	return v.broken
 }

@@ -51,7 +51,7 @@ func (v *verdict) pushes(journal []apnssim.Entry) {
 			v.breaks("VoIP push %s for UUID %s, which no call has", e.APNsID, id)
 			continue
 		}
-		v.inCall(e, rec)
+		v.inCall("VoIP push "+e.APNsID, e.ReceivedAt, rec)
 		if called, _, _ := strings.Cut(p.CallID, "@"); uuidOf(called) != id {
 			v.breaks("VoIP push %s names UUID %s and Call-ID %s", e.APNsID, id, p.CallID)
 		}
@@ -130,9 +130,10 @@ func (v *verdict) payloadOf(e apnssim.Entry) (payload, bool) {
 	return p, true
 }
 
-func (v *verdict) inCall(e apnssim.Entry, rec *bridge.Record) {
-	if e.ReceivedAt.Before(rec.Started) || e.ReceivedAt.After(rec.Ended.Add(v.limits.Wire)) {
-		v.breaks("VoIP push %s at %s, the call %s lasted from %s to %s", e.APNsID, clock(e.ReceivedAt), rec.ID, clock(rec.Started), clock(rec.Ended))
+// inCall: a push that came then is one of a live call.
+func (v *verdict) inCall(what string, came time.Time, rec *bridge.Record) {
+	if came.Before(rec.Started) || came.After(rec.Ended.Add(v.limits.Wire)) {
+		v.breaks("%s at %s, the call %s lasted from %s to %s", what, clock(came), rec.ID, clock(rec.Started), clock(rec.Ended))
 	}
 }
 

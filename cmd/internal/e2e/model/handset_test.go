@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -34,17 +33,7 @@ type handset struct {
 	airborne bool
 	running  bool // its app is not suspended
 	shown    map[uuid.UUID]bool
-	torn     map[uuid.UUID]bool // calls within which it lost its connection or moved
-	heard    []*sounding
 	ups      map[iphone.Kind]int // how often the user held a call and went on
-}
-
-// sounding is the start of a call's audio.
-type sounding struct {
-	id    uuid.UUID
-	at    time.Time
-	ended bool
-	cut   bool // the phone lost its connection or moved within the call, or put it on hold at once
 }
 
 // pushes adapts the simulated APNs to the iPhone.
@@ -64,7 +53,7 @@ func (p pushes) Next(ctx context.Context) (iphone.Push, error) {
 // register and fall asleep, the other one waits for a step that opens it.
 func (w *world) openPhones(uint64) error {
 	for i, user := range []string{"alice", "bob", "alice"} {
-		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool), torn: make(map[uuid.UUID]bool), ups: make(map[iphone.Kind]int)}
+		p := &handset{w: w, name: fmt.Sprintf("phone %d (%s)", i, user), index: byte(i + 1), shown: make(map[uuid.UUID]bool), ups: make(map[iphone.Kind]int)}
 		p.apns = w.dev.APNs.NewDevice(p.name)
 		p.device = iphone.New(iphone.Config{
 			App:     iphone.App{TeamID: daemon.DevTeam, BundleID: daemon.DevBundle, Version: "1.0"},
@@ -129,36 +118,9 @@ func (p *handset) observe(e iphone.Event) {
 		p.shown[e.UUID] = true
 	case iphone.Ended:
 		delete(p.shown, e.UUID)
-		for _, s := range p.heard {
-			s.ended = s.ended || s.id == e.UUID
-		}
-	case iphone.AudioStarted:
-		p.heard = append(p.heard, &sounding{id: e.UUID, at: e.At, cut: p.torn[e.UUID]})
-	case iphone.AudioStopped: // by hold, or with the call
-		for _, s := range p.heard {
-			s.cut = s.cut || s.id == e.UUID && e.At.Sub(s.at) < time.Second
-		}
-	case iphone.FlowLost:
-		p.cutAll()
 	case iphone.Suspended, iphone.Killed, iphone.Reinstalled:
 		p.running = false
-		p.cutAll()
 	}
-}
-
-func (p *handset) cutAll() {
-	for id := range p.shown {
-		p.torn[id] = true
-	}
-	for _, s := range p.heard {
-		s.cut = s.cut || !s.ended
-	}
-}
-
-func (p *handset) soundings() []*sounding {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.heard)
 }
 
 // calls counts what is on the screen.
@@ -186,7 +148,6 @@ func (p *handset) drop() bool {
 	p.mu.Lock()
 	conns := p.conns
 	p.conns = nil
-	p.cutAll()
 	p.mu.Unlock()
 	for _, c := range conns {
 		c.Close()
@@ -215,7 +176,6 @@ func (p *handset) move(silent bool) error {
 func (p *handset) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cutAll()
 	for _, cancel := range p.dialling {
 		cancel()
 	}
