@@ -30,12 +30,6 @@ type callMedia struct {
 	closed  bool
 }
 
-// early is an attempt whose early media was relayed.
-type early struct {
-	try *try
-	leg *tried
-}
-
 // session is what an attempt's answer would make of the call.
 type session struct {
 	answer  *sdp.Description
@@ -44,6 +38,8 @@ type session struct {
 	basis   *sdp.Description // what body was made of
 	told    *sdp.Description // body, unless the caller had an SDP before
 	a, b    []*media.Secure  // what each side's streams are protected with
+	// astray: the answer has none of the codecs of the SDP that the caller has.
+	astray bool
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
@@ -150,12 +146,11 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err := sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
 	}
-	if l.bound { // under another payload type the caller would not know the codec
-		if _, err := m.promised(answer); err != nil {
-			return nil, err
-		}
+	_, unfit := m.promised(answer)
+	if l.bound && unfit != nil { // under another payload type the caller would not know the codec
+		return nil, unfit
 	}
-	s := &session{answer: answer, offered: l.offered}
+	s := &session{answer: answer, offered: l.offered, astray: unfit != nil}
 	if s.b, err = m.keys[t.side].answered(answer); err != nil {
 		return nil, err
 	}
