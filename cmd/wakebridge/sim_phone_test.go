@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"wakebridge/cmd/internal/daemon"
-	"wakebridge/sipua"
 )
 
 // The two simulators meet: the phone has its tokens from `sim apns`.
@@ -98,13 +97,14 @@ func TestSimPhoneOfTheDevelopmentSetUp(t *testing.T) {
 		dev.Config.Listen[i].Bind = free
 	}
 	dev.Config.HTTP.Bind, dev.Config.Media.RTPStart, dev.Config.Media.RTPEnd = free, 0, 0
-	d, err := daemon.New(t.Context(), dev.Config, daemon.Options{Log: slog.New(slog.DiscardHandler), Version: "test"})
+	logged := newLog()
+	d, err := daemon.New(t.Context(), dev.Config, daemon.Options{Log: slog.New(slog.NewJSONHandler(logged, nil)), Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Stop(t.Context()) })
 	for i := range dev.Config.Listen { // as they are printed: with their ports
-		dev.Config.Listen[i].Bind = d.Addr(sipua.TCP)
+		dev.Config.Listen[i].Bind = netip.MustParseAddrPort(logged.addr(t, "tcp"))
 	}
 	if err := dev.ServeAdmin(); err != nil {
 		t.Fatal(err)
