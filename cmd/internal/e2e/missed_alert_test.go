@@ -97,3 +97,39 @@ func (r *simRun) missed(t *testing.T, s *server, late bool) {
 		}
 	}
 }
+
+// While the caller waits it is the call's alert that takes the place of the VoIP push:
+// the phone that comes back shows it, and the app gets its INVITE when it is opened.
+func TestPhoneComesBackLateWhileTheCallerWaits(t *testing.T) {
+	t.Parallel() // 8 s of it are waiting
+	p, port := pbx(t, 440)
+	s := start(t, trunkAt(port))
+	in, typed := io.Pipe()
+	t.Cleanup(func() { in.Close() })
+	r := simPhoneObeying(t, s, "", in)
+	io.WriteString(typed, "wait registered\nsleep\nairplane on\n")
+	r.sees(t, 1, iphone.Suspended)
+	allAsleep(t, s, 1)
+	wait(t, 5*time.Second, "airplane mode", func() (bool, string) { return !s.apns.Device("iphone").IsOnline(), r.story() })
+	out := dial(t, s, p, "201")
+	wait(t, 15*time.Second, "the call's alert", func() (bool, string) {
+		return len(s.apns.Requests(apnssim.Filter{Topic: sim.DefaultBundle})) > 0, r.story()
+	})
+	io.WriteString(typed, "airplane off\nwait push alert\nwait notification-shown\nstatus\ntap\nwait invite\nwait ringing\ndecline\nwait ended declined\n")
+	typed.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if e, err := out.Ended(ctx); err != nil || e.Status != 603 {
+		t.Errorf("the caller: %+v, %v%s", e, err, r.story())
+	}
+	if last := r.end(t); last.Result != "passed" {
+		t.Errorf("%+v%s", last, r.story())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.lines {
+		if l.Kind == iphone.PushReceived && l.Text != "alert" || l.Status != nil && l.Status.App != "suspended" {
+			t.Errorf("the app was started: %+v", l)
+		}
+	}
+}
