@@ -414,6 +414,7 @@ func TestAppThatWasStartedAnewInACall(t *testing.T) {
 					b.must(func() error { b.Drop(); return nil }) // its BYE is lost
 				}
 				phone.boot = "2"
+				w.flowOf(alice).Shut(errAway)
 				phone.roam(mobileHost, alice)
 				if knows {
 					b.must(func() error { return b.SetFlow(phone.flow) })

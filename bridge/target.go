@@ -223,6 +223,7 @@ func (c *Call) registered(i int, ch location.Change) {
 	anew := t.boot.another(ch.Device, b)
 	if c.state.winner == i {
 		if l := c.winner(); l != nil {
+			anew = anew && isOver(l.leg.Flow())
 			c.move(l.leg, flow)
 			c.probe(l.leg, anew)
 		}
@@ -295,6 +296,7 @@ func (c *Call) callerLocated(ch location.Change) {
 		return
 	}
 	anew := c.a.boot.another(ch.Device, b)
+	anew = anew && isOver(c.a.Flow())
 	if c.state.phase == answering || c.state.phase == bridged {
 		c.move(c.a.Leg, sipua.FlowID(b.Flow))
 	}
@@ -304,7 +306,8 @@ func (c *Call) callerLocated(ch location.Change) {
 }
 
 // probe asks an app that was started anew in a call whether it knows that still: if not,
-// the other one must not wait for it in silence.
+// the other one must not wait for it in silence. While its old connection lives it may be
+// a second user agent that registers under the same instance.
 func (c *Call) probe(l *leg.Leg, anew bool) {
 	if anew {
 		c.late("probe", l.Probe())
