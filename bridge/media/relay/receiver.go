@@ -85,6 +85,7 @@ func (r *receiver) setRemote(next Remote) {
 	r.secure = r.secure.with(next)
 	r.paused = r.paused || next.Hold
 	next.PayloadTypes, next.ClockRates, next.Secure = nil, nil, nil
+	next.EventTypes = slices.Clone(next.EventTypes)
 	r.remote = next
 }
 

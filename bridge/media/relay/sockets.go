@@ -145,6 +145,7 @@ func (s *stream) Tap(t *Tap) {
 
 // publish tells senders where packets for the far end go now; mu is held.
 func (s *stream) publish() {
+	s.voice.knows(s.receiver.remote.EventTypes)
 	rtp, rtcp := s.receiver.targets()
 	via := rtcpChannel
 	if s.receiver.remote.mux() {
@@ -293,10 +294,10 @@ func (s *stream) Insert(o Insert) *Insertion {
 	defer s.mu.Unlock()
 	now := time.Now()
 	if s.voice == nil {
-		s.voice = newVoice(s.receiver.seq.ssrc, now)
+		s.voice = newVoice(now)
 		s.publish()
 	}
-	return s.voice.begin(o, now, s.emit)
+	return s.voice.begin(o, now, s.receiver.seq.ssrc, s.emit)
 }
 
 // emit sends a packet of the voice's own.

@@ -82,6 +82,7 @@ func (s *wired) publish() {
 	if s.fd[rtpChannel] < 0 {
 		return // closed
 	}
+	s.voice.knows(s.receiver.remote.EventTypes)
 	rtp, rtcp := s.receiver.targets()
 	via := rtcpChannel
 	if s.receiver.remote.mux() {
@@ -198,10 +199,10 @@ func (s *wired) Insert(o Insert) *Insertion {
 	defer s.worker.mu.Unlock()
 	now := time.Now()
 	if s.voice == nil {
-		s.voice = newVoice(s.receiver.seq.ssrc, now)
+		s.voice = newVoice(now)
 		s.publish()
 	}
-	return s.voice.begin(o, now, s.emit)
+	return s.voice.begin(o, now, s.receiver.seq.ssrc, s.emit)
 }
 
 // emit sends a packet of the voice's own. It runs on any goroutine, under the
