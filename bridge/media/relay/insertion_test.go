@@ -331,15 +331,7 @@ func TestInsertionRace(t *testing.T) {
 func TestNoAllocationAfterInsertion(t *testing.T) {
 	e := NewSockets(slog.New(slog.DiscardHandler))
 	defer e.Close()
-	var pair [2]*stream
-	for i := range pair {
-		s, err := e.Open(Pair{RTP: silent{}, RTCP: silent{}}, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.SetRemote(Remote{RTP: trunk})
-		pair[i] = s.(*stream)
-	}
+	pair := [2]*stream{silentStream(t, e), silentStream(t, e)}
 	pair[0].Forward(pair[1])
 	in := pair[1].Insert(Insert{Hold: true})
 	pkt := packetOf(t, rtp.Header{SSRC: 1}, 160)

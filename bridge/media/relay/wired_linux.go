@@ -138,20 +138,27 @@ func (s *wired) handle(ch channel, in inbound) {
 	if v.first && s.first != nil {
 		s.first()
 	}
-	if v.taken {
-		s.unsent[Converted]++
-		return
-	}
-	if s.partner == nil {
-		s.unsent[NoDestination]++
-		return
-	}
-	if v.report.middle != 0 {
-		s.partner.receiver.reports.told.add(v.report, in.at)
-	}
-	if reason, ok := s.partner.send(v.rtcp, v.pkt); !ok {
+	reason, sent := s.pass(v, in.at)
+	if !sent {
 		s.unsent[reason]++
 	}
+	if s.partner != nil {
+		s.receiver.went(s.partner, v, reason, sent)
+	}
+}
+
+// pass gives an accepted packet to the partner.
+func (s *wired) pass(v verdict, at time.Time) (Reason, bool) {
+	switch {
+	case v.taken:
+		return Converted, false
+	case s.partner == nil:
+		return NoDestination, false
+	}
+	if v.report.middle != 0 {
+		s.partner.receiver.reports.told.add(v.report, at)
+	}
+	return s.partner.send(v.rtcp, v.pkt)
 }
 
 // send gives a packet to the far end. It runs on the partner's worker.
