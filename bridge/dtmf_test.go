@@ -264,6 +264,35 @@ func TestDTMFInfoToEvents(t *testing.T) {
 	})
 }
 
+// A leg is sent no event that it does not take (RFC 4733 s2.5.1.1).
+func TestDTMFEventsThatAreTaken(t *testing.T) {
+	for fmtp, status := range map[string]int{"0-16": 200, "0-15": 415, "": 415} {
+		inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{phoneHost: true} }, func(w *world) {
+			pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+			phone.register(alice)
+			a := pbx.call("alice", func(i *leg.Invite) {
+				i.Body = bytes.Replace(pbx.keySDP(true), []byte("a=fmtp:101 0-16\r\n"), nil, 1)
+				if fmtp != "" {
+					i.Body = bytes.Replace(pbx.keySDP(true), []byte("0-16"), []byte(fmtp), 1)
+				}
+			})
+			b := phone.invited(0)
+			b.must(func() error { return b.Answer(phone.keySDP(false)) })
+			b.sendInfo("application/dtmf-relay", "Signal=hf\r\nDuration=100\r\n")
+			w.pass(time.Second)
+			if keys, n := a.keys(); b.infoStatus() != status || n > 0 != (status == 200) {
+				t.Errorf("%q: flash was answered %d, and came as %q", fmtp, b.infoStatus(), keys)
+			}
+			b.sendInfo("application/dtmf", "D")
+			w.pass(time.Second)
+			if keys, _ := a.keys(); b.infoStatus() != 200 || keys != "D/250ms" {
+				t.Errorf("%q: D was answered %d, and came as %q", fmtp, b.infoStatus(), keys)
+			}
+			a.hangUp()
+		})
+	}
+}
+
 // An INFO that cannot be a key is refused as its fault asks for.
 func TestDTMFRefusals(t *testing.T) {
 	inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{phoneHost: true} }, func(w *world) {
