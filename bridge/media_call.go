@@ -2,7 +2,9 @@ package bridge
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/sdp"
@@ -230,6 +232,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 		}
 		if s.IsRTP() {
 			r.PayloadTypes = agreed(s, others, i)
+			r.EventTypes = eventTypes(s, others, i)
 			r.ClockRates = clocks(s)
 			inUse[i], r.Secure = what.keys[i], what.keys[i]
 			if s.RTCPMux && i < len(others) && others[i].RTCPMux {
@@ -258,6 +261,20 @@ func agreed(s sdp.Stream, others []sdp.Stream, i int) []uint8 {
 	if i < len(others) {
 		for _, pt := range others[i].PayloadTypes() {
 			if !bytes.Contains(pts, []byte{pt}) {
+				pts = append(pts, pt)
+			}
+		}
+	}
+	return pts
+}
+
+// eventTypes are the payload types that mean telephone events in what goes to the
+// peer: as it described them, and as the other one did what it has no word for.
+func eventTypes(s sdp.Stream, others []sdp.Stream, i int) []uint8 {
+	pts := slices.Collect(maps.Keys(s.Events()))
+	if i < len(others) {
+		for pt := range others[i].Events() {
+			if !bytes.Contains(s.PayloadTypes(), []byte{pt}) {
 				pts = append(pts, pt)
 			}
 		}
