@@ -40,7 +40,7 @@ func (m *callMedia) earlyAgain(t *try, l *tried, was []byte) {
 	switch {
 	case err != nil:
 		m.c.note("%s: its new early media cannot be relayed: %v", t.name, err)
-	case session.astray:
+	case session.unfit:
 		m.c.note("%s: its new early media cannot be relayed: it has none of the codecs that the caller was told", t.name)
 	default:
 		m.connect(t, l.leg, session)
@@ -48,8 +48,8 @@ func (m *callMedia) earlyAgain(t *try, l *tried, was []byte) {
 	}
 }
 
-// straighten offers a caller the codecs of an answer that fits nothing of the SDP that it
-// has, once that session stands.
+// straighten offers a caller an answer that does not fit the SDP that it has, once that
+// session stands.
 func (m *callMedia) straighten() {
 	if l := m.c.winner(); l != nil && l.session != nil && l.session.astray {
 		l.session.astray = false

@@ -40,8 +40,9 @@ type session struct {
 	basis   *sdp.Description // what body was made of
 	told    *sdp.Description // body, unless the caller had an SDP before
 	a, b    []*media.Secure  // what each side's streams are protected with
-	// astray: the answer has none of the codecs of the SDP that the caller has.
-	astray bool
+	// unfit: the answer has none of the codecs of the SDP that the caller has; astray:
+	// that, or it differs in rtcp-mux.
+	unfit, astray bool
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
@@ -152,7 +153,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if l.bound && unfit != nil { // under another payload type the caller would not know the codec
 		return nil, unfit
 	}
-	s := &session{answer: answer, offered: l.offered, astray: unfit != nil}
+	s := &session{answer: answer, offered: l.offered, unfit: unfit != nil}
 	if s.b, err = m.keys[t.side].answered(answer); err != nil {
 		return nil, err
 	}
@@ -178,6 +179,8 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	s.body = s.told.Bytes()
 	if m.sent != nil {
 		s.body = m.sent // the 200 repeats what the 183 said
+		had, err := sdp.Parse(m.sent)
+		s.astray = s.unfit || err == nil && !slices.EqualFunc(had.Streams(), s.told.Streams(), func(x, y sdp.Stream) bool { return x.RTCPMux == y.RTCPMux })
 	}
 	return s, nil
 }
@@ -201,6 +204,14 @@ func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
 // isApp says that a leg is a user's app, not a trunk.
 func (m *callMedia) isApp(l *leg.Leg) bool {
 	return l == m.c.a.Leg && m.c.origin.Trunk == "" || l != m.c.a.Leg && m.c.plan.Trunk == ""
+}
+
+// isAppSide is isApp for the leg of a side.
+func (m *callMedia) isAppSide(side *media.Side) bool {
+	if side == m.a {
+		return m.c.origin.Trunk == ""
+	}
+	return m.c.plan.Trunk == ""
 }
 
 // said is what one leg said, what the other one did, and the keys that the streams
