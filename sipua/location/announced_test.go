@@ -3,6 +3,7 @@ package location_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wakebridge/sipua/location"
@@ -155,7 +156,7 @@ func TestADeadTokenIsNotImmortal(t *testing.T) {
 		since := time.Now()
 		time.Sleep(time.Hour)
 		apply(m, voipOf(token))
-		dead := location.RemoveToken{Kind: location.VoIP, Value: token, NotAfter: since}
+		dead := location.RemoveToken{Kind: location.VoIP, Value: token, NotAfter: since, Gone: true}
 		if apply(m, dead); len(m.Devices(alice)) != 0 {
 			t.Fatalf("%+v", m.Devices(alice))
 		}
@@ -241,6 +242,25 @@ func TestRegisterReplacesButNeverForgets(t *testing.T) {
 					t.Errorf("%q, wakeable %t", d.Push.VoIP.Value, d.Wakeable)
 				}
 			})
+		})
+	}
+}
+
+// A token that the service does not know (a wrong environment, or app) is forgotten, and
+// may be announced again at once: only one that it called gone is not taken.
+func TestAnUnknownTokenMayComeBack(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemory(t, &locationtest.Store{})
+			announce := location.Announce{AOR: alice, Instance: "urn:uuid:00000000-0000-0000-0000-000000000001",
+				Push: location.PushInfo{Provider: "apns", BundleID: "com.example.phone", VoIP: location.Token{Value: token, Kind: location.VoIP}}}
+			apply(m, announce)
+			time.Sleep(time.Second)
+			apply(m, location.RemoveToken{Kind: location.VoIP, Value: token, NotAfter: time.Now(), Gone: gone})
+			apply(m, announce)
+			if d, back := m.Device(location.Ref{AOR: alice, Key: announce.Instance}); (back && !d.Push.VoIP.IsZero()) == gone {
+				t.Errorf("gone %v: back %v", gone, back)
+			}
 		})
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // A backend goes on announcing what stands in its database. A token that the push
-// service called dead is not taken from it for deadFor; after that the next push
+// service called gone is not taken from it for deadFor; after that the next push
 // tells again. Bounded, and forgotten by a restart: each forgotten one costs a push.
 const (
 	deadFor  = 24 * time.Hour

@@ -69,6 +69,10 @@ type RemoveToken struct {
 	Kind     TokenKind
 	Value    string
 	NotAfter time.Time
+	// Gone: the service knew it and says that the app is removed or has another (410,
+	// UNREGISTERED). A token that it does not know may be good in another environment or
+	// for another app.
+	Gone bool
 }
 
 // SetEnvironment notes the APNs environment in which a token was accepted, in

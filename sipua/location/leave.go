@@ -108,7 +108,7 @@ func (a *applying) removeToken(r RemoveToken) {
 		a.change(d, func(d *Device) { d.Push = d.Push.forget(dead) })
 		a.emit(TokensChanged, d, 0)
 	}
-	if !outlived {
+	if r.Gone && !outlived {
 		a.dead.add(r.Kind, r.Value, a.now)
 	}
 }

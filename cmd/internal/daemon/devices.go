@@ -89,13 +89,14 @@ func (v *devices) Announce(ctx context.Context, user, instance string, a api.Ann
 		return api.Device{}, false, err
 	}
 	after := v.d.memory.Devices(aor)
+	var refused error
 	var evicted []string
 	for _, n := range notes {
 		switch n.Kind {
 		case location.TokenRefused:
-			return api.Device{}, false, api.ErrTokenInUse
+			refused = api.ErrTokenInUse
 		case location.TokenDead:
-			return api.Device{}, false, api.ErrTokenDead
+			refused = api.ErrTokenDead
 		case location.Evicted:
 			if !slices.ContainsFunc(after, func(d location.Device) bool { return d.Key == n.Device.Key }) {
 				evicted = append(evicted, nameOf(before, n.Device.Key))
@@ -107,7 +108,13 @@ func (v *devices) Announce(ctx context.Context, user, instance string, a api.Ann
 		d = location.Device{AOR: aor, Key: instance, Instance: instance}
 	}
 	v.d.log.Info("tokens announced over HTTP", "aor", aor.String(), "device", d.Key, "app", d.Push.BundleID, "voip", d.Push.VoIP, "alert", d.Push.Alert,
-		"evicted", evicted)
+		"evicted", evicted, "refused", refused)
+	if refused != nil { // another token of the same announcement may have been taken
+		if len(evicted) > 0 {
+			refused = fmt.Errorf("%w; for what was taken these devices had to go: %s", refused, strings.Join(evicted, ", "))
+		}
+		return api.Device{}, false, refused
+	}
 	out := v.shown(d)
 	out.Evicted = evicted
 	return out, !known, nil

@@ -42,7 +42,7 @@ func TestPutOfADeadToken(t *testing.T) {
 	s := serveHTTP(t, nil)
 	voip, alert := strings.Repeat("ab", 32), strings.Repeat("cd", 32)
 	s.ask("PUT", devicePath(devPhone), announcement(voip, ""), nil)
-	if _, err := s.registrar.Do(t.Context(), location.RemoveToken{Kind: location.VoIP, Value: voip, NotAfter: time.Now()}); err != nil {
+	if _, err := s.registrar.Do(t.Context(), location.RemoveToken{Kind: location.VoIP, Value: voip, NotAfter: time.Now(), Gone: true}); err != nil {
 		t.Fatal(err)
 	}
 	var p api.Problem

@@ -211,6 +211,11 @@ func environment(e location.Environment) push.Environment {
 	return push.Auto
 }
 
+// isGone says that a service knew a token once.
+func isGone(r push.Reason) bool {
+	return r == "Unregistered" || r == "ExpiredToken" || r == "UNREGISTERED"
+}
+
 // learn notes what the push service told about a token: where it lives, or that
 // it is dead.
 func (w *waker) learn(wake bridge.Wake, res push.Result) {
@@ -243,7 +248,7 @@ func (w *waker) learn(wake bridge.Wake, res push.Result) {
 		w.edit(edits...)
 		return
 	}
-	edits = append(edits, location.RemoveToken{Kind: kind, Value: res.Dead.Token.Secret(), NotAfter: res.Dead.Since})
+	edits = append(edits, location.RemoveToken{Kind: kind, Value: res.Dead.Token.Secret(), NotAfter: res.Dead.Since, Gone: isGone(res.Reason)})
 	// The caller hears of it next and may call again at once: the token must be gone
 	// by then. A disk that is slow keeps nobody waiting for that.
 	ctx, cancel := context.WithTimeout(context.Background(), deadWithin)
