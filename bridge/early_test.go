@@ -70,3 +70,31 @@ func TestEarlyMediaChanges(t *testing.T) {
 		a.hangUp()
 	})
 }
+
+// A gateway that says its SDP in the 183 only is understood; who never said any is not.
+func TestAnswerInThe183Only(t *testing.T) {
+	for name, early := range map[string]bool{"in the 183": true, "nowhere": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				b := phone.invited(0)
+				if early {
+					b.must(func() error { return b.Progress(183, phone.sdp()) })
+				}
+				b.must(func() error { return b.Answer(nil) })
+				w.pass(100 * time.Millisecond)
+				if !early {
+					a.expect("488")
+					return
+				}
+				a.expect("183 sdp, 200")
+				if x, y := w.speak(pbx, phone); x != 1 || y != 1 {
+					t.Errorf("%d and %d packets arrived", x, y)
+				}
+				a.hangUp()
+			})
+		})
+	}
+}

@@ -180,6 +180,15 @@ func (c *Call) came(i, n int) {
 	}
 }
 
+// answerOf is the SDP of a 2xx. Some gateways say it in the 183 only, against RFC 3261
+// s13.2.1.
+func answerOf(l *tried, ev leg.Answered) []byte {
+	if len(ev.Body) == 0 {
+		return l.early
+	}
+	return ev.Body
+}
+
 // calleeAnswered looks at the answer before the rules do: what cannot be passed
 // on is no answer.
 func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
@@ -197,7 +206,7 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 		return
 	}
 	c.media.keypads.allows(t.legs[n].leg, ev.Response)
-	session, err := c.media.agree(t, t.legs[n], ev.Body)
+	session, err := c.media.agree(t, t.legs[n], answerOf(t.legs[n], ev))
 	if err != nil {
 		c.note("%s: its answer cannot be used: %v", t.name, err)
 		c.step(event{kind: evUnusable, attempt: i, invite: n, status: sipua.Status(err), reason: err.Error()})

@@ -150,13 +150,13 @@ func (d *disk) keep(f stored, promised int64) error {
 
 // drop removes a recording's file, if it has one.
 func (d *disk) drop(id string, promised int64) error {
+	if err := os.Remove(d.part(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // it still takes its room
+	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.used -= promised
 	d.open -= promised
-	d.mu.Unlock()
-	if err := os.Remove(d.part(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	return nil
 }
 
