@@ -295,7 +295,7 @@ func isOfThePath(name string) bool {
 	switch name {
 	case "candidate", "remote-candidates", "end-of-candidates", "alt", "altc", // addresses
 		"fingerprint", "setup", "connection", "tls-id", "direction", // DTLS, TCP
-		"crypto", "key-mgmt", // keys
+		"crypto", "key-mgmt", "zrtp-hash", // keys; packets of ZRTP are no RTP and do not pass
 		"group", "mid", "msid", "msid-semantic", "bundle-only", // bundles
 		"sqn", "cdsc", "cpar", "cparmin", "cparmax", // RFC 3407
 		"csup", "creq", "acap", "tcap", "pcfg", "acfg", // RFC 5939
