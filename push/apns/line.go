@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"wakebridge/push"
 )
 
 const (
@@ -394,16 +396,11 @@ func (l *line) reviveLocked() {
 // 60 s, each up to a half longer.
 func redialPause(failures int) time.Duration {
 	if failures <= 0 {
-		return jitter()
+		return push.Jitter()
 	}
 	pause := redialMax
 	if failures < 7 {
 		pause = min(redialMax, redialMin<<(failures-1))
 	}
 	return pause + rand.N(pause/2) //nolint:gosec // no secret
-}
-
-// jitter is 100 to 300 ms.
-func jitter() time.Duration {
-	return 100*time.Millisecond + rand.N(200*time.Millisecond) //nolint:gosec // no secret
 }

@@ -222,7 +222,7 @@ func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 		if !again || maybe >= maxMaybe {
 			return
 		}
-		if !wait(ctx, pause) {
+		if !push.Pause(ctx, pause) {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				out.take(answer{reason: push.Stopped}, p.env)
 			}
@@ -325,25 +325,7 @@ func (e *effort) after(do action, mend func(action) bool) (again bool, pause tim
 		if do == tryAgainNow && e.tries == 1 {
 			return true, 0
 		}
-		return true, jitter()
+		return true, push.Jitter()
 	}
 	return false, 0
-}
-
-// wait pauses, or is false when ctx ends first.
-func wait(ctx context.Context, pause time.Duration) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	if pause <= 0 {
-		return true
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
