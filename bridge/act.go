@@ -131,23 +131,6 @@ func (c *Call) wakeStatus(s stage) []sip.Header {
 	return []sip.Header{sip.NewHeader(header.NameWakeStatus, s.String())}
 }
 
-// early passes on what a callee wants to be heard before it answers; where that
-// cannot be, the caller hears that it rings.
-func (c *Call) early(a action) {
-	t := c.attempts[a.attempt]
-	session, err := c.media.agree(t, t.legs[a.invite], t.legs[a.invite].early)
-	if err != nil {
-		c.note("%s: early media cannot be relayed: %v", t.name, err)
-		c.ring(a)
-		return
-	}
-	c.media.connect(t, t.legs[a.invite].leg, session)
-	c.media.sent = session.body
-	c.media.heard = &early{t, t.legs[a.invite]}
-	c.note("early media from %s", t.name)
-	c.ring(a)
-}
-
 // answer gives the winner's 2xx to the caller and joins the media.
 func (c *Call) answer(a action) {
 	t := c.attempts[a.attempt]

@@ -237,10 +237,14 @@ func (c *Call) leaveBehind() {
 func (c *Call) dropLegs() {
 	for _, t := range c.attempts {
 		for _, l := range t.legs {
-			if !l.over {
-				c.note("%s did not say that it took its INVITE for ended", t.name)
-				l.leg.Drop()
+			if l.over {
+				continue
 			}
+			c.note("%s did not say that it took its INVITE for ended", t.name)
+			if t.trunk == nil {
+				c.b.hearOutLeg(deviceRef{t.device.AOR, t.device.Key}, l.leg, t.uuid, t.fate)
+			}
+			l.leg.Drop()
 		}
 	}
 }

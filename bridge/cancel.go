@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"time"
 
 	"wakebridge/sipua"
@@ -57,9 +58,10 @@ func (c *Call) unheard(i, n int) {
 func (c *Call) cancelAgain(i, n int, f *sipua.Flow) {
 	t := c.attempts[i]
 	l := t.legs[n]
-	if l.taken.status == 0 || f == nil || f.ID() == l.flow {
+	if l.taken.status == 0 || f == nil || f.ID() == l.flow || slices.Contains(l.again, f.ID()) {
 		return
 	}
+	l.again = append(l.again, f.ID())
 	c.note("CANCEL to %s again, over the connection that it has now", t.name)
 	l.leg.CancelAgain(f)
 }

@@ -79,9 +79,10 @@ func (c *Call) endCapture() {
 }
 
 // failed says that a call is one of those that capture.calls: failed keeps: nobody
-// answered it, or it was answered and ended by a fault, or one leg said nothing.
+// answered it, or it was answered and ended by a fault, or there is something to say of
+// its audio, or one leg sent none.
 func (r *Record) failed() bool {
-	return r.Result != Answered || r.HangupBy == string(byServer) || r.oneWay()
+	return r.Result != Answered || r.HangupBy == string(byServer) || len(r.Audio) > 0 || r.oneWay()
 }
 
 // oneWay says that one leg sent media and the other one none.

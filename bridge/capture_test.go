@@ -19,14 +19,21 @@ import (
 	"wakebridge/bridge/media/capture"
 )
 
-// withCaptures runs a test in a world that captures calls.
+// withCaptures runs a test in a world that captures calls, of RTP the headers.
 func withCaptures(t *testing.T, calls capture.Calls, change func(*options), test func(*world, *capture.Store)) {
+	t.Helper()
+	withCapturesOf(t, capture.Config{Calls: calls}, change, test)
+}
+
+// withCapturesOf runs a test in a world that captures the calls and packets of c.
+func withCapturesOf(t *testing.T, c capture.Config, change func(*options), test func(*world, *capture.Store)) {
 	t.Helper()
 	dir := t.TempDir()
 	var store *capture.Store
 	inWorld(t, func(o *options) {
 		var err error
-		store, err = capture.New(capture.Config{Dir: dir, Calls: calls, Keep: time.Hour, MaxBytes: 1 << 30, Redact: bridge.Redact(false)})
+		c.Dir, c.Keep, c.MaxBytes, c.Redact = dir, time.Hour, 1<<30, bridge.Redact(c.Whole)
+		store, err = capture.New(c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,9 +56,16 @@ func withCaptures(t *testing.T, calls capture.Calls, change func(*options), test
 	}
 }
 
-// frames are the packets of a capture: of SIP "FROM > TO START-LINE", of media "FROM >
-// TO rtp", of comments their text; FROM and TO without ports.
-func (w *world) frames(s *capture.Store, id string) (sip, media, comments []string) {
+// captured is a packet in a capture.
+type captured struct {
+	face     string // its interface
+	ends     gopacket.Flow
+	payload  []byte // of UDP
+	comments []string
+}
+
+// packets are those of a call's capture.
+func (w *world) packets(s *capture.Store, id string) (all []captured) {
 	w.t.Helper()
 	f, err := s.Open(id)
 	if err != nil {
@@ -65,7 +79,7 @@ func (w *world) frames(s *capture.Store, id string) (sip, media, comments []stri
 	for {
 		data, ci, opts, err := r.ReadPacketDataWithOptions()
 		if errors.Is(err, io.EOF) {
-			return sip, media, comments
+			return all
 		}
 		if err != nil {
 			w.t.Fatal(err)
@@ -75,17 +89,26 @@ func (w *world) frames(s *capture.Store, id string) (sip, media, comments []stri
 			w.t.Fatal(err)
 		}
 		p := gopacket.NewPacket(data, layers.LinkTypeEthernet, gopacket.Default)
-		ends := p.NetworkLayer().NetworkFlow()
-		switch face.Name {
+		all = append(all, captured{face.Name, p.NetworkLayer().NetworkFlow(), p.TransportLayer().LayerPayload(), opts.Comments})
+	}
+}
+
+// frames are the packets of a capture: of SIP "FROM > TO START-LINE", of media "FROM >
+// TO rtp", of comments their text; FROM and TO without ports.
+func (w *world) frames(s *capture.Store, id string) (sip, media, comments []string) {
+	w.t.Helper()
+	for _, p := range w.packets(s, id) {
+		switch p.face {
 		case "sip":
-			line, _, _ := strings.Cut(string(p.TransportLayer().LayerPayload()), "\r\n")
-			sip = append(sip, fmt.Sprintf("%s > %s %s", ends.Src(), ends.Dst(), line))
+			line, _, _ := strings.Cut(string(p.payload), "\r\n")
+			sip = append(sip, fmt.Sprintf("%s > %s %s", p.ends.Src(), p.ends.Dst(), line))
 		case "media":
-			media = append(media, fmt.Sprintf("%s > %s rtp", ends.Src(), ends.Dst()))
+			media = append(media, fmt.Sprintf("%s > %s rtp", p.ends.Src(), p.ends.Dst()))
 		default:
-			comments = append(comments, opts.Comments...)
+			comments = append(comments, p.comments...)
 		}
 	}
+	return sip, media, comments
 }
 
 // The messages of both legs are there, from the first INVITE to the answer to the last

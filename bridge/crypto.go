@@ -109,6 +109,9 @@ type keyring struct {
 	made  map[slot]srtp.Key
 	spent map[slot]bool
 	inUse []*media.Secure // by m-line; nil: plain, or no stream
+	// secured: some stream had a key. What was protected once is never plain again, also
+	// after a time without streams (a hold by port 0, T.38).
+	secured bool
 }
 
 // slot is what a key of ours is made for.
@@ -195,7 +198,7 @@ func (k *keyring) answer(offer *sdp.Description) ([][]sdp.Crypto, []*media.Secur
 			continue
 		}
 		theirs, ok := strongest(s.Crypto)
-		if !ok {
+		if !ok || k.isOurs(theirs.key) {
 			continue // Relay refuses it
 		}
 		suite := theirs.key.Suite()
@@ -229,7 +232,7 @@ func (k *keyring) answered(answer *sdp.Description) ([]*media.Secure, error) {
 			return nil, errKeys
 		}
 		theirs, err := srtp.ParseKey(suite, line.Secret, line.MKI)
-		if err != nil {
+		if err != nil || k.isOurs(theirs) {
 			return nil, errKeys
 		}
 		keys[i] = &media.Secure{Theirs: theirs, Ours: ours}
@@ -246,6 +249,18 @@ func (k *keyring) use(keys []*media.Secure) {
 		k.spent[slot{i, was.Ours.Suite()}] = true
 	}
 	k.inUse = keys
+	k.secured = k.secured || k.suite() != ""
+}
+
+// isOurs says that a key is one of ours, which a peer must not use: both directions would
+// be encrypted alike (RFC 3711 s9.1), and ours could be played back to us.
+func (k *keyring) isOurs(key srtp.Key) bool {
+	for _, made := range k.made {
+		if made.Equal(key) {
+			return true
+		}
+	}
+	return false
 }
 
 // suite is the name of that in use, "" for plain RTP.
@@ -259,12 +274,13 @@ func (k *keyring) suite() string {
 }
 
 // offerSRTP are the keys to offer to a side whose call is answered: it keeps to what
-// was agreed.
+// was agreed, and where nothing was, to the policy.
 func (m *callMedia) offerSRTP(d *sdp.Description, side *media.Side, f *sipua.Flow) ([][]sdp.Crypto, error) {
 	ring := m.keys[side]
+	secure, orPlain, err := m.c.b.cfg.Terms.SRTP.offers(m.isAppSide(side), f)
 	switch {
-	case ring.suite() == "":
-		return nil, nil
+	case !ring.secured && (err != nil || !secure || orPlain):
+		return nil, err
 	case !m.c.b.cfg.Terms.SRTP.mayTell(f):
 		return nil, errOpen
 	}

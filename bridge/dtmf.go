@@ -7,6 +7,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/media/dtmf"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
@@ -119,6 +120,7 @@ type eventLine struct {
 	send   uint8            // payload type for it
 	clock  uint32           // of that
 	hear   map[uint8]uint32 // what may come from it, with clocks
+	takes  func(dtmf.Event) bool
 }
 
 // events is how the leg does telephone events: on the first stream where both of us
@@ -135,6 +137,7 @@ func (e *keyEnd) events() eventLine {
 		}
 		line := eventLine{ok: true, stream: i, hear: ours}
 		line.send, line.clock = preferred(theirs, ours)
+		line.takes = func(event dtmf.Event) bool { return said[i].TakesEvent(line.send, uint8(event)) }
 		for t, hz := range theirs { // an answerer may number them its own way
 			if _, known := line.hear[t]; !known {
 				line.hear[t] = hz

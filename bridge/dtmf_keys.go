@@ -109,7 +109,7 @@ func (k *keypads) pass(in infoIn) {
 		if !k.tell(other, infoOut{contentType: in.contentType, press: in.press, in: &in}) {
 			k.answer(in, 503, "Too Many Keys", sip.NewHeader("Retry-After", "1"))
 		}
-	case line.ok:
+	case line.ok && line.takes(in.press.Event):
 		k.event(in, its, line)
 	default:
 		k.lost()
@@ -126,7 +126,7 @@ func (k *keypads) early(in infoIn) {
 	if heard != nil && !heard.leg.over && heard.try.side != nil && in.from == k.m.c.a.Leg {
 		line = k.end(heard.leg.leg).events()
 	}
-	if own.events().ok || !line.ok {
+	if own.events().ok || !line.ok || !line.takes(in.press.Event) {
 		k.answer(in, 500, "Call Not Answered", retrySoon())
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/pion/rtp"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/media/capture"
 	"wakebridge/bridge/media/dtmf"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
@@ -261,6 +262,35 @@ func TestDTMFInfoToEvents(t *testing.T) {
 			t.Errorf("record %+v", r.DTMF)
 		}
 	})
+}
+
+// A leg is sent no event that it does not take (RFC 4733 s2.5.1.1).
+func TestDTMFEventsThatAreTaken(t *testing.T) {
+	for fmtp, status := range map[string]int{"0-16": 200, "0-15": 415, "": 415} {
+		inWorld(t, func(o *options) { o.infos = map[netip.Addr]bool{phoneHost: true} }, func(w *world) {
+			pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+			phone.register(alice)
+			a := pbx.call("alice", func(i *leg.Invite) {
+				i.Body = bytes.Replace(pbx.keySDP(true), []byte("a=fmtp:101 0-16\r\n"), nil, 1)
+				if fmtp != "" {
+					i.Body = bytes.Replace(pbx.keySDP(true), []byte("0-16"), []byte(fmtp), 1)
+				}
+			})
+			b := phone.invited(0)
+			b.must(func() error { return b.Answer(phone.keySDP(false)) })
+			b.sendInfo("application/dtmf-relay", "Signal=hf\r\nDuration=100\r\n")
+			w.pass(time.Second)
+			if keys, n := a.keys(); b.infoStatus() != status || n > 0 != (status == 200) {
+				t.Errorf("%q: flash was answered %d, and came as %q", fmtp, b.infoStatus(), keys)
+			}
+			b.sendInfo("application/dtmf", "D")
+			w.pass(time.Second)
+			if keys, _ := a.keys(); b.infoStatus() != 200 || keys != "D/250ms" {
+				t.Errorf("%q: D was answered %d, and came as %q", fmtp, b.infoStatus(), keys)
+			}
+			a.hangUp()
+		})
+	}
 }
 
 // An INFO that cannot be a key is refused as its fault asks for.
@@ -518,32 +548,71 @@ func TestDTMFLearnsInfo(t *testing.T) {
 	})
 }
 
-// No key is ever written down: not in the record, nor in the log at its most talkative.
+// No key is ever written down: not in the record, nor in the log at its most talkative,
+// nor in a capture, but for the events of one that has all of RTP.
 func TestDTMFIsSecret(t *testing.T) {
-	var log bytes.Buffer
-	inWorld(t, func(o *options) {
-		o.infos = map[netip.Addr]bool{pbxHost: true, phoneHost: true}
-		o.log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}, func(w *world) {
-		p := keyCall(w, true, false)
-		p.b.takeInfos(403)
-		p.a.press("#", 60*ms)
-		w.pass(time.Second)
-		p.a.sendInfo("application/dtmf-relay", "Signal=#\r\n")
-		p.a.sendInfo("application/dtmf-relay", "Signal=##\r\n")
-		p.b.sendInfo("application/dtmf", "#")
-		w.pass(time.Second)
-		p.a.hangUp()
-		record, err := json.Marshal(w.record())
-		if err != nil {
-			t.Fatal(err)
+	for _, whole := range []bool{false, true} {
+		t.Run(fmt.Sprint(whole), func(t *testing.T) {
+			var log bytes.Buffer
+			withCapturesOf(t, capture.Config{Calls: capture.All, Whole: whole}, func(o *options) {
+				o.infos = map[netip.Addr]bool{pbxHost: true, phoneHost: true}
+				o.log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			}, func(w *world, s *capture.Store) {
+				p := keyCall(w, true, false)
+				p.b.takeInfos(403)
+				p.a.press("#", 60*ms)
+				w.pass(time.Second)
+				p.a.sendInfo("application/dtmf-relay", "Signal=#\r\n")
+				p.a.sendInfo("application/dtmf-relay", "Signal=##\r\n")
+				p.b.sendInfo("application/dtmf", "#")
+				p.b.sendInfo("text/plain", "Signal=#\r\nDuration=160\r\n")
+				p.b.sendInfo("audio/telephone-event", "\x0b\x8a\x07\xd0")
+				p.b.sendInfo("application/vnd.nortelnetworks.digits", "p=Digit-Collection\r\nd=#\r\n")
+				w.pass(time.Second)
+				p.a.hangUp()
+				w.pass(10 * time.Second)
+				r := w.record()
+				record, err := json.Marshal(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(string(record), `"dtmf":{`) || strings.Contains(string(record), "#") {
+					t.Errorf("record %s", record)
+				}
+				keyless(t, w.packets(s, r.ID), whole)
+			})
+			if s := log.String(); s == "" || strings.ContainsAny(s, "#") || strings.Contains(s, "Signal") {
+				t.Errorf("log %s", s)
+			}
+		})
+	}
+}
+
+// keyless checks that no packet of a capture says that # was pressed; whole says that
+// events do.
+func keyless(t *testing.T, all []captured, whole bool) {
+	t.Helper()
+	infos, events, told := 0, 0, 0
+	for _, p := range all {
+		text := string(p.payload)
+		switch {
+		case p.face == "media" && len(p.payload) >= 12 && p.payload[1]&0x7f == 101:
+			if events++; len(p.payload) > 12 && p.payload[12] == 11 {
+				told++
+			}
+		case strings.HasPrefix(text, "INFO "):
+			infos++
+			fallthrough
+		case p.face != "media":
+			if text += strings.Join(p.comments, "\n"); strings.ContainsAny(text, "#\x0b") || strings.Contains(text, "\x8a\x07\xd0") {
+				t.Errorf("%q", text)
+			}
 		}
-		if !strings.Contains(string(record), `"dtmf":{`) || strings.Contains(string(record), "#") {
-			t.Errorf("record %s", record)
-		}
-	})
-	if s := log.String(); s == "" || strings.ContainsAny(s, "#") || strings.Contains(s, "Signal") {
-		t.Errorf("log %s", s)
+	}
+	// The caller's event became an INFO, of its two INFO one was passed on; the callee's
+	// first became events, and its other three nothing.
+	if wanted := map[bool]int{true: events}[whole]; infos != 8 || events == 0 || told != wanted {
+		t.Errorf("%d INFO, %d packets of events, %d of which tell the key", infos, events, told)
 	}
 }
 

@@ -16,6 +16,8 @@ const (
 	// the one of its call, once it has the 200 to its REGISTER: a BYE right behind that
 	// would come from a stranger (481).
 	settlesIn = 500 * time.Millisecond
+	// takesBack is how long the answer to a CANCEL may take (RFC 3261 s9.1: 64*T1).
+	takesBack = 32 * time.Second
 	// saysGoodbye bounds how long a device that did not hear its BYE may stay away.
 	saysGoodbye = fatesLive
 	// wordsLive is how long the fate is kept that tells such a device instead, when it
@@ -44,6 +46,35 @@ func (b *Bridge) seeOff(ref deviceRef, l *leg.Leg, uuid string, word *location.F
 	}) {
 		b.leaveWord(ref, uuid, wordsLive)
 	}
+}
+
+// hearOutLeg waits for the answer to a CANCEL which the call did not wait for: it takes
+// back the device's word, if it has one, and a 2xx that met the CANCEL is seen off.
+func (b *Bridge) hearOutLeg(ref deviceRef, l *leg.Leg, uuid string, word *location.Fate) {
+	var told *location.Fate
+	if word != nil {
+		copied := *word
+		copied.Told, copied.KeepUntil = true, time.Now().Add(fatesLive)
+		told = &copied
+	}
+	b.expecting(func() {
+		defer b.contain("hearing a device out", ref)
+		late := time.NewTimer(takesBack)
+		defer late.Stop()
+		select {
+		case <-l.Taken():
+		case <-late.C:
+			return
+		case <-b.quit:
+			return
+		}
+		switch {
+		case l.Heard() != nil:
+			b.seeOff(ref, l, uuid, told)
+		case told != nil:
+			b.cfg.Fates.Put(*told)
+		}
+	})
 }
 
 // expecting starts a goroutine of farewells, which Close awaits; false once nobody

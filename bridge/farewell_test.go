@@ -414,6 +414,7 @@ func TestAppThatWasStartedAnewInACall(t *testing.T) {
 					b.must(func() error { b.Drop(); return nil }) // its BYE is lost
 				}
 				phone.boot = "2"
+				w.flowOf(alice).Shut(errAway)
 				phone.roam(mobileHost, alice)
 				if knows {
 					b.must(func() error { return b.SetFlow(phone.flow) })
@@ -466,4 +467,59 @@ func TestPhoneOfARefusedPush(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A phone on a bad network takes its CANCEL late: the call is over by then, but the fate
+// is taken back, so that a refresh does not ring it again.
+func TestCancelIsTakenLate(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+		phone.connect(sipua.UDP)
+		phone.refresh(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		b.ring()
+		w.net.Partition(phoneHost, serverHost)
+		a.giveUp()
+		w.pass(5 * time.Second)
+		if w.bridge.Active() != 0 || len(w.fates.all()) == 0 {
+			t.Errorf("%d calls, fates %+v", w.bridge.Active(), w.fates.all())
+		}
+		w.net.Heal(phoneHost, serverHost)
+		w.pass(10 * time.Second)
+		b.expect("CANCEL")
+		if all := w.fates.all(); !all[len(all)-1].Told {
+			t.Errorf("fates %+v", all)
+		}
+		phone.refresh(alice)
+		w.pass(time.Second)
+		if phone.got(1) != nil {
+			t.Error("it rings again")
+		}
+	})
+}
+
+// An app with two flows (RFC 5626), each registered under a Call-ID of its own, was not
+// started anew when it refreshes one of them.
+func TestTwoFlowsAreOneApp(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+		phone.boot, phone.regID = "one", 1
+		phone.register(alice)
+		first := phone.flow
+		phone.boot, phone.regID = "two", 2
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		b.ring()
+		phone.flow, phone.boot, phone.regID = first, "one", 1
+		phone.refresh(alice)
+		w.pass(time.Second)
+		if phone.got(1) != nil {
+			t.Error("it is invited twice")
+		}
+		a.giveUp()
+		w.pass(time.Second)
+		first.Shut(errAway)
+	})
 }

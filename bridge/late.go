@@ -125,10 +125,7 @@ func (b *Bridge) overtaken(d location.Device) {
 		case <-b.quit:
 			return
 		}
-		for _, f := range b.Late(d, b.cfg.Fates.Take(d.Ref(), binding.Flow)) {
-			f.Told = false // for the next REGISTER
-			b.cfg.Fates.Put(f)
-		}
+		b.Late(d, b.cfg.Fates.Take(d.Ref(), binding.Flow)) // what is left comes with a REGISTER over another flow
 	})
 }
 

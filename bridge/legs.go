@@ -55,6 +55,7 @@ func (c *Call) callerConfirmed(ev leg.Confirmed) {
 		c.step(event{kind: evHangup, attempt: ofTheCall, reasons: []string{reasonNoMedia},
 			reason: "the answer in the caller's ACK cannot be used: " + err.Error()})
 	}
+	c.media.straighten()
 }
 
 func (c *Call) callerEnded(ev leg.Ended) {
@@ -160,8 +161,13 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 		c.reached(i, metricRinging, t.rec.Rang)
 		c.note("%s rings", t.name)
 	}
-	t.legs[n].early = ev.Body
-	c.media.keypads.allows(t.legs[n].leg, ev.Response)
+	l := t.legs[n]
+	c.media.keypads.allows(l.leg, ev.Response)
+	if len(ev.Body) > 0 {
+		was := l.early
+		l.early = ev.Body
+		c.media.earlyAgain(t, l, was)
+	}
 	c.step(event{kind: evRinging, attempt: i, invite: n, status: ev.Status, early: len(ev.Body) > 0 && !c.media.late})
 }
 

@@ -2,7 +2,9 @@ package bridge
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/sdp"
@@ -30,12 +32,6 @@ type callMedia struct {
 	closed  bool
 }
 
-// early is an attempt whose early media was relayed.
-type early struct {
-	try *try
-	leg *tried
-}
-
 // session is what an attempt's answer would make of the call.
 type session struct {
 	answer  *sdp.Description
@@ -44,6 +40,9 @@ type session struct {
 	basis   *sdp.Description // what body was made of
 	told    *sdp.Description // body, unless the caller had an SDP before
 	a, b    []*media.Secure  // what each side's streams are protected with
+	// unfit: the answer has none of the codecs of the SDP that the caller has; astray:
+	// that, or it differs in rtcp-mux.
+	unfit, astray bool
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
@@ -150,12 +149,11 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err := sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
 	}
-	if l.bound { // under another payload type the caller would not know the codec
-		if _, err := m.promised(answer); err != nil {
-			return nil, err
-		}
+	_, unfit := m.promised(answer)
+	if l.bound && unfit != nil { // under another payload type the caller would not know the codec
+		return nil, unfit
 	}
-	s := &session{answer: answer, offered: l.offered}
+	s := &session{answer: answer, offered: l.offered, unfit: unfit != nil}
 	if s.b, err = m.keys[t.side].answered(answer); err != nil {
 		return nil, err
 	}
@@ -181,6 +179,8 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	s.body = s.told.Bytes()
 	if m.sent != nil {
 		s.body = m.sent // the 200 repeats what the 183 said
+		had, err := sdp.Parse(m.sent)
+		s.astray = s.unfit || err == nil && !slices.EqualFunc(had.Streams(), s.told.Streams(), func(x, y sdp.Stream) bool { return x.RTCPMux == y.RTCPMux })
 	}
 	return s, nil
 }
@@ -204,6 +204,14 @@ func (m *callMedia) connect(t *try, b *leg.Leg, s *session) {
 // isApp says that a leg is a user's app, not a trunk.
 func (m *callMedia) isApp(l *leg.Leg) bool {
 	return l == m.c.a.Leg && m.c.origin.Trunk == "" || l != m.c.a.Leg && m.c.plan.Trunk == ""
+}
+
+// isAppSide is isApp for the leg of a side.
+func (m *callMedia) isAppSide(side *media.Side) bool {
+	if side == m.a {
+		return m.c.origin.Trunk == ""
+	}
+	return m.c.plan.Trunk == ""
 }
 
 // said is what one leg said, what the other one did, and the keys that the streams
@@ -235,6 +243,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 		}
 		if s.IsRTP() {
 			r.PayloadTypes = agreed(s, others, i)
+			r.EventTypes = eventTypes(s, others, i)
 			r.ClockRates = clocks(s)
 			inUse[i], r.Secure = what.keys[i], what.keys[i]
 			if s.RTCPMux && i < len(others) && others[i].RTCPMux {
@@ -263,6 +272,20 @@ func agreed(s sdp.Stream, others []sdp.Stream, i int) []uint8 {
 	if i < len(others) {
 		for _, pt := range others[i].PayloadTypes() {
 			if !bytes.Contains(pts, []byte{pt}) {
+				pts = append(pts, pt)
+			}
+		}
+	}
+	return pts
+}
+
+// eventTypes are the payload types that mean telephone events in what goes to the
+// peer: as it described them, and as the other one did what it has no word for.
+func eventTypes(s sdp.Stream, others []sdp.Stream, i int) []uint8 {
+	pts := slices.Collect(maps.Keys(s.Events()))
+	if i < len(others) {
+		for pt := range others[i].Events() {
+			if !bytes.Contains(s.PayloadTypes(), []byte{pt}) {
 				pts = append(pts, pt)
 			}
 		}

@@ -134,8 +134,7 @@ func heardPath(s, from media.StreamStats, codec string) quality.Path {
 // missed is the share that a leg did not get of what the other one sent. What we left
 // out ourselves is a gap in the sequence numbers too, which the leg reports as lost.
 func missed(s, from media.StreamStats) float64 {
-	ours := from.Rejected[media.Held] + from.Rejected[media.Converted]
-	return share(s.Heard.Lost-min(s.Heard.Lost, ours), s.Sent.Packets+from.Lost)
+	return share(s.Heard.Lost-min(s.Heard.Lost, from.Withheld), s.Sent.Packets+from.Lost)
 }
 
 // share is part of all, 0 to 1.

@@ -127,10 +127,12 @@ func TestRemarks(t *testing.T) {
 		{"it sends no reports", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard = relay.Heard{} }, ""},
 		{"a bad way to it", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 690 }, "the phone missed 23 % of what it was sent, by its reports (RTCP)"},
 		{"held off and converted by us", func(_ *mediaParty, s *media.StreamStats) {
-			s.Rejected[media.Held], s.Rejected[media.Converted] = 400, 290
+			s.Rejected[media.Held], s.Rejected[media.Converted], s.Withheld = 400, 290, 690
 		}, func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 690 }, ""},
-		{"held off by us, and a bad way to it", func(_ *mediaParty, s *media.StreamStats) { s.Rejected[media.Held] = 90 },
+		{"held off by us, and a bad way to it", func(_ *mediaParty, s *media.StreamStats) { s.Withheld = 90 },
 			func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 690 }, "the phone missed 20 % of what it was sent, by its reports (RTCP)"},
+		{"held off by us before it heard any, and a bad way to it", func(_ *mediaParty, s *media.StreamStats) { s.Rejected[media.Held] = 690 },
+			func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 690 }, "the phone missed 23 % of what it was sent, by its reports (RTCP)"},
 		{"a little loss", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard.Lost = 90 }, ""},
 	}
 	for _, tt := range tests {
@@ -199,7 +201,7 @@ func TestStreamRecords(t *testing.T) {
 	check("phone", streamRecords(phone, &trunk), StreamRecord{Media: "audio", Codec: "PCMU/8000", MOSSent: 4.33, MOSHeard: 3.22})
 	// 150 of the 180 are packets that we kept from it for a key and a tone.
 	keyed := talking(legA, false, func(_ *mediaParty, s *media.StreamStats) {
-		s.Rejected[media.Held], s.Rejected[media.Converted] = 100, 50
+		s.Rejected[media.Held], s.Rejected[media.Converted], s.Withheld = 120, 50, 150
 	})
 	pressed := talking(legB, true, func(_ *mediaParty, s *media.StreamStats) {
 		s.Heard, s.Inserted = relay.Heard{Reports: 12, Lost: 180}, 100
@@ -211,7 +213,7 @@ func TestStreamRecords(t *testing.T) {
 	if r := streamRecords(pressed, &keyed)[0]; r.Inserted != 100 || want.MOSHeard == want.MOSSent {
 		t.Errorf("record %+v, of as much loss %+v", r, want)
 	}
-	if r := streamRecords(keyed, &pressed)[0]; r.Rejected[media.Held] != 100 || r.Rejected[media.Converted] != 50 {
+	if r := streamRecords(keyed, &pressed)[0]; r.Rejected[media.Held] != 120 || r.Rejected[media.Converted] != 50 {
 		t.Errorf("record %+v", r)
 	}
 	check("alone", streamRecords(trunk, nil), StreamRecord{Media: "audio", Codec: "PCMU/8000", MOSSent: 4.28})

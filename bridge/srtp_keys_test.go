@@ -234,3 +234,53 @@ func answerTo(d *dialog) string {
 	})
 	return body
 }
+
+// What was protected once is never plain again: a hold by port 0 leaves a leg without
+// streams and without keys, and what resumes it must be offered with new ones.
+func TestResumedSRTPIsNotPlain(t *testing.T) {
+	const line = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
+	for _, apps := range []bridge.SRTPPolicy{bridge.SRTPRequired, bridge.SRTPOptional} {
+		inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: apps, AnyTransport: true} }, func(w *world) {
+			pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+			phone.register(alice)
+			a := pbx.call("alice")
+			b := phone.invited(0)
+			secured := func(s string) []byte { return []byte(strings.Replace(s, "RTP/AVP", "RTP/SAVP", 1)) }
+			answer := string(secured(string(phone.sdp(line))))
+			b.must(func() error { return b.Answer([]byte(answer)) })
+			w.pass(time.Second)
+			off := func(s string) []byte { return []byte(strings.Replace(s, "m=audio 40000", "m=audio 0", 1)) }
+			a.must(func() error { return a.Reinvite(off(string(pbx.sdp()))) })
+			b.must(func() error { return b.AnswerOffer(off(strings.Replace(answer, line+"\r\n", "", 1))) })
+			w.pass(time.Second)
+			a.must(func() error { return a.Reinvite(pbx.sdp()) })
+			w.pass(time.Second)
+			offer := string(last[leg.Offer](b).Body)
+			if !strings.Contains(offer, "RTP/SAVP") || strings.Count(offer, "a=crypto:") < 2 {
+				t.Errorf("the phone is offered\n%s", offer)
+			}
+			b.must(func() error { return b.AnswerOffer([]byte(answer)) })
+			w.pass(time.Second)
+			a.hangUp()
+		})
+	}
+}
+
+// A peer that answers with our own key would have both directions encrypted alike.
+func TestEchoedKeyIsRefused(t *testing.T) {
+	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		for line := range strings.Lines(string(b.invite.Body())) {
+			if strings.HasPrefix(line, "a=crypto:5 ") {
+				answer := strings.Replace(string(phone.sdp(strings.TrimSpace(line))), "RTP/AVP", "RTP/SAVP", 1)
+				b.must(func() error { return b.Answer([]byte(answer)) })
+			}
+		}
+		w.settle()
+		a.expect("488")
+		b.expect("ACK, BYE")
+	})
+}

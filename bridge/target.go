@@ -220,9 +220,10 @@ func (c *Call) registered(i int, ch location.Change) {
 	c.reached(i, metricRegistered, now)
 	c.note("%s registered", t.name)
 	flow := sipua.FlowID(b.Flow)
-	anew := t.boot.another(b)
+	anew := t.boot.another(ch.Device, b)
 	if c.state.winner == i {
 		if l := c.winner(); l != nil {
+			anew = anew && isOver(l.leg.Flow())
 			c.move(l.leg, flow)
 			c.probe(l.leg, anew)
 		}
@@ -239,11 +240,17 @@ func (c *Call) registered(i int, ch location.Change) {
 // s10.2.4): from then on it knows nothing of its calls.
 type boot string
 
-// another notes that an app registers, and says whether it was started anew since.
-func (b *boot) another(with location.Binding) bool {
+// another notes that an app registers, and says whether it was started anew since: not if
+// it has several flows (RFC 5626), each with a Call-ID of its own.
+func (b *boot) another(d location.Device, with location.Binding) bool {
 	before := *b
+	if before == boot(with.CallID) || slices.ContainsFunc(d.Bindings, func(o location.Binding) bool {
+		return boot(o.CallID) == before && o.RegID != with.RegID && o.Flow != 0
+	}) {
+		return false
+	}
 	*b = boot(with.CallID)
-	return before != "" && *b != "" && before != *b
+	return before != "" && *b != ""
 }
 
 func (c *Call) attemptOf(device string) int {
@@ -288,15 +295,19 @@ func (c *Call) callerLocated(ch location.Change) {
 	if ch.Device.Key != c.a.device {
 		return
 	}
-	anew := c.a.boot.another(b)
+	anew := c.a.boot.another(ch.Device, b)
+	anew = anew && isOver(c.a.Flow())
 	if c.state.phase == answering || c.state.phase == bridged {
 		c.move(c.a.Leg, sipua.FlowID(b.Flow))
+	}
+	if c.state.phase == bridged { // before its ACK, no BYE
 		c.probe(c.a.Leg, anew)
 	}
 }
 
 // probe asks an app that was started anew in a call whether it knows that still: if not,
-// the other one must not wait for it in silence.
+// the other one must not wait for it in silence. While its old connection lives it may be
+// a second user agent that registers under the same instance.
 func (c *Call) probe(l *leg.Leg, anew bool) {
 	if anew {
 		c.late("probe", l.Probe())

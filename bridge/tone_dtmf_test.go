@@ -2,9 +2,12 @@ package bridge_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/pion/rtp"
 
 	"wakebridge/bridge"
 	"wakebridge/sipua/leg"
@@ -81,4 +84,34 @@ func TestToneDTMF(t *testing.T) {
 			})
 		}
 	}
+}
+
+// After the tone the first packet of sound has the marker. A key that is down then keeps
+// the markers of its own, under the payload type that the caller gave it.
+func TestToneEndsDuringAKey(t *testing.T) {
+	inWorld(t, toned, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.sleeper("va")
+		a := pbx.call("alice", func(i *leg.Invite) { i.Body = pbx.keySDP(true) })
+		phone.register(alice)
+		b := phone.invited(0)
+		b.must(func() error { return b.Answer(phone.offering("0 101", "a=rtpmap:101 telephone-event/8000")) })
+		pbx.hears() // the tone
+		for i, p := range []struct {
+			payloadType  uint8
+			marker, want bool
+		}{{101, false, false}, {101, true, true}, {101, false, false}, {0, false, true}, {0, false, false}} {
+			pkt := rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: p.payloadType, Marker: p.marker, SSRC: 77, SequenceNumber: uint16(i)}, Payload: []byte{5, 10, 1, 64}} //nolint:gosec // small
+			data, err := pkt.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := phone.rtp.WriteTo(data, net.UDPAddrFromAddrPort(phone.target())); err != nil {
+				t.Fatal(err)
+			}
+			if got := pbx.hears(); len(got) != 1 || got[0].Marker != p.want {
+				t.Errorf("packet %d of type %d: %+v", i, p.payloadType, got)
+			}
+		}
+		a.hangUp()
+	})
 }

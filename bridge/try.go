@@ -52,6 +52,7 @@ type tried struct {
 	orPlain bool             // plain RTP may be offered if SRTP is refused
 	early   []byte           // SDP of its newest 1xx
 	session *session         // what its 2xx agreed
+	again   []sipua.FlowID   // over which its CANCEL was said again
 	taken   action           // the CANCEL of a call that is over for the device; no status: none
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing/synctest"
@@ -29,6 +30,7 @@ type ua struct {
 
 	flow    *sipua.Flow // to the server
 	dialled uint16      // streams so far
+	regID   int         // RFC 5626, 0: none
 	cseq    uint32
 	boot    string        // tells the registrations of an app from those after its restart
 	answer  func(*dialog) // what to do with an INVITE; nil: nothing
@@ -158,7 +160,7 @@ func (u *ua) refresh(aor sipua.AOR) {
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: u.cseq, MethodName: sip.REGISTER})
 	contact := u.flow.Contact(aor.User)
 	contact.UriParams = append(contact.UriParams, sip.HeaderKV{K: "pn-prid", V: "secret"})
-	req.AppendHeader(&sip.ContactHeader{Address: contact, Params: sip.HeaderParams{{K: "+sip.instance", V: u.name}}})
+	req.AppendHeader(&sip.ContactHeader{Address: contact, Params: sip.HeaderParams{{K: "+sip.instance", V: u.name}, {K: "reg-id", V: strconv.Itoa(u.regID)}}})
 	got := make(chan int, 10)
 	_, err := u.ep.Request(u.flow, req, func(res *sip.Response, err error) {
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -274,6 +275,10 @@ func (w *world) Request(tx *sipua.ServerTx) {
 	}
 	c := tx.Request.Contact()
 	instance, _ := c.Params.Get("+sip.instance")
+	regID := 0
+	if flow, ok := c.Params.Get("reg-id"); ok {
+		regID, _ = strconv.Atoi(flow)
+	}
 	aor, err := sipua.AOROf(tx.Request.To().Address)
 	if err != nil {
 		tx.Reject(err)
@@ -281,7 +286,7 @@ func (w *world) Request(tx *sipua.ServerTx) {
 	}
 	now := time.Now()
 	up := location.Upsert{AOR: aor, Announced: location.Tokens, Push: tokens(instance), Binding: location.Binding{
-		Contact: c.Value(), Flow: location.FlowID(tx.Flow().ID()), Node: node, Instance: instance, CallID: tx.Request.CallID().Value(),
+		Contact: c.Value(), Flow: location.FlowID(tx.Flow().ID()), Node: node, Instance: instance, RegID: regID, CallID: tx.Request.CallID().Value(),
 		CSeq: tx.Request.CSeq().SeqNo, Expires: now.Add(24 * time.Hour), Registered: now, UserAgent: "phone", Received: tx.Flow().Remote()}}
 	tx.Flow().SetParty(fmt.Sprint("user ", aor, " ", instance)) // as the registrar
 	tx.Flow().Pin(now.Add(24 * time.Hour))

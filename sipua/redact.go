@@ -12,56 +12,107 @@ const blank = 'x'
 // Redact blanks what is secret in a message, as it is on the wire, in place and octet
 // for octet, so that syntax and lengths stay: credentials (RFC 3261 s22.4) but for
 // the parameters that name them, push tokens (RFC 8599 and what came before it),
-// passwords in URIs, and keys in SDP (RFC 4568, 4567, 8866 s5.12, 8839), and DTMF keys in INFO. It does
+// passwords in URIs, keys in SDP (RFC 4568, 4567, 8866 s5.12, 8839), and DTMF keys: the
+// bodies that are made for them, and all of INFO but those that cannot have any. It does
 // not need a message that parses.
 func Redact(message []byte) {
-	keys := false
-	var delimiter []byte // of the parts of a body (RFC 2046 s5.1.1), as far as seen
+	var r redaction
 	for rest := message; len(rest) > 0; {
-		if keys && (rest[0] == '\n' || bytes.HasPrefix(rest, []byte("\r\n"))) {
-			rest, keys = rest[redactKeys(rest, delimiter):], false
+		if r.secret() && (rest[0] == '\n' || bytes.HasPrefix(rest, []byte("\r\n"))) {
+			rest, r.kind = rest[r.body(rest):], ""
 			continue
 		}
 		n := fieldEnd(rest)
-		keys = keys || saysKeys(rest[:n])
+		r.line(rest[:n])
 		redactField(rest[:n])
-		if line := bytes.TrimSpace(rest[:indexOr(rest, "\r\n")]); len(line) > len("--") && bytes.HasPrefix(line, []byte("--")) {
-			delimiter = line
-		}
 		rest = rest[n:]
 	}
 }
 
-// saysKeys says that a header field, of the message or of a part of its body, names a
-// body of DTMF keys: a PIN is typed so. Space may be around the slash (RFC 3261 s25.1).
-func saysKeys(f []byte) bool {
-	name, value, _ := bytes.Cut(f, []byte(":"))
-	switch strings.ToLower(string(bytes.TrimSpace(name))) {
-	case "content-type", "c":
-		return strings.HasPrefix(strings.ToLower(strings.Join(strings.Fields(string(value)), "")), "application/dtmf")
-	}
-	return false
+// redaction is what is known of a message as far as it was read.
+type redaction struct {
+	started   bool   // its first line was there
+	info      bool   // it is an INFO, or answers one
+	kind      string // the media type of the body, or the part of one, that follows; "": not said
+	delimiter []byte // of the parts of a body (RFC 2046 s5.1.1)
 }
 
-// redactKeys blanks a body of keys, but for the names in "Signal=5" and "Duration=160":
-// any other text before a "=" may be a key itself, base64 for instance. It ends with
-// the message or before the next delimiter of parts; the result is where.
-func redactKeys(body, delimiter []byte) int {
-	at := 0
-	for line := range bytes.Lines(body) {
-		if next := bytes.TrimSuffix(bytes.TrimSpace(line), []byte("--")); len(delimiter) > 0 && bytes.Equal(next, delimiter) {
-			return at
-		}
-		at += len(line)
-		name, value, _ := bytes.Cut(line, []byte("="))
-		switch strings.ToLower(string(bytes.TrimSpace(name))) {
-		case "signal", "duration":
-			hide(value)
-		default:
-			hide(line)
+// line takes a header field, of the message or of a part of its body, or another line.
+// Space may be around the slash of a type (RFC 3261 s25.1).
+func (r *redaction) line(f []byte) {
+	if line := bytes.TrimSpace(f); !r.started && len(line) > 0 {
+		r.started = true
+		method, _, _ := bytes.Cut(line, []byte(" "))
+		r.info = bytes.EqualFold(method, []byte("INFO"))
+	}
+	if line := bytes.TrimSpace(f[:indexOr(f, "\r\n")]); len(line) > len("--") && bytes.HasPrefix(line, []byte("--")) {
+		r.delimiter, r.kind = line, ""
+	}
+	name, value, _ := bytes.Cut(f, []byte(":"))
+	words := strings.Fields(strings.ToLower(string(value)))
+	switch strings.ToLower(string(bytes.TrimSpace(name))) {
+	case "cseq":
+		r.info = r.info || len(words) > 0 && words[len(words)-1] == "info"
+	case "content-type", "c":
+		if kind := strings.Join(words, ""); !isKeys(r.kind) { // else it was said already
+			r.kind = kind
 		}
 	}
-	return at
+}
+
+// events is the type of a body that is what RTP would carry (RFC 4733 s7.1.1).
+const events = "audio/telephone-event"
+
+// isKeys says that a body of a type, in lower case, is of DTMF keys: a PIN is typed so.
+func isKeys(kind string) bool {
+	return strings.HasPrefix(kind, "application/dtmf") || strings.HasPrefix(kind, events) || strings.HasPrefix(kind, "application/kpml")
+}
+
+// secret says that the body or the part that follows must be blanked. There are more
+// types for keys in INFO than anybody counted, so all but those that have none.
+func (r *redaction) secret() bool {
+	spared := strings.HasPrefix(r.kind, "multipart/") || strings.HasPrefix(r.kind, "application/media_control+xml")
+	return isKeys(r.kind) || r.info && !spared
+}
+
+// body blanks a body, or a part of one, b being what follows its header fields. It ends
+// with the message or before the next delimiter of parts; the result is where.
+func (r *redaction) body(b []byte) int {
+	end := 0
+	for line := range bytes.Lines(b) {
+		if next := bytes.TrimSuffix(bytes.TrimSpace(line), []byte("--")); len(r.delimiter) > 0 && bytes.Equal(next, r.delimiter) {
+			break
+		}
+		end += len(line)
+	}
+	if !strings.HasPrefix(r.kind, events) {
+		for line := range bytes.Lines(b[:end]) {
+			redactKey(line)
+		}
+		return end
+	}
+	// Each octet may be a key, those of white space too; the ends of lines around it are
+	// not its own.
+	octets := b[bytes.IndexByte(b, '\n')+1 : end]
+	if end < len(b) {
+		octets = bytes.TrimSuffix(bytes.TrimSuffix(octets, []byte("\n")), []byte("\r"))
+	}
+	for i := range octets {
+		octets[i] = blank
+	}
+	return end
+}
+
+// redactKey blanks a line of a body of keys, but for the names in "Signal=5" and
+// "Duration=160": any other text before a "=" may be a key itself, base64 for instance.
+func redactKey(line []byte) {
+	name, value, _ := bytes.Cut(line, []byte("="))
+	switch strings.ToLower(string(bytes.TrimSpace(name))) {
+	case "signal", "duration":
+		hide(value)
+	default:
+		hide(line)
+	}
 }
 
 // fieldEnd is where a line and those that are folded into it end.

@@ -42,8 +42,30 @@ func TestRedact(t *testing.T) {
 		},
 		"a DTMF key alone": {"INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n 5", "INFO sip:a@h SIP/2.0\r\nC: Application/DTMF\r\n\r\n x"},
 		"DTMF in a part": {
-			"INFO sip:a@h SIP/2.0\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n--b\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=5\r\n--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: application/dtmf\r\n\r\n6\r\n--b--\r\n",
-			"INFO sip:a@h SIP/2.0\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n--b\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=x\r\n--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: application/dtmf\r\n\r\nx\r\n--b--\r\n",
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n--b\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=5\r\n--b\r\nContent-Type: application/media_control+xml\r\n\r\n<hello/>\r\n\r\n5\r\n--b\r\nContent-Type: application/dtmf\r\n\r\n6\r\n--b\r\n\r\n7\r\n--b--\r\n",
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n--b\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=x\r\n--b\r\nContent-Type: application/media_control+xml\r\n\r\n<hello/>\r\n\r\n5\r\n--b\r\nContent-Type: application/dtmf\r\n\r\nx\r\n--b\r\n\r\nx\r\n--b--\r\n",
+		},
+		"DTMF as text": {
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: text/plain\r\n\r\nSignal=5\r\nDuration=160\r\n5\r\n\r\n6",
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: text/plain\r\n\r\nSignal=x\r\nDuration=xxx\r\nx\r\n\r\nx",
+		},
+		"text that is none":  {"\r\nMESSAGE sip:a@h SIP/2.0\r\nCSeq: 1 MESSAGE\r\nContent-Type: text/plain\r\n\r\nSignal=5", "\r\nMESSAGE sip:a@h SIP/2.0\r\nCSeq: 1 MESSAGE\r\nContent-Type: text/plain\r\n\r\nSignal=5"},
+		"DTMF of any type":   {"\r\nINFO sip:a@h SIP/2.0\r\nContent-Type: application/vnd.nortelnetworks.digits\r\n\r\np=Digit-Collection\r\nd=5", "\r\nINFO sip:a@h SIP/2.0\r\nContent-Type: application/vnd.nortelnetworks.digits\r\n\r\nxxxxxxxxxxxxxxxxxx\r\nxxx"},
+		"DTMF of no type":    {"INFO sip:a@h SIP/2.0\r\nCSeq: 1 INFO\r\n\r\n5", "INFO sip:a@h SIP/2.0\r\nCSeq: 1 INFO\r\n\r\nx"},
+		"DTMF in an answer":  {"SIP/2.0 415 X\r\nCSEQ: 1\r\n INFO\r\n\r\n5", "SIP/2.0 415 X\r\nCSEQ: 1\r\n INFO\r\n\r\nx"},
+		"DTMF behind a type": {"c: application/dtmf\r\nc: application/media_control+xml\r\n\r\n5", "c: application/dtmf\r\nc: application/media_control+xml\r\n\r\nx"},
+		"DTMF by KPML":       {"NOTIFY sip:a@h SIP/2.0\r\nc: application/kpml-response+xml\r\n\r\n<kpml-response digits=\"5\"/>", "NOTIFY sip:a@h SIP/2.0\r\nc: application/kpml-response+xml\r\n\r\nxxxxxxxxxxxxxx xxxxxxxxxxxx"},
+		"video's wishes": {
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: application/media_control+xml\r\n\r\n<media_control/>\r\n\r\n<x/>",
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: application/media_control+xml\r\n\r\n<media_control/>\r\n\r\n<x/>",
+		},
+		"events": { // 9, * and B, which are white space
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: audio / telephone-event\r\n\r\n\t\x8a\x00\xa0\n\x8a\x00\xa0\r\x8a\r\n",
+			"INFO sip:a@h SIP/2.0\r\nContent-Type: audio / telephone-event\r\n\r\nxxxxxxxxxxxx",
+		},
+		"events in a part": {
+			"INVITE sip:a@h SIP/2.0\r\nc: multipart/mixed\r\n\r\n--b\r\nc: audio/telephone-event;rate=8000\r\n\r\n\n\x8a\x00\xa0\r\n--b\r\nc: text/plain\r\n\r\n5\r\n--b--\r\n",
+			"INVITE sip:a@h SIP/2.0\r\nc: multipart/mixed\r\n\r\n--b\r\nc: audio/telephone-event;rate=8000\r\n\r\nxxxx\r\n--b\r\nc: text/plain\r\n\r\n5\r\n--b--\r\n",
 		},
 		"DTMF in a part, base64": {
 			"--b\r\nContent-Type: application/dtmf-relay\r\nContent-Transfer-Encoding: base64\r\n\r\nU2lnbmFsPTU=\r\n--b--\r\n",
@@ -64,13 +86,14 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// Whatever comes, the length and the lines stay, what was blanked stays blank, and a
+// Whatever comes, the length and the lines of text stay, what was blanked stays blank, and a
 // secret behind it is found.
 func FuzzRedact(f *testing.F) {
 	f.Add([]byte("Authorization: Digest response=\"a\""))
 	f.Add([]byte("k=\r\na=crypto:1 X inline:"))
 	f.Add([]byte("sip:a:\r\n ;pn-prid=\""))
 	f.Add([]byte("--b\r\nc: application/dtmf\r\n\r\n5\r\n--b\r\n"))
+	f.Add([]byte("INFO \r\n\r\n--b\r\nc: audio/telephone-event\r\n\r\n\n\n\r\n--b\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		const secret = "\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:S3CRET|2^31\r\nAuthorization: Digest nonce=S3CRET\r\n"
 		b := append(append([]byte{}, in...), secret...)
@@ -78,7 +101,8 @@ func FuzzRedact(f *testing.F) {
 		if len(b) != len(in)+len(secret) || strings.Contains(string(b), "S3CRET") && !strings.Contains(string(in), "S3CRET") {
 			t.Errorf("%q", b)
 		}
-		if got, want := strings.Count(string(b), "\n"), strings.Count(string(in)+secret, "\n"); got != want {
+		got, want := strings.Count(string(b), "\n"), strings.Count(string(in)+secret, "\n")
+		if events := strings.Contains(strings.Join(strings.Fields(strings.ToLower(string(in))), ""), "telephone-event"); got != want && !events || got > want { // of which each octet may be a key
 			t.Errorf("%d lines, want %d", got, want)
 		}
 		again := append([]byte{}, b...)

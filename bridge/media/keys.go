@@ -214,13 +214,18 @@ type ear struct {
 
 	mu       sync.Mutex // the engine's goroutine and the timer
 	detector *dtmf.Detector
+	ended    bool        // a key did, by the packet that is looked at
 	quiet    *time.Timer // runs while a key is down
 	closed   bool
 }
 
 func newEar(k Keys) *ear {
 	k.Clocks = maps.Clone(k.Clocks)
-	e := &ear{keys: k, detector: dtmf.NewDetector(k.Clocks, k.Report)}
+	e := &ear{keys: k}
+	e.detector = dtmf.NewDetector(k.Clocks, func(p dtmf.Press) {
+		e.ended = true
+		k.Report(p)
+	})
 	e.quiet = time.AfterFunc(dtmf.Quiet, e.expire)
 	e.quiet.Stop()
 	return e
@@ -242,9 +247,10 @@ func (e *ear) packet(h *rtp.Header, payload []byte, at time.Time) {
 		return
 	}
 	was := e.detector.Open()
+	e.ended = false
 	e.detector.Packet(h, payload, at)
 	if e.detector.Open() {
-		if !was && e.keys.Began != nil {
+		if (!was || e.ended) && e.keys.Began != nil { // also in place of one whose end was lost
 			e.keys.Began()
 		}
 		e.quiet.Reset(dtmf.Quiet)

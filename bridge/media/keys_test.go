@@ -232,6 +232,31 @@ func TestDetect(t *testing.T) {
 	})
 }
 
+// A key that begins before the end of the last one came is told to have begun as well.
+func TestDetectKeyAfterKey(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, x := w.side(1), w.far(pbx, 12000)
+		a.SetRemote(0, media.Remote{RTP: x.addr()})
+		var heard told
+		var downs atomic.Int32
+		k := media.Keys{Clocks: map[uint8]uint32{101: 8000}, Began: func() { downs.Add(1) }, Report: heard.report}
+		if err := a.Detect(0, &k); err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range []string{"7", "8", "8"} {
+			x.sendKey(a.Ports()[0], pressed(name, 100*time.Millisecond), 3) // its ends are lost
+			time.Sleep(60 * time.Millisecond)
+			if n := downs.Load(); n != int32(i)+1 { //nolint:gosec // small
+				t.Errorf("after key %d: %d keys went down", i, n)
+			}
+		}
+		time.Sleep(dtmf.Quiet)
+		if got := heard.String(); got != "7/80ms 8/80ms 8/80ms" {
+			t.Errorf("heard %s", got)
+		}
+	})
+}
+
 // No key is told after Close, not even one that was down.
 func TestDetectEndsWithClose(t *testing.T) {
 	inWorld(t, nil, func(w *world) {

@@ -96,6 +96,17 @@ func (m media) codecs() []Codec {
 	return out
 }
 
+// params are the values of a=fmtp by format, the last one where there are several.
+func (m media) params() map[string]string {
+	all := make(map[string]string)
+	for _, line := range m.lines {
+		if f, v, found := strings.Cut(value(line), " "); found && attribute(line) == "fmtp" {
+			all[f] = strings.TrimSpace(v)
+		}
+	}
+	return all
+}
+
 // parseRTPMap reads "111 opus/48000/2".
 func parseRTPMap(v string) (Codec, bool) {
 	f := strings.Fields(v)

@@ -22,6 +22,31 @@ func (s Stream) Events() map[uint8]uint32 {
 	return all
 }
 
+// otherEvents is the first event that nobody takes who does not say so: those below are
+// the keys 0 to D (RFC 4733 s2.5.1.1).
+const otherEvents = 16
+
+// TakesEvent says whether the author takes an event under a payload type of telephone
+// events: a=fmtp lists them, as "0-15,66" (RFC 4733 s2.4.1).
+func (s Stream) TakesEvent(payloadType, event uint8) bool {
+	readable := false
+	for part := range strings.SplitSeq(s.params[strconv.Itoa(int(payloadType))], ",") {
+		from, to, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		if !ranged {
+			to = from
+		}
+		first, err := strconv.ParseUint(from, 10, 8)
+		last, err2 := strconv.ParseUint(to, 10, 8)
+		if err != nil || err2 != nil {
+			continue
+		}
+		if readable = true; uint64(event) >= first && uint64(event) <= last {
+			return true
+		}
+	}
+	return !readable && event < otherEvents
+}
+
 func (c Codec) isEvent() bool { return strings.EqualFold(c.Name, eventName) }
 
 // takesEvents says that an m-line could carry telephone events: it is sound over RTP.

@@ -48,6 +48,33 @@ func TestWithEvents(t *testing.T) {
 	}
 }
 
+// Without a list the keys are taken and nothing else (RFC 4733 s2.5.1.1).
+func TestTakesEvent(t *testing.T) {
+	for fmtp, want := range map[string]string{
+		"":                      "0 11 15",
+		"a=fmtp:101 0-15":       "0 11 15",
+		"a=fmtp:101 0-16":       "0 11 15 16",
+		"a=fmtp:101 0-9, 11,16": "0 11 16",
+		"a=fmtp:101 32-49":      "",
+		"a=fmtp:101 16":         "16",
+		"a=fmtp:101 all":        "0 11 15",
+		"a=fmtp:96 0-16":        "0 11 15",
+		"a=fmtp:101 0-999":      "0 11 15",
+		"a=fmtp:101 0-15,-,7-":  "0 11 15",
+	} {
+		s := described(t, lines(strings.TrimSuffix("m=audio 4000 RTP/AVP 0 101|a=rtpmap:101 telephone-event/8000|"+fmtp, "|"))...).Streams()[0]
+		var got []string
+		for _, event := range []uint8{0, 11, 15, 16, 66} {
+			if s.TakesEvent(101, event) {
+				got = append(got, fmt.Sprint(event))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %s, want %s", fmtp, got, want)
+		}
+	}
+}
+
 func TestOfferEvents(t *testing.T) {
 	var all []string
 	for n := 96; n <= 127; n++ {

@@ -59,6 +59,8 @@ type Stream struct {
 	Codecs []Codec
 	// Crypto are the keys of a secure RTP stream that can be used, in order.
 	Crypto []Crypto
+
+	params map[string]string // a=fmtp by format, for RTP only
 }
 
 // Streams are the m-lines in order.
@@ -73,7 +75,7 @@ func (d *Description) Streams() []Stream {
 		s.read(m.lines)
 		s.finishRTCP()
 		if s.IsRTP() {
-			s.Codecs = m.codecs()
+			s.Codecs, s.params = m.codecs(), m.params()
 			if s.IsSecure() && !isDTLS(s.Proto) {
 				s.Crypto = m.cryptos()
 			}

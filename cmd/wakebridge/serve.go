@@ -22,7 +22,8 @@ func serveCommand() *cobra.Command {
 those in progress (calls.drain_timeout) and ends; a second signal ends it at once.
 
 Without --config it starts a development set-up on loopback: two users with passwords
-that it prints, a trunk for 127.0.0.1, and a simulated APNs.`,
+that it prints, a trunk for 127.0.0.2, and a simulated APNs; "wakebridge sim phone" is a
+phone for it, with the flags that are printed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return serve(cmd.Context(), file, streams{cmd.OutOrStdout(), cmd.ErrOrStderr()})
@@ -53,6 +54,9 @@ func serve(ctx context.Context, file string, to streams) error {
 		}
 		defer dev.Close()
 		cfg = dev.Config
+		if err := dev.ServeAdmin(); err != nil {
+			return err
+		}
 		if err := dev.Explain(to.out); err != nil {
 			return err
 		}

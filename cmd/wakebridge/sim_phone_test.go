@@ -6,11 +6,15 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"wakebridge/cmd/internal/daemon"
 )
 
 // The two simulators meet: the phone has its tokens from `sim apns`.
@@ -77,5 +81,47 @@ func TestSimPhoneUsage(t *testing.T) {
 		if err := json.Unmarshal(out.Bytes(), &doc); err != nil || code != exitUsage || doc.Result != "failed" || !strings.Contains(doc.Error, c.want) {
 			t.Errorf("%s: exit %d, %v: %s", name, code, err, &out)
 		}
+	}
+}
+
+// What serve prints without a file is a phone that is woken: sim phone takes it as it
+// stands.
+func TestSimPhoneOfTheDevelopmentSetUp(t *testing.T) {
+	dev, err := daemon.NewDevelopment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	free := netip.MustParseAddrPort("127.0.0.1:0")
+	for i := range dev.Config.Listen {
+		dev.Config.Listen[i].Bind = free
+	}
+	dev.Config.HTTP.Bind, dev.Config.Media.RTPStart, dev.Config.Media.RTPEnd = free, 0, 0
+	logged := newLog()
+	d, err := daemon.New(t.Context(), dev.Config, daemon.Options{Log: slog.New(slog.NewJSONHandler(logged, nil)), Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Stop(t.Context()) })
+	for i := range dev.Config.Listen { // as they are printed: with their ports
+		dev.Config.Listen[i].Bind = netip.MustParseAddrPort(logged.addr(t, "tcp"))
+	}
+	if err := dev.ServeAdmin(); err != nil {
+		t.Fatal(err)
+	}
+	var told strings.Builder
+	if err := dev.Explain(&told); err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(told.String(), "wakebridge sim phone ")
+	line, _, _ = strings.Cut(line, "\n")
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("wait token-issued voip\nwait registered\nstatus\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	args := append([]string{"sim", "phone", "--script", script}, strings.Fields(line)...)
+	if code := run(t.Context(), args, &out, &errs); code != exitOK || !strings.Contains(out.String(), "tokens: VoIP true, alert true") {
+		t.Errorf("%q: exit %d\n%s%s", args, code, &out, &errs)
 	}
 }

@@ -50,6 +50,9 @@ type trial struct {
 	ended   bool          // done is closed
 }
 
+// awaited says that there is one, and that it has not come to its end.
+func (t *trial) awaited() bool { return t != nil && !t.ended }
+
 func (t *trial) end() {
 	if t != nil && !t.ended {
 		t.ended = true
@@ -84,7 +87,7 @@ func (g *gate) enter(topic string) (pass, *held) {
 		if rest := b.until.Sub(now); rest > 0 {
 			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is tried again in %s", b.why, max(rest.Round(time.Second), time.Second)), b.next, nil}
 		}
-		if b.trial != nil && now.Before(b.trial.overdue) {
+		if b.trial.awaited() && now.Before(b.trial.overdue) {
 			return pass{}, &held{fmt.Sprintf("not sent, a moment ago %s; it is being tried again", b.why), b.next, b.trial}
 		}
 	}
@@ -93,7 +96,7 @@ func (g *gate) enter(topic string) (pass, *held) {
 		switch {
 		case b == nil:
 			continue
-		case p.trial == nil && b.trial != nil:
+		case p.trial == nil && b.trial.awaited():
 			p.trial = b.trial // it is silent: all who come now try beside it
 		case p.trial == nil:
 			p.trial = &trial{overdue: now.Add(hedgeAfter + behind), done: make(chan struct{})}

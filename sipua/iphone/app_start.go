@@ -16,7 +16,7 @@ import (
 // dialTapped implements delegate.
 func (a *app) dialTapped(number string) {
 	if err := a.controller.request(transaction{kind: startCall, uuid: uuid.New(), text: number}); err != nil {
-		a.process.device.log.Info("call", "error", err)
+		a.tell(Event{Kind: ActionFailed, Text: err.Error()})
 	}
 }
 

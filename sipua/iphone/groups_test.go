@@ -126,6 +126,9 @@ func TestDiallingWithAllGroupsTaken(t *testing.T) {
 		if story := w.story(after); strings.Contains(story, string(iphone.Calling)) {
 			t.Error(story)
 		}
+		if e := w.see(after, iphone.ActionFailed); e.Text != "CXStartCallAction: maximum of call groups is reached" {
+			t.Errorf("the user hears %q", e.Text)
+		}
 		w.clean()
 	})
 }

@@ -29,7 +29,7 @@ const (
 	Accepted       Kind = "200 sent"        //
 	Fulfilled      Kind = "answer fulfilled"
 	AudioStarted   Kind = "audio started"
-	ActionFailed   Kind = "action failed"      // Text: which
+	ActionFailed   Kind = "action failed"      // Text: which, and why if it is not begun
 	ActionTimedOut Kind = "action timed out"   // Text: which
 	Declined       Kind = "decline sent"       // Text: the status, 603 if the user declined
 	FateTold       Kind = "fate told"          // in the 200 to REGISTER

@@ -71,9 +71,19 @@ func (d *Device) open() {
 }
 
 // Background is the user leaving the app: it is suspended when it has nothing to
-// do.
+// do. One that is suspended already stays so. Errors: ErrNotRunning without a process,
+// ErrClosed.
 func (d *Device) Background() error {
-	return d.running(func(p *process) { p.state = background })
+	return d.queue.do(func() error {
+		p := d.ios.process
+		if p == nil {
+			return ErrNotRunning
+		}
+		if p.state == foreground {
+			p.state = background
+		}
+		return nil
+	})
 }
 
 // Sleep is Lock without the wait: the app is suspended at once, its connection
@@ -123,6 +133,9 @@ func (d *Device) Airplane(on bool) error {
 }
 
 func (d *Device) airplane(on bool) {
+	if d.ios.offline == on {
+		return
+	}
 	d.ios.offline = on
 	d.cfg.Pushes.Online(!on)
 	if p := d.ios.process; p != nil {
@@ -222,7 +235,20 @@ func (d *Device) find(id uuid.UUID, states ...callState) (*screenCall, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%v: %w", states, ErrNoCall)
+	return nil, fmt.Errorf("%w: none is %s", ErrNoCall, oneOf(states))
+}
+
+// oneOf are states for a person: "active, dialing or held".
+func oneOf(states []callState) string {
+	text := string(states[0])
+	for i, s := range states[1:] {
+		if i < len(states)-2 {
+			text += ", " + string(s)
+		} else {
+			text += " or " + string(s)
+		}
+	}
+	return text
 }
 
 // findTaken is the call of that UUID, or the one that the user talks in, or the

@@ -8,6 +8,9 @@ import "slices"
 // foreground, and is suspended when it has nothing to do.
 func (d *Device) Lock() error {
 	return d.queue.do(func() error {
+		if d.ios.locked {
+			return nil
+		}
 		d.ios.locked = true
 		if p := d.ios.process; p != nil && p.state == foreground {
 			p.state = background

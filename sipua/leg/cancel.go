@@ -10,6 +10,7 @@ import (
 type cancellation struct {
 	reasons []string
 	sent    bool
+	taken   bool // Taken is closed
 }
 
 // Cancel takes our INVITE back; reasons become Reason headers. The CANCEL waits for
@@ -66,8 +67,9 @@ func (l *Leg) sendCancel(v *invitation) {
 // CancelAgain says our CANCEL once more over another flow of the same device, which may
 // have lost the one that the INVITE went over. What matches a CANCEL is the branch, not
 // the connection (RFC 3261 s9.2); a device that knows no such INVITE there says 481 and
-// does nothing. CancelHeard follows if it took it. Without a CANCEL nothing is said.
-// Unlike a verb it may be called after Ended, and by any goroutine.
+// does nothing. CancelHeard follows if it took it and the owner is there; see Taken.
+// Without a CANCEL nothing is said. Unlike a verb it may be called after Ended, and by any
+// goroutine.
 func (l *Leg) CancelAgain(f *sipua.Flow) {
 	l.box.put(func() {
 		v := l.calls
@@ -84,8 +86,22 @@ func (l *Leg) CancelAgain(f *sipua.Flow) {
 	})
 }
 
+// Taken is closed when the peer has answered our CANCEL, by the final response to the
+// INVITE, or by its 200 to a CancelAgain; if never, not. What Heard says is known by then.
+// It may be asked for from any goroutine.
+func (l *Leg) Taken() <-chan struct{} { return l.taken }
+
+// wasTaken closes Taken, once.
+func (l *Leg) wasTaken() {
+	if v := l.calls; v != nil && v.cancel != nil && !v.cancel.taken {
+		v.cancel.taken = true
+		close(l.taken)
+	}
+}
+
 // cancelHeard: the INVITE is over for the device, whose 487 may go down with the old flow.
 func (l *Leg) cancelHeard() {
+	l.wasTaken()
 	if l.phase != calling {
 		return
 	}

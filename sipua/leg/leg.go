@@ -59,6 +59,10 @@ type Leg struct {
 	// without it, and verbs may look at nothing but this.
 	parted bool
 
+	// taken is closed when the peer has answered our CANCEL: by the INVITE's final
+	// response, or by the 200 to one that was said again.
+	taken chan struct{}
+
 	phase   phase
 	d       dialog
 	forget  func()          // takes back what was left at the flow
@@ -75,7 +79,7 @@ func newLeg(cfg Config) *Leg {
 	if cfg.MaxPending <= 0 {
 		cfg.MaxPending = 16
 	}
-	l := &Leg{cfg: cfg, box: &mailbox{post: cfg.Post, log: cfg.Log}}
+	l := &Leg{cfg: cfg, taken: make(chan struct{}), box: &mailbox{post: cfg.Post, log: cfg.Log}}
 	l.inbox = &inbox{leg: l}
 	return l
 }

@@ -173,6 +173,7 @@ func (l *Leg) answered(res *sip.Response) {
 	}
 	event.AfterCancel = true
 	l.sendBye(v.cancel.reasons) // with the ACK in front
+	l.wasTaken()
 	l.leave(true)
 	l.conclude(event, Ended{Cause: CauseCancelled})
 }
@@ -225,6 +226,9 @@ func (l *Leg) failed(res *sip.Response, err error, emit func(...Event)) {
 	}
 	v := l.calls
 	v.stop()
+	if res != nil {
+		l.wasTaken()
+	}
 	event := Failed{Response: res, Err: err, BeforeProvisional: !v.everHeard, FlowLost: errors.Is(err, sipua.ErrFlowGone)}
 	if res != nil {
 		event.Status, event.Phrase = res.StatusCode, res.Reason

@@ -90,7 +90,11 @@ func (a *applying) one(edit Edit) {
 	case PutFate:
 		f := e.Fate
 		if old := a.fates[f.Ref().Device][f.UUID]; old != nil {
-			f.Told = f.Told || old.Told
+			if old.Cause != f.Cause { // what was told is not true any more
+				delete(a.toldOn, f.Ref())
+			} else {
+				f.Told = f.Told || old.Told
+			}
 		}
 		a.putFate(f)
 		a.dirty.fates[f.Ref()] = struct{}{}

@@ -189,3 +189,39 @@ func TestReadWhileWritten(t *testing.T) {
 		}
 	})
 }
+
+// Calls that went well and are thrown away do not push out those that were kept, however
+// many there are at once: they may take a quarter.
+func TestUndecidedCallsSpareTheKept(t *testing.T) {
+	const most = 256 << 10
+	inWorld(t, func(c *capture.Config) { c.MaxBytes, c.Calls = most, capture.Failed }, func(w *world) {
+		record := func(failed bool) {
+			r, _ := w.begin()
+			r.Message(message(strings.Repeat("a", 12000)))
+			defer r.End(failed)
+			w.settle()
+		}
+		for range 30 {
+			record(true)
+		}
+		kept := len(w.files())
+		var open []*capture.Recording
+		for range 40 {
+			r, _ := w.begin()
+			r.Message(message(strings.Repeat("b", 12000)))
+			open = append(open, r)
+			w.settle()
+		}
+		for _, r := range open {
+			r.End(false)
+		}
+		w.settle()
+		if now := len(w.files()); now < kept*3/4-1 || now >= kept {
+			t.Errorf("%d files of %d are left", now, kept)
+		}
+		record(true)
+		if now := len(w.files()); now == 0 {
+			t.Error("nothing is kept any more")
+		}
+	})
+}

@@ -25,8 +25,13 @@ type disk struct {
 	dir string
 	max int64
 
+	// most is what recordings may take together: where most of them are thrown away,
+	// those must not push out what was kept.
+	most int64
+
 	mu    sync.Mutex
 	used  int64    // by files, and promised to recordings
+	open  int64    // the latter
 	files []stored // the oldest first
 }
 
@@ -40,7 +45,10 @@ type stored struct {
 // openDisk reads the folder, which may not be there while nothing is captured, and
 // removes unfinished files.
 func openDisk(cfg Config) (*disk, error) {
-	d := &disk{dir: cfg.Dir, max: cfg.MaxBytes}
+	d := &disk{dir: cfg.Dir, max: cfg.MaxBytes, most: cfg.MaxBytes}
+	if cfg.Calls == Failed {
+		d.most /= 4
+	}
 	entries, err := os.ReadDir(cfg.Dir)
 	if err != nil && !(cfg.Calls == Off && errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
@@ -82,10 +90,14 @@ func (d *disk) part(id string) string { return filepath.Join(d.dir, id+unfinishe
 func (d *disk) room(n int64) (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.open+n > d.most {
+		return false, nil
+	}
 	if err := d.shrink(n); err != nil || d.used+n > d.max {
 		return false, err
 	}
 	d.used += n
+	d.open += n
 	return true, nil
 }
 
@@ -132,6 +144,7 @@ func (d *disk) keep(f stored, promised int64) error {
 	defer d.mu.Unlock()
 	d.files = append(d.files, f)
 	d.used += f.size - promised
+	d.open -= promised
 	return nil
 }
 
@@ -139,6 +152,7 @@ func (d *disk) keep(f stored, promised int64) error {
 func (d *disk) drop(id string, promised int64) error {
 	d.mu.Lock()
 	d.used -= promised
+	d.open -= promised
 	d.mu.Unlock()
 	if err := os.Remove(d.part(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -35,7 +35,8 @@ type Detector struct {
 // hearing is the newest event.
 type hearing struct {
 	known  bool
-	told   bool
+	told   bool // reported, perhaps because nothing came any more
+	over   bool // an end came
 	event  Event
 	clock  uint32
 	stamp  uint32 // of the newest segment
@@ -74,12 +75,13 @@ func (d *Detector) Packet(h *rtp.Header, payload []byte, at time.Time) {
 		d.newest = h.SequenceNumber
 	}
 	d.at = at
-	// Several events in one packet follow each other without a gap (s2.5.1.5).
-	stamp := h.Timestamp
+	// Several events in one packet follow each other without a gap; the marker says
+	// that one of them begins, and not which (s2.5.1.5).
+	stamp, marker := h.Timestamp, h.Marker && len(payload) < 2*PayloadSize
 	for ; len(payload) >= PayloadSize; payload = payload[PayloadSize:] {
 		r := update{event: Event(payload[0]), end: payload[1]&endBit != 0, length: binary.BigEndian.Uint16(payload[2:]),
-			stamp: stamp, clock: clock, marker: h.Marker, late: late}
-		if r.event.Valid() {
+			stamp: stamp, clock: clock, marker: marker, late: late}
+		if r.event.Valid() && !r.empty() {
 			d.take(r)
 		}
 		stamp += uint32(r.length)
@@ -97,11 +99,15 @@ type update struct {
 	late   bool // a later packet came before
 }
 
+// empty says that an update tells nothing: no key lasts until further notice, as states
+// do (s2.3.5). Some senders begin keys so, or end them.
+func (r update) empty() bool { return r.length == 0 && !r.marker && !r.end }
+
 func (d *Detector) take(r update) {
 	e := &d.event
 	switch {
 	case e.known && r.stamp == e.stamp:
-		if r.event != e.event || e.told {
+		if r.event != e.event || e.over {
 			return // repeated
 		}
 		e.length = max(e.length, r.length)
@@ -110,7 +116,7 @@ func (d *Detector) take(r update) {
 	case e.continues(r):
 		e.before += uint64(r.stamp - e.stamp)
 		e.stamp, e.length = r.stamp, r.length
-	case e.follows(r):
+	case e.repeats(r):
 		return
 	default:
 		d.end()
@@ -118,20 +124,24 @@ func (d *Detector) take(r update) {
 	}
 	if r.end {
 		d.end()
+		e.over = true
 	}
 }
 
-// continues says that an update is of a later segment of the event (s2.5.1.3).
+// continues says that an update is of a later segment of the event (s2.5.2.3): it begins
+// where the one before ended, which may have been short of segment (s2.5.2.3.1), or some
+// in between were lost. That holds for an event that was given up as well: what comes of
+// it later is no key of its own (s2.5.2.2).
 func (e *hearing) continues(r update) bool {
 	ahead := r.stamp - e.stamp
-	return e.known && !e.told && r.event == e.event && !r.marker && ahead%segment == 0 && ahead/segment <= maxLost
+	follows := ahead == uint32(e.length) || ahead%segment == 0 && ahead/segment <= maxLost
+	return e.known && !e.over && r.event == e.event && !r.marker && follows
 }
 
-// follows says that an update repeats an earlier segment of the event: some senders
-// do so beside the updates of the next one (s2.5.1.4).
-func (e *hearing) follows(r update) bool {
-	back := e.stamp - r.stamp
-	return e.known && r.event == e.event && !r.marker && back%segment == 0 && uint64(back) <= e.before
+// repeats says that an update is of an earlier segment of the event: its end is repeated
+// beside the updates of the next one (s2.5.1.4).
+func (e *hearing) repeats(r update) bool {
+	return e.known && r.event == e.event && !r.marker && uint64(e.stamp-r.stamp) <= e.before
 }
 
 // Expire ends an event of which nothing came for Quiet: all of its ends were lost.

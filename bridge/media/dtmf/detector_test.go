@@ -235,6 +235,101 @@ func TestDetectorPacked(t *testing.T) {
 	}
 }
 
+// A key of which nothing comes for a while was told, with what was heard: what comes of
+// it after that is no other key, neither in the same segment nor in the next ones.
+func TestDetectorAfterAnOutage(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to time.Duration // of the outage
+		want     string
+	}{
+		"in a segment":         {2 * time.Second, 3 * time.Second, "9/2s 9/100ms "},
+		"at the end of one":    {8 * time.Second, 9 * time.Second, "9/8s 9/100ms "},
+		"in the second":        {9 * time.Second, 10 * time.Second, "9/9s 9/100ms "},
+		"twice as long as one": {time.Second, 18 * time.Second, "9/1s 9/100ms "},
+		"until it was over":    {10 * time.Second, 21 * time.Second, "9/10s 9/100ms "},
+	} {
+		l := newLine()
+		began := l.now
+		l.press(t, key("9", 20*time.Second), 2*time.Second)
+		l.press(t, key("9", 100*ms), 100*ms)
+		var in []arriving
+		for _, p := range l.sent {
+			if at := p.at.Sub(began); at <= c.from || at >= c.to {
+				in = append(in, p)
+			}
+		}
+		if got := show(hear(in)); got != c.want {
+			t.Errorf("%s: heard %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// Segments may be shorter than 0xffff, where ends are repeated in RFC 2198 (RFC 4733
+// s2.5.1.3.1, s2.5.2.3.1), and their ends come beside the next one's updates.
+func TestDetectorShortSegments(t *testing.T) {
+	l := newLine()
+	segment := func(stamp uint32, marker bool, lengths ...uint16) {
+		for i, length := range lengths {
+			l.send(marker && i == 0, stamp, binary.BigEndian.AppendUint16([]byte{5, 10}, length), 0)
+		}
+	}
+	at := l.stamp
+	segment(at, true, 8000, 16000, 16160)
+	segment(at+16160, false, 160)
+	segment(at, false, 16160)
+	segment(at+16160, false, 16000)
+	segment(at, false, 16160)
+	segment(at+16160, false, 16100)
+	segment(at+32260, false, 1740)
+	segment(at+16160, false, 16100)
+	l.send(false, at+32260, []byte{5, 0x8a, 0x06, 0xcc}, 0)
+	segment(at+16160, false, 16100)
+	l.send(false, at+32260, []byte{5, 0x8a, 0x06, 0xcc}, 0)
+	l.send(false, at+34000, []byte{5, 0x8a, 0x03, 0x20}, 0) // its start was lost, that of another key
+	if got := show(hear(l.sent)); got != "5/4.25s 5/100ms " {
+		t.Errorf("heard %s", got)
+	}
+}
+
+// The end may be told when the last packet is repeated only (RFC 4733 s2.5.1.4), and a
+// key begin before that of the last one came.
+func TestDetectorLateEnds(t *testing.T) {
+	l := newLine()
+	at := l.stamp
+	l.send(true, at, []byte{1, 0x0a, 0x03, 0x20}, 0)
+	l.send(false, at, []byte{1, 0x0a, 0x06, 0x40}, 0)
+	l.send(false, at, []byte{1, 0x8a, 0x06, 0x40}, 0)
+	l.send(true, at+2000, []byte{2, 0x0a, 0x03, 0x20}, 0)
+	l.send(true, at+2400, []byte{3, 0x0a, 0x03, 0x20}, 0) // while 2 is down
+	l.send(false, at+2000, []byte{2, 0x0a, 0x06, 0x40}, 0)
+	l.send(false, at+2400, []byte{3, 0x0a, 0x06, 0x40}, 0)
+	l.send(false, at+2000, []byte{2, 0x8a, 0x06, 0x40}, 0)
+	l.send(false, at+2400, []byte{3, 0x8a, 0x06, 0x40}, 0)
+	l.send(false, at+2000, []byte{2, 0x8a, 0x06, 0x40}, 0)
+	l.send(false, at+2400, []byte{3, 0x8a, 0x06, 0x40}, 0)
+	l.send(true, at+5600, []byte{3, 0x0a, 0x03, 0x20}, 0) // the same key without an end
+	l.send(true, at+7200, []byte{3, 0x8a, 0x03, 0x20}, 0)
+	if got := show(hear(l.sent)); got != "1/200ms 2/100ms 3/200ms 3/100ms 3/100ms " {
+		t.Errorf("heard %s", got)
+	}
+}
+
+// Keys are no states: a report without a length is none (RFC 4733 s2.3.5), but for those
+// that begin or end a key. What fills a packet up is not the key 0.
+func TestDetectorWithoutLength(t *testing.T) {
+	l := newLine()
+	at := l.stamp
+	l.send(false, at, []byte{4, 0x0a, 0, 0}, 0)
+	l.send(true, at+800, []byte{1, 0x0a, 0x03, 0x20, 0, 0, 0, 0}, 0)
+	l.send(false, at+800, []byte{1, 0x8a, 0x06, 0x40, 0, 0, 0, 0}, 0)
+	l.send(true, at+8000, []byte{2, 0x0a, 0, 0}, 0)
+	l.send(false, at+8000, []byte{2, 0x0a, 0x03, 0x20}, 0)
+	l.send(false, at+8000, []byte{2, 0x8a, 0, 0}, 0)
+	if got := show(hear(l.sent)); got != "1/200ms 2/100ms " {
+		t.Errorf("heard %s", got)
+	}
+}
+
 func TestDetectorIgnores(t *testing.T) {
 	l := newLine()
 	l.send(true, 1, []byte{32, 0x8a, 0, 160}, 0)  // answer tone

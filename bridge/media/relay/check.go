@@ -81,8 +81,13 @@ func newPayloadTypes(agreed []uint8) payloadTypes {
 	if len(agreed) == 0 {
 		return payloadTypes{low: ^uint64(0), high: ^uint64(0) &^ (0x1f << (72 - 64))}
 	}
+	return setOf(agreed)
+}
+
+// setOf is the set of just these types.
+func setOf(types []uint8) payloadTypes {
 	var p payloadTypes
-	for _, t := range agreed {
+	for _, t := range types {
 		switch {
 		case t < 64:
 			p.low |= 1 << t

@@ -108,7 +108,7 @@ func TestInsertion(t *testing.T) {
 			}
 			faster := a.stream.Insert(Insert{Clock: 48000})
 			faster.Send(Frame{PayloadType: 101, Payload: []byte("four")})
-			if got := a.next(t); got.SSRC == first.SSRC || got.SSRC == 7 || !got.Marker || got.SequenceNumber != first.SequenceNumber+4 {
+			if got := a.next(t); got.SSRC == first.SSRC || got.SSRC == 7 || !got.Marker {
 				t.Errorf("insertion of another clock: %+v after %+v", got, first)
 			}
 			b.says(t, 7, 104) // nothing is held off
@@ -116,6 +116,100 @@ func TestInsertion(t *testing.T) {
 				t.Errorf("beside the second insertion: %+v", got)
 			}
 		})
+	}
+}
+
+// The marker of a telephone event is its sender's: the hand-over waits for sound (RFC
+// 4733 s2.2.2). Which types are events is the far end's word, also the newest one.
+func TestHandOverPassesEventsBy(t *testing.T) {
+	engines(t, func(t *testing.T, e Engine) {
+		a, b := newParty(t, e, 0), newParty(t, e, 0)
+		b.stream.Forward(a.stream)
+		remote := Remote{RTP: addrOf(t, a.rtp), EventTypes: []uint8{101}}
+		sequence := uint16(0)
+		hears := func(marker bool, payloadType uint8, want bool) {
+			t.Helper()
+			sequence++
+			b.sends(t, rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: payloadType, SSRC: 7, SequenceNumber: sequence, Marker: marker}, Payload: []byte{5, 10, 0, 160}})
+			if got := a.next(t); got.SequenceNumber != sequence || got.Marker != want {
+				t.Errorf("packet %d of type %d: marker %t, want %t", sequence, payloadType, got.Marker, want)
+			}
+		}
+		a.stream.SetRemote(remote)
+		a.stream.Insert(Insert{Hold: true}).End()
+		hears(false, 101, false)
+		hears(true, 101, true)
+		hears(false, 101, false)
+		hears(false, 0, true)
+		hears(false, 0, false)
+		remote.EventTypes = []uint8{96}
+		a.stream.SetRemote(remote)
+		a.stream.Insert(Insert{Hold: true}).End()
+		hears(false, 96, false)
+		hears(false, 101, true)
+
+		// Of ours as well: an event whose first packet nobody got does not begin later.
+		in := a.stream.Insert(Insert{})
+		in.Send(Frame{PayloadType: 96})
+		in.Send(Frame{PayloadType: 96, Marker: true})
+		in.Send(Frame{PayloadType: 8})
+		for i, want := range []bool{false, true, false} {
+			if got := a.next(t); got.Marker != want {
+				t.Errorf("inserted packet %d: marker %t", i, got.Marker)
+			}
+		}
+	})
+}
+
+// Insertions of several clocks that are open at once are several senders, each with
+// sequence numbers of its own; one that ended is the same sender when it comes back,
+// as long as no other clock began meanwhile.
+func TestInsertionsOfTwoClocks(t *testing.T) {
+	for _, suite := range []srtp.Suite{0, srtp.AESCM128HMACSHA180} {
+		engines(t, func(t *testing.T, e Engine) {
+			a := newParty(t, e, suite)
+			send := func(in *Insertion, stamp uint32) rtp.Packet {
+				t.Helper()
+				if !in.Send(Frame{PayloadType: 8, Timestamp: stamp}) {
+					t.Fatal("not sent")
+				}
+				return a.next(t)
+			}
+			tone := a.stream.Insert(Insert{Hold: true})
+			first := send(tone, 0)
+			key := a.stream.Insert(Insert{Clock: 48000})
+			fast := send(key, 0)
+			if fast.SSRC == first.SSRC {
+				t.Error("two clocks under one SSRC")
+			}
+			for i := uint16(1); i < 4; i++ {
+				if got := send(tone, 160*uint32(i)); got.SSRC != first.SSRC || got.SequenceNumber != first.SequenceNumber+i || got.Timestamp != first.Timestamp+160*uint32(i) || got.Marker {
+					t.Errorf("of the first: %+v after %+v", got, first)
+				}
+				if got := send(key, 960*uint32(i)); got.SSRC != fast.SSRC || got.SequenceNumber != fast.SequenceNumber+i || got.Timestamp != fast.Timestamp+960*uint32(i) || got.Marker {
+					t.Errorf("of the second: %+v after %+v", got, fast)
+				}
+			}
+			key.End()
+			key = a.stream.Insert(Insert{Clock: 48000})
+			if got := send(key, 0); got.SSRC != fast.SSRC || got.SequenceNumber != fast.SequenceNumber+4 {
+				t.Errorf("the second again: %+v after %+v", got, fast)
+			}
+			key.End()
+			for clock := range uint32(100) { // none of those that ended is kept
+				a.stream.Insert(Insert{Clock: 1000 + clock}).End()
+			}
+			if got := send(tone, 640); got.SSRC != first.SSRC || got.SequenceNumber != first.SequenceNumber+4 {
+				t.Errorf("the first in the end: %+v after %+v", got, first)
+			}
+		})
+	}
+	v, at := newVoice(time.Now()), time.Now()
+	for clock := range uint32(100) {
+		v.begin(Insert{Clock: 1000 + clock}, at, 0, nil).End()
+	}
+	if n := len(*v.sources.Load()); n != 1 {
+		t.Errorf("%d sources are kept", n)
 	}
 }
 
@@ -139,7 +233,7 @@ func TestInsertionCollides(t *testing.T) {
 		}
 	})
 	for range 1000 {
-		if v := newVoice(1, time.Now()); v.ssrc.Load() == 1 || v.ssrc.Load() == 0 {
+		if s := newVoice(time.Now()).source(8000, 1); s.ssrc.Load() == 1 || s.ssrc.Load() == 0 {
 			t.Fatal("the far end's SSRC")
 		}
 	}
@@ -176,7 +270,7 @@ func TestInsertionNowhere(t *testing.T) {
 // Timestamps of one insertion after another follow the clock, and wrap.
 func TestInsertionTime(t *testing.T) {
 	at := time.Now()
-	v := newVoice(0, at)
+	v := newVoice(at)
 	v.offset = 0xffffff00
 	for _, c := range []struct {
 		after time.Duration
@@ -186,7 +280,7 @@ func TestInsertionTime(t *testing.T) {
 		{0, 0, 0xffffff00}, {20 * time.Millisecond, 8000, 0xffffffa0}, {time.Second, 8000, 7744},
 		{100 * time.Hour, 90000, func() uint32 { n := uint64(100*3600)*90000 - 256; return uint32(n) }()}, //nolint:gosec // wraps
 	} {
-		if got := v.begin(Insert{Clock: c.clock}, at.Add(c.after), nil).base; got != c.want {
+		if got := v.begin(Insert{Clock: c.clock}, at.Add(c.after), 0, nil).base; got != c.want {
 			t.Errorf("%s at %d Hz: %d, want %d", c.after, c.clock, got, c.want)
 		}
 	}
@@ -237,15 +331,7 @@ func TestInsertionRace(t *testing.T) {
 func TestNoAllocationAfterInsertion(t *testing.T) {
 	e := NewSockets(slog.New(slog.DiscardHandler))
 	defer e.Close()
-	var pair [2]*stream
-	for i := range pair {
-		s, err := e.Open(Pair{RTP: silent{}, RTCP: silent{}}, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.SetRemote(Remote{RTP: trunk})
-		pair[i] = s.(*stream)
-	}
+	pair := [2]*stream{silentStream(t, e), silentStream(t, e)}
 	pair[0].Forward(pair[1])
 	in := pair[1].Insert(Insert{Hold: true})
 	pkt := packetOf(t, rtp.Header{SSRC: 1}, 160)

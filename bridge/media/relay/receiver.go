@@ -46,6 +46,8 @@ type receiver struct {
 	sound   sound
 	paused  bool // the next gap is none: hold, or the time before the answer
 	stats   Stats
+
+	withheld withheld
 }
 
 // pastSender is one of a call that used the port before.
@@ -85,6 +87,7 @@ func (r *receiver) setRemote(next Remote) {
 	r.secure = r.secure.with(next)
 	r.paused = r.paused || next.Hold
 	next.PayloadTypes, next.ClockRates, next.Secure = nil, nil, nil
+	next.EventTypes = slices.Clone(next.EventTypes)
 	r.remote = next
 }
 
@@ -164,6 +167,14 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 		}
 	}
 	return v
+}
+
+// went notes what became of an accepted packet on its way to a partner.
+func (r *receiver) went(partner Stream, v verdict, reason Reason, sent bool) {
+	kept := !sent && (reason == Held || reason == Converted)
+	if (sent || kept) && !v.rtcp && !r.remote.Datagram {
+		r.withheld.take(partner, v.pkt, kept)
+	}
 }
 
 // refused counts a packet that is not believed, and keeps what explains it best.
@@ -283,6 +294,7 @@ func (r *receiver) snapshot() Stats {
 	s.Lost, s.SSRC, s.PayloadType = r.seq.lost(), r.seq.ssrc, r.seq.mainType
 	s.Jitter, s.JitterMean = r.seq.jitterTime(), r.seq.jitterMean()
 	s.Heard, s.RoundTrip = r.reports.snapshot()
+	s.Withheld = r.withheld.total
 	s.Sound, s.Named, s.Source = r.sound.Sound, r.remote.RTP, r.rtp.source
 	return s
 }

@@ -22,6 +22,9 @@ type Remote struct {
 	Signalling netip.Addr
 	// PayloadTypes are those agreed, 0 to 127. Empty: any that is not RTCP.
 	PayloadTypes []uint8
+	// EventTypes are the payload types, 0 to 127, that mean telephone events (RFC 4733)
+	// in what goes to the far end: their marker stays as their sender set it.
+	EventTypes []uint8
 	// ClockRates is the RTP clock in Hz by payload type (a=rtpmap), for the
 	// jitter. The static types of RFC 3551 s6 are known without it; types of
 	// unknown clock have no jitter.

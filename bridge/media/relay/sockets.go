@@ -145,6 +145,7 @@ func (s *stream) Tap(t *Tap) {
 
 // publish tells senders where packets for the far end go now; mu is held.
 func (s *stream) publish() {
+	s.voice.knows(s.receiver.remote.EventTypes)
 	rtp, rtcp := s.receiver.targets()
 	via := rtcpChannel
 	if s.receiver.remote.mux() {
@@ -221,21 +222,30 @@ func (s *stream) handle(ch channel, in inbound) {
 	if v.first && s.first != nil {
 		s.first()
 	}
-	if v.taken {
-		s.unsent[Converted].Add(1)
-		return
-	}
 	partner := s.partner.Load()
-	if partner == nil {
-		s.unsent[NoDestination].Add(1)
-		return
-	}
-	if v.report.middle != 0 {
-		partner.receiver.reports.told.add(v.report, in.at)
-	}
-	if reason, ok := partner.send(v.rtcp, v.pkt); !ok {
+	reason, sent := s.pass(partner, v, in.at)
+	if !sent {
 		s.unsent[reason].Add(1)
 	}
+	if partner != nil {
+		s.mu.Lock()
+		s.receiver.went(partner, v, reason, sent)
+		s.mu.Unlock()
+	}
+}
+
+// pass gives an accepted packet to the partner, if there is one.
+func (s *stream) pass(partner *stream, v verdict, at time.Time) (Reason, bool) {
+	switch {
+	case v.taken:
+		return Converted, false
+	case partner == nil:
+		return NoDestination, false
+	}
+	if v.report.middle != 0 {
+		partner.receiver.reports.told.add(v.report, at)
+	}
+	return partner.send(v.rtcp, v.pkt)
 }
 
 func (s *stream) judge(ch channel, in inbound) verdict {
@@ -293,10 +303,10 @@ func (s *stream) Insert(o Insert) *Insertion {
 	defer s.mu.Unlock()
 	now := time.Now()
 	if s.voice == nil {
-		s.voice = newVoice(s.receiver.seq.ssrc, now)
+		s.voice = newVoice(now)
 		s.publish()
 	}
-	return s.voice.begin(o, now, s.emit)
+	return s.voice.begin(o, now, s.receiver.seq.ssrc, s.emit)
 }
 
 // emit sends a packet of the voice's own.

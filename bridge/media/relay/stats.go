@@ -133,6 +133,9 @@ type Stats struct {
 	// Lost is the number of packets missing in the sequence numbers (RFC 3550
 	// appendix A.3), over all SSRCs; late duplicates do not make it negative.
 	Lost uint64 `json:"lost"`
+	// Withheld is how many packets we kept from the partner (Held, Converted) that it
+	// must take for lost: those between the first and the last of a sender that passed.
+	Withheld uint64 `json:"withheld,omitzero"`
 	// Rejected counts what was not relayed, by Reason.
 	Rejected Rejections `json:"rejected"`
 	// First and Last are when the first and the last accepted RTP packet or

@@ -82,6 +82,7 @@ func (s *wired) publish() {
 	if s.fd[rtpChannel] < 0 {
 		return // closed
 	}
+	s.voice.knows(s.receiver.remote.EventTypes)
 	rtp, rtcp := s.receiver.targets()
 	via := rtcpChannel
 	if s.receiver.remote.mux() {
@@ -137,20 +138,27 @@ func (s *wired) handle(ch channel, in inbound) {
 	if v.first && s.first != nil {
 		s.first()
 	}
-	if v.taken {
-		s.unsent[Converted]++
-		return
-	}
-	if s.partner == nil {
-		s.unsent[NoDestination]++
-		return
-	}
-	if v.report.middle != 0 {
-		s.partner.receiver.reports.told.add(v.report, in.at)
-	}
-	if reason, ok := s.partner.send(v.rtcp, v.pkt); !ok {
+	reason, sent := s.pass(v, in.at)
+	if !sent {
 		s.unsent[reason]++
 	}
+	if s.partner != nil {
+		s.receiver.went(s.partner, v, reason, sent)
+	}
+}
+
+// pass gives an accepted packet to the partner.
+func (s *wired) pass(v verdict, at time.Time) (Reason, bool) {
+	switch {
+	case v.taken:
+		return Converted, false
+	case s.partner == nil:
+		return NoDestination, false
+	}
+	if v.report.middle != 0 {
+		s.partner.receiver.reports.told.add(v.report, at)
+	}
+	return s.partner.send(v.rtcp, v.pkt)
 }
 
 // send gives a packet to the far end. It runs on the partner's worker.
@@ -198,10 +206,10 @@ func (s *wired) Insert(o Insert) *Insertion {
 	defer s.worker.mu.Unlock()
 	now := time.Now()
 	if s.voice == nil {
-		s.voice = newVoice(s.receiver.seq.ssrc, now)
+		s.voice = newVoice(now)
 		s.publish()
 	}
-	return s.voice.begin(o, now, s.emit)
+	return s.voice.begin(o, now, s.receiver.seq.ssrc, s.emit)
 }
 
 // emit sends a packet of the voice's own. It runs on any goroutine, under the

@@ -10,11 +10,12 @@ import (
 
 // ours refuses requests that a web page makes a browser on this machine send. Where
 // no token is asked for, the name in Host must be one of this machine: a page may let
-// its own name point here (DNS rebinding), and then even reads what we answer.
+// its own name point here (DNS rebinding), and then even reads what we answer. No browser
+// leaves Host out, as health checks by HTTP/1.0 do.
 func ours(cfg Config, next http.Handler) http.Handler {
 	cross := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if cfg.Token == "" && !isOurs(r.Host, cfg.Bound) {
+		if cfg.Token == "" && r.Host != "" && !isOurs(r.Host, cfg.Bound) {
 			Fail(w, cfg.Log, Problem{Status: http.StatusMisdirectedRequest, Title: "Not a name of this server", // RFC 9110 s15.5.20
 				Detail: "Host is " + quoteAll([]string{r.Host}),
 				Fix:    "Use localhost or the address of http.bind, or set http.token_file: with a token any name will do."})

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -31,6 +32,14 @@ type Development struct {
 	Config *config.Config
 	APNs   *apnssim.Sim
 	dir    string
+	admin  *devAdmin // nil: not served
+}
+
+// devAdmin is the admin API of the simulated APNs on a port of loopback.
+type devAdmin struct {
+	server *http.Server
+	addr   net.Addr
+	served chan struct{} // closed when it has ended
 }
 
 // NewDevelopment makes a temporary folder, starts the simulated APNs and writes
@@ -110,6 +119,23 @@ func defaultExpires() config.Expires {
 	return config.Expires{Min: time.Minute, Default: time.Hour, Max: 30 * 24 * time.Hour}
 }
 
+// ServeAdmin serves the admin API of the simulated APNs on a free port of loopback,
+// where `sim phone` gets its pushes. Close ends it.
+func (d *Development) ServeAdmin() error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	a := &devAdmin{addr: ln.Addr(), served: make(chan struct{}),
+		server: &http.Server{Handler: d.APNs.AdminHandler(), ReadHeaderTimeout: 10 * time.Second}}
+	go func() { // awaited by Close
+		defer close(a.served)
+		a.server.Serve(ln) //nolint:errcheck // http.ErrServerClosed
+	}()
+	d.admin = a
+	return nil
+}
+
 // Explain tells a person how to use the set-up, passwords included: they are good
 // for this run only.
 func (d *Development) Explain(out io.Writer) error {
@@ -126,15 +152,24 @@ func (d *Development) Explain(out io.Writer) error {
 	fmt.Fprintf(&b, "  trunk   %s: a PBX at %s (it calls from there, and is called at %s)\n", t.Name, t.Match[0].Addr(), t.Contact)
 	fmt.Fprintf(&b, "  app     pn-provider=apns;pn-param=%s.%s.voip with tokens of the simulated APNs\n", DevTeam, DevBundle)
 	fmt.Fprintf(&b, "  http    http://%s/readyz\n", c.HTTP.Bind)
+	if d.admin != nil {
+		u := c.Domains[0].Users[0]
+		fmt.Fprintf(&b, "A phone that sleeps and is woken: wakebridge sim phone --server %s --domain %s --user %s --password %s --apns http://%s\n",
+			c.Listen[0].Bind, DevDomain, u.Name, u.Password.Reveal(), d.admin.addr)
+	}
 	fmt.Fprintf(&b, "Next: wakebridge demo, then docs/wakebridge.yaml for a file of your own.\n\n")
 	_, err := io.WriteString(out, b.String())
 	return err
 }
 
-// Close ends the simulated APNs and removes the folder.
+// Close ends the simulated APNs and its admin API, and removes the folder.
 func (d *Development) Close() {
 	if d.APNs != nil {
-		d.APNs.Close() //nolint:errcheck // nothing of it is kept
+		d.APNs.Close() //nolint:errcheck // nothing of it is kept; ends the admin API's streams
+	}
+	if d.admin != nil {
+		d.admin.server.Close() //nolint:errcheck // likewise
+		<-d.admin.served
 	}
 	os.RemoveAll(d.dir) //nolint:errcheck // a temporary folder
 }

@@ -97,3 +97,35 @@ func (r *simRun) missed(t *testing.T, s *server, late bool) {
 		}
 	}
 }
+
+// While the caller waits the VoIP push keeps its place: the call's alert, which follows
+// after 8 s, is delivered at once or never. A phone that comes back then rings.
+func TestPhoneComesBackLateWhileTheCallerWaits(t *testing.T) {
+	t.Parallel() // 8 s of it are waiting
+	p, port := pbx(t, 440)
+	s := start(t, trunkAt(port))
+	in, typed := io.Pipe()
+	t.Cleanup(func() { in.Close() })
+	r := simPhoneObeying(t, s, "", in)
+	io.WriteString(typed, "wait registered\nsleep\nairplane on\n")
+	r.sees(t, 1, iphone.Suspended)
+	allAsleep(t, s, 1)
+	wait(t, 5*time.Second, "airplane mode", func() (bool, string) { return !s.apns.Device("iphone").IsOnline(), r.story() })
+	out := dial(t, s, p, "201")
+	wait(t, 15*time.Second, "the call's alert", func() (bool, string) {
+		return len(s.apns.Requests(apnssim.Filter{Topic: sim.DefaultBundle})) > 0, r.story()
+	})
+	if until := s.apns.Requests(apnssim.Filter{Topic: sim.DefaultBundle})[0].Get("apns-expiration"); until != "0" {
+		t.Errorf("the alert may be kept until %s", until)
+	}
+	io.WriteString(typed, "airplane off\nwait push voip\nwait ringing\ndecline\nwait ended declined\n")
+	typed.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if e, err := out.Ended(ctx); err != nil || e.Status != 603 {
+		t.Errorf("the caller: %+v, %v%s", e, err, r.story())
+	}
+	if last := r.end(t); last.Result != "passed" {
+		t.Errorf("%+v%s", last, r.story())
+	}
+}

@@ -17,6 +17,9 @@ import (
 // errCommand is a command that is none.
 var errCommand = errors.New("no such command")
 
+// errCommandUsage is a command with the wrong arguments.
+var errCommandUsage = errors.New("usage")
+
 // command is what a person or a script tells a phone.
 type command struct {
 	name, args  string // args as help shows them
@@ -49,7 +52,7 @@ func verb(name, about string, f func(d *iphone.Device) error) command {
 func toggle(name, about string, f func(d *iphone.Device, on bool) error) command {
 	return command{name: name, args: "on|off", least: 1, most: 1, about: about, run: func(_ context.Context, s *session, args []string) error {
 		if args[0] != "on" && args[0] != "off" {
-			return fmt.Errorf("%w: on or off", errCommand)
+			return fmt.Errorf("%w: %s on|off", errCommandUsage, name)
 		}
 		return f(s.phone().device, args[0] == "on")
 	}}
@@ -67,6 +70,9 @@ func callCommands() []command {
 		verb("mute", "send silence", func(d *iphone.Device) error { return d.Mute(uuid.Nil, true) }),
 		verb("unmute", "send sound again", func(d *iphone.Device) error { return d.Mute(uuid.Nil, false) }),
 		{name: "dtmf", args: "DIGITS", least: 1, most: 1, about: "press keys", run: func(_ context.Context, s *session, args []string) error {
+			if strings.Trim(args[0], "0123456789*#ABCDabcd") != "" {
+				return fmt.Errorf("%w: dtmf DIGITS, of 0 to 9, *, #, A to D", errCommandUsage)
+			}
 			return s.phone().device.Press(uuid.Nil, args[0])
 		}},
 		{name: "call", args: "NUMBER", least: 1, most: 1, about: "call a number or a SIP URI", run: func(_ context.Context, s *session, args []string) error {
@@ -99,8 +105,8 @@ func deviceCommands() []command {
 
 func sessionCommands() []command {
 	return []command{
-		{name: "wait", args: "EVENT [DETAIL] [TIME]", least: 1, most: many, run: wait,
-			about: "take an event, with this reason or text, that came since the last command and no wait has taken, or wait for it; 30s if no time is given"},
+		{name: "wait", args: waitArgs, least: 1, most: many, run: wait,
+			about: "wait for an event since the last command, with this reason or text; 30s if no time is given"},
 		{name: "pause", args: "TIME", least: 1, most: 1, about: "do nothing for a while", run: pause},
 		{name: "phone", args: "N", least: 1, most: 1, about: "the phone that obeys from now on", run: choose},
 		{name: "status", about: "show the phone's state", run: func(_ context.Context, s *session, _ []string) error {
@@ -123,7 +129,7 @@ func sessionCommands() []command {
 func choose(_ context.Context, s *session, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil || n < 1 || n > len(s.phones) {
-		return fmt.Errorf("%w: there are phones 1 to %d", errCommand, len(s.phones))
+		return fmt.Errorf("%w: phone N; there are phones 1 to %d", errCommandUsage, len(s.phones))
 	}
 	s.current = n - 1
 	return nil
@@ -132,7 +138,7 @@ func choose(_ context.Context, s *session, args []string) error {
 func pause(ctx context.Context, _ *session, args []string) error {
 	d, err := time.ParseDuration(args[0])
 	if err != nil {
-		return fmt.Errorf("%w: %w", errCommand, err)
+		return fmt.Errorf("%w: pause TIME: %w", errCommandUsage, err)
 	}
 	select {
 	case <-time.After(d):

@@ -79,7 +79,11 @@ func (s *screen) status(phone int, st iphone.Status) {
 		Status iphone.Status `json:"status"`
 	}{phone, st}
 	var b strings.Builder
-	fmt.Fprintf(&b, "phone %d: app %s, registered %t, online %t, locked %t, CallKit %t\n", phone, st.App, st.Registered, st.Online, st.Locked, st.CallKit)
+	fmt.Fprintf(&b, "phone %d: app %s, registered %t, online %t, locked %t, CallKit %t", phone, st.App, st.Registered, st.Online, st.Locked, st.CallKit)
+	if st.DoNotDisturb {
+		b.WriteString(", do not disturb")
+	}
+	b.WriteByte('\n')
 	fmt.Fprintf(&b, "  tokens: VoIP %t, alert %t; pushes not reported: %d, blocked: %t; broken rules: %d", st.VoIPToken, st.AlertToken, st.Strikes,
 		st.Blocked, st.Violations)
 	for _, c := range st.Calls {
@@ -108,10 +112,15 @@ func (s *screen) help() {
 }
 
 // hello is for a person; a script needs none.
-func (s *screen) hello(script bool) {
-	if !script && !s.json {
-		s.show(nil, "The app is open and registers; `background` lets it fall asleep. `help` lists the commands.")
+func (s *screen) hello(script, pushes bool) {
+	if script || s.json {
+		return
 	}
+	text := "The app is open and registers; `background` lets it fall asleep. `help` lists the commands."
+	if !pushes {
+		text += "\nWithout --apns no push comes: a call cannot wake the app."
+	}
+	s.show(nil, text)
 }
 
 // conclusion is the last line; a person hears only of what went wrong.

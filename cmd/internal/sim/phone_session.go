@@ -17,6 +17,7 @@ import (
 // session is a run of RunPhone: the phones, and the commands for them.
 type session struct {
 	script  bool
+	pushes  bool // there is a push service
 	screen  *screen
 	phones  []*sessionPhone
 	current int             // index of the phone that obeys
@@ -27,7 +28,7 @@ type session struct {
 }
 
 func newSession(ctx context.Context, opts PhoneOptions, out io.Writer) *session {
-	s := &session{script: opts.Script, screen: &screen{out: out, json: opts.JSON}}
+	s := &session{script: opts.Script, pushes: opts.Pushes.URL != "", screen: &screen{out: out, json: opts.JSON}}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	return s
 }
@@ -119,7 +120,7 @@ func (s *session) obey(ctx context.Context, in io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lines := readLines(ctx, in)
-	s.screen.hello(s.script)
+	s.screen.hello(s.script, s.pushes)
 	for number := 1; ; number++ {
 		var line string
 		select {
@@ -176,12 +177,12 @@ func readLines(ctx context.Context, in io.Reader) <-chan string {
 // run runs one command.
 func (s *session) run(ctx context.Context, words []string) error {
 	for _, c := range commands() {
-		if c.name != words[0] {
+		if c.name != strings.ToLower(words[0]) {
 			continue
 		}
 		args := words[1:]
 		if len(args) < c.least || len(args) > c.most {
-			return fmt.Errorf("%w: %s", errCommand, c.usage())
+			return fmt.Errorf("%w: %s", errCommandUsage, c.usage())
 		}
 		if c.acts {
 			s.phone().act()

@@ -42,6 +42,9 @@ func eventKinds() map[string]iphone.Kind {
 
 func eventNames() []string { return slices.Sorted(maps.Keys(eventKinds())) }
 
+// waitArgs are those of wait.
+const waitArgs = "EVENT [DETAIL] [TIME]"
+
 // errWait is an event that did not come.
 var errWait = errors.New("it did not come")
 
@@ -87,5 +90,5 @@ func readKind(args []string) (kind iphone.Kind, rest []string, err error) {
 			return kind, args[n:], nil
 		}
 	}
-	return "", nil, fmt.Errorf("%w: event %q; events lists them", errCommand, args[0])
+	return "", nil, fmt.Errorf("%w: wait %s; no event is called %q, events lists them", errCommandUsage, waitArgs, args[0])
 }

@@ -1,0 +1,58 @@
+package bridge
+
+import "bytes"
+
+// Early media: the SDP of a 183 goes to the caller while its attempt is the only one
+// (DESIGN s5). From then on the caller has an SDP, which the 200 repeats (RFC 3261
+// s13.2.1). But a trunk may change its mind: a call that is forwarded, or answered by
+// somebody else than who announced something, has another SDP in its next 183 or its 200.
+
+// early is an attempt whose early media was relayed.
+type early struct {
+	try *try
+	leg *tried
+}
+
+// early passes on what a callee wants to be heard before it answers; where that
+// cannot be, the caller hears that it rings.
+func (c *Call) early(a action) {
+	t := c.attempts[a.attempt]
+	session, err := c.media.agree(t, t.legs[a.invite], t.legs[a.invite].early)
+	if err != nil {
+		c.note("%s: early media cannot be relayed: %v", t.name, err)
+		c.ring(a)
+		return
+	}
+	c.media.connect(t, t.legs[a.invite].leg, session)
+	c.media.sent = session.body
+	c.media.heard = &early{t, t.legs[a.invite]}
+	c.note("early media from %s", t.name)
+	c.ring(a)
+}
+
+// earlyAgain takes over what the callee says anew before it answers: where its media is
+// now. Another codec than the caller has must wait for the answer.
+func (m *callMedia) earlyAgain(t *try, l *tried, was []byte) {
+	if m.heard == nil || m.heard.leg != l || bytes.Equal(was, l.early) {
+		return
+	}
+	session, err := m.agree(t, l, l.early)
+	switch {
+	case err != nil:
+		m.c.note("%s: its new early media cannot be relayed: %v", t.name, err)
+	case session.unfit:
+		m.c.note("%s: its new early media cannot be relayed: it has none of the codecs that the caller was told", t.name)
+	default:
+		m.connect(t, l.leg, session)
+		m.c.note("early media from %s, anew", t.name)
+	}
+}
+
+// straighten offers a caller an answer that does not fit the SDP that it has, once that
+// session stands.
+func (m *callMedia) straighten() {
+	if l := m.c.winner(); l != nil && l.session != nil && l.session.astray {
+		l.session.astray = false
+		m.bring(l.leg, m.c.a.Leg, "re-INVITE with the answer, which differs from the early media")
+	}
+}
