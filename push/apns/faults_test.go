@@ -17,27 +17,6 @@ import (
 	"wakebridge/sipua/memnet"
 )
 
-// TestDeadConnection is the case that costs apns2 30 s and the call: the path
-// is gone, nobody says so.
-func TestDeadConnection(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world) {
-		accepted(t, w.push())
-		w.blackholes()
-		start := time.Now()
-		r := w.push() // both lines are dead: the pings must find out
-		accepted(t, r)
-		if took := time.Since(start); took > 9*time.Second || !r.Hedged {
-			t.Errorf("took %v, %+v", took, r)
-		}
-		start = time.Now()
-		r = w.push()
-		accepted(t, r)
-		if took := time.Since(start); took > 50*time.Millisecond || r.Hedged {
-			t.Errorf("after the repair: took %v, %+v", took, r)
-		}
-	})
-}
-
 func TestHedgeBringsThePushOutWhenOneLineIsDead(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Blackhole})
@@ -54,8 +33,8 @@ func TestHedgeBringsThePushOutWhenOneLineIsDead(t *testing.T) {
 			t.Errorf("the next one took %v, %+v", took, r)
 		}
 		time.Sleep(10 * time.Second)
-		if s := w.Stats(); s.Connections != 3 {
-			t.Errorf("the dead connection was not replaced: %+v", s)
+		if s := w.Stats(); s.Connections != 4 || s.Open != 2 {
+			t.Errorf("the dead connection was not replaced, as that of the hedge was: %+v", s)
 		}
 	})
 }
@@ -207,16 +186,17 @@ func TestSilenceEndsAtTheDeadlineWithOneHedge(t *testing.T) {
 	})
 }
 
-// TestOneHedgeForAllTries: the phone may get a push twice, never four times.
+// TestOneHedgeForAllTries: the phone may get a push twice, never more. That a connection
+// died with its request proves nothing.
 func TestOneHedgeForAllTries(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		w.fault(apnssim.Match{}, apnssim.Action{Fault: apnssim.Blackhole})
-		r := w.push() // each connection dies with its request
-		if r.Outcome != push.NoAnswer || !r.Hedged {
+		r := w.push()
+		if r.Outcome != push.NoAnswer || r.Reason != push.Lost || !r.Hedged || !r.Maybe {
 			t.Errorf("%+v", r)
 		}
-		if got := w.Requests(apnssim.Filter{APNsID: pushID}); len(got) != 4 || r.Tries != 4 {
-			t.Errorf("%d requests of three tries and a hedge, %+v", len(got), r)
+		if got := w.Requests(apnssim.Filter{APNsID: pushID}); len(got) != 2 || r.Tries != 2 {
+			t.Errorf("%d requests, %+v", len(got), r)
 		}
 	})
 }
@@ -247,10 +227,10 @@ func TestStopEndsAPush(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		w.fault(apnssim.Match{}, apnssim.Action{Fault: apnssim.Hang})
 		ctx, stop := context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, stop)
+		time.AfterFunc(900*time.Millisecond, stop)
 		start := time.Now()
 		r := w.sender.Send(ctx, push.Target{Token: w.voip}, call(pushID))
-		if r.Outcome != push.NoAnswer || r.Reason != push.Stopped || time.Since(start) != time.Second {
+		if r.Outcome != push.NoAnswer || r.Reason != push.Stopped || time.Since(start) != 900*time.Millisecond {
 			t.Errorf("after %v: %+v", time.Since(start), r)
 		}
 		time.Sleep(10 * time.Second)
@@ -269,7 +249,7 @@ func TestAppleUnreachable(t *testing.T) {
 		time.Sleep(time.Second)
 		start := time.Now()
 		r := w.push()
-		if took := time.Since(start); r.Outcome != push.NoAnswer || r.Reason != push.Unreachable || r.Tries != 3 || took > time.Second || !r.Written.IsZero() {
+		if took := time.Since(start); r.Outcome != push.NoAnswer || r.Reason != push.Unreachable || r.Tries != 3 || took > time.Second || !r.Written.IsZero() || r.Maybe || r.Hedged {
 			t.Errorf("took %v, %+v", took, r)
 		}
 		if !strings.Contains(r.Text, "refused") || !strings.Contains(r.Text, "17.0.0.1:443") {

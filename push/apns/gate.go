@@ -15,6 +15,9 @@ const (
 	// before a push tries it again; each failure doubles the pause.
 	firstPause   = 5 * time.Second
 	longestPause = 5 * time.Minute
+	// behind is how long pushes that wait for a silent one let its hedge go ahead: by
+	// then it is known which line is silent.
+	behind = 20 * time.Millisecond
 )
 
 // gate holds back pushes that APNs would refuse because of their key or
@@ -96,7 +99,7 @@ func (g *gate) enter(topic string) (pass, *held) {
 		case p.trial == nil && b.trial.awaited():
 			p.trial = b.trial // it is silent: all who come now try beside it
 		case p.trial == nil:
-			p.trial = &trial{overdue: now.Add(hedgeAfter), done: make(chan struct{})}
+			p.trial = &trial{overdue: now.Add(hedgeAfter + behind), done: make(chan struct{})}
 		}
 		if b.trial != p.trial {
 			b.trial.end()

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"wakebridge/push"
 )
 
 const (
@@ -23,7 +25,8 @@ const (
 	// Apple takes many short connections for an attack.
 	redialMin = time.Second
 	redialMax = time.Minute
-	// steady is how long a connection lives that counts as a good one.
+	// steady is how long a connection lives that counts as a good one, and how long one
+	// that was made in doubt is in none.
 	steady = 10 * time.Second
 )
 
@@ -98,7 +101,9 @@ type line struct {
 	retired  map[*http.ClientConn]struct{}
 	dialing  *dialing
 	reviving bool
-	failures int // dials and short-lived connections in a row
+	failures int       // dials and short-lived connections in a row
+	hushed   bool      // a request is silent, and nothing came since on any
+	fresh    time.Time // when a connection was last made in doubt of the one before
 }
 
 // dialer makes a line's connections.
@@ -155,18 +160,55 @@ func (l *line) renew() {
 	}
 	if l.dialing != nil {
 		l.dialing.stale = true
+		l.dropLocked(l.conn)
 		return
 	}
 	l.failures = 0
 	l.dialLocked()
 }
 
-// busy says that another request would have to wait for a stream: Apple allows
-// only one until it has seen a valid provider token.
-func (l *line) busy() bool {
+// state is how good a line is for a request, the best first.
+type state uint8
+
+const (
+	ready state = iota
+	busy        // it would wait for a stream: Apple allows one only until it has seen a valid provider token
+	quiet       // a request had no answer for hedgeAfter
+)
+
+func (l *line) state() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.conn != nil && l.conn.Err() == nil && l.conn.Available() == 0
+	switch {
+	case l.hushed:
+		return quiet
+	case l.conn != nil && l.conn.Err() == nil && l.conn.Available() == 0:
+		return busy
+	}
+	return ready
+}
+
+// hush notes that a request is silent, spoke that one was answered.
+func (l *line) hush()  { l.setHushed(true) }
+func (l *line) spoke() { l.setHushed(false) }
+
+func (l *line) setHushed(v bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hushed = v
+}
+
+// freshen has another connection made, which replaces the one in use once it is up: no
+// ping has told yet whether that is alive. An Apple that is only slow is not dialled over
+// and over.
+func (l *line) freshen() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.open || l.dialing != nil || time.Since(l.fresh) < steady {
+		return
+	}
+	l.fresh = time.Now()
+	l.startLocked()
 }
 
 // close ends all connections and waits for what runs.
@@ -230,6 +272,11 @@ func (l *line) dialLocked() *dialing {
 		return l.dialing
 	}
 	l.dropLocked(l.conn)
+	return l.startLocked()
+}
+
+// startLocked starts a dial. mu is held, the line open.
+func (l *line) startLocked() *dialing {
 	d := &dialing{done: make(chan struct{})}
 	l.dialing = d
 	l.running.Go(func() {
@@ -273,7 +320,8 @@ func (l *line) dialEnded(conn *http.ClientConn, err error) (*http.ClientConn, er
 		l.reviveLocked()
 		return nil, fmt.Errorf("%w to %s: %w", errUnreachable, l.dialer.addr, err)
 	}
-	l.conn, l.since = conn, time.Now()
+	l.dropLocked(l.conn) // it was in doubt
+	l.conn, l.since, l.hushed = conn, time.Now(), false
 	l.log.Debug("connected to APNs", "addr", l.dialer.addr)
 	return conn, nil
 }
@@ -348,16 +396,11 @@ func (l *line) reviveLocked() {
 // 60 s, each up to a half longer.
 func redialPause(failures int) time.Duration {
 	if failures <= 0 {
-		return jitter()
+		return push.Jitter()
 	}
 	pause := redialMax
 	if failures < 7 {
 		pause = min(redialMax, redialMin<<(failures-1))
 	}
 	return pause + rand.N(pause/2) //nolint:gosec // no secret
-}
-
-// jitter is 100 to 300 ms.
-func jitter() time.Duration {
-	return 100*time.Millisecond + rand.N(200*time.Millisecond) //nolint:gosec // no secret
 }

@@ -1,6 +1,7 @@
 package apns
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -160,6 +161,24 @@ func TestTheServicesWordCountsMoreThanSilence(t *testing.T) {
 	for _, tt := range tests {
 		if got := better(tt.old, tt.now); got != tt.want {
 			t.Errorf("%+v, then %+v: got %+v", tt.old, tt.now, got)
+		}
+	}
+}
+
+// TestForceClosed: Go closes a connection by force on which a request cannot be written,
+// too: what else was under way there is lost, and no push is given up for it.
+func TestForceClosed(t *testing.T) {
+	t.Parallel()
+	err := errors.New("http2: client connection force closed via ClientConn.Close")
+	x := &exchange{}
+	ctx := context.WithValue(t.Context(), exchangeKey{}, x)
+	for _, written := range []bool{false, true} {
+		x.head.Store(written)
+		if a := noAnswer(ctx, err, false); a.reason != push.Lost || a.maybe != written || settled(a) {
+			t.Errorf("written %t: %+v", written, a)
+		}
+		if a := noAnswer(ctx, err, true); a.reason != push.Closed || !settled(a) {
+			t.Errorf("closed by us: %+v", a)
 		}
 	}
 }

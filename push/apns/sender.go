@@ -180,7 +180,8 @@ func (p *pool) send(ctx context.Context, m letter) (out outcome) {
 // phone cannot get the push a third time.
 func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 	var e effort
-	maybe, silent := 0, false
+	maybe := 0
+	hedge := silence{time.Now()}
 	for i := p.pick(); ; i = 1 - i {
 		bearer, err := p.bearer()
 		if err != nil {
@@ -192,8 +193,7 @@ func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 			p.gate.yield(through) // what is only heard out keeps nobody waiting
 			stopped(hedged)
 		}
-		// One hedge for all tries, unless every request so far was answered.
-		a, cost := p.attempt(ctx, i, maybe == 0 && !(out.Hedged && silent), bearer, m)
+		a, cost := p.attempt(ctx, i, hedge, bearer, m)
 		out.Tries++
 		if cost.hedged {
 			out.Tries++
@@ -201,7 +201,10 @@ func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 		}
 		maybe += cost.maybe
 		out.Maybe = maybe > 0
-		silent = silent || cost.silent
+		hedge = silence{}
+		if maybe == 0 { // or the next request is the second one already
+			hedge.since = time.Now()
+		}
 		out.take(a, p.env)
 		if out.blame == ours {
 			p.alarm(m, a)
@@ -219,7 +222,7 @@ func (p *pool) try(ctx context.Context, m letter, through pass, out *outcome) {
 		if !again || maybe >= maxMaybe {
 			return
 		}
-		if !wait(ctx, pause) {
+		if !push.Pause(ctx, pause) {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				out.take(answer{reason: push.Stopped}, p.env)
 			}
@@ -322,25 +325,7 @@ func (e *effort) after(do action, mend func(action) bool) (again bool, pause tim
 		if do == tryAgainNow && e.tries == 1 {
 			return true, 0
 		}
-		return true, jitter()
+		return true, push.Jitter()
 	}
 	return false, 0
-}
-
-// wait pauses, or is false when ctx ends first.
-func wait(ctx context.Context, pause time.Duration) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	if pause <= 0 {
-		return true
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -192,7 +192,7 @@ func sendOnce(ctx context.Context, l *line, base string, x *exchange, m letter) 
 			// stopped is counted rather once too often than never.
 			m.written.CompareAndSwap(0, time.Now().UnixNano())
 		}
-		return noAnswer(ctx, err)
+		return noAnswer(ctx, err, l.life.Err() != nil)
 	}
 	// The answer may be here before the goroutine that wrote the request got to
 	// say so: it was written by now.
@@ -200,9 +200,9 @@ func sendOnce(ctx context.Context, l *line, base string, x *exchange, m letter) 
 	return x.answer
 }
 
-// noAnswer says why nothing came back. An error of http.Client names the URL,
-// and with it the device token: only its cause is kept.
-func noAnswer(ctx context.Context, err error) answer {
+// noAnswer says why nothing came back; closed says that the line is, by us. An error of
+// http.Client names the URL, and with it the device token: only its cause is kept.
+func noAnswer(ctx context.Context, err error, closed bool) answer {
 	if ended := ctx.Err(); ended != nil {
 		return answer{reason: push.Ended(ended), maybe: wroteHead(ctx)}
 	}
@@ -211,7 +211,9 @@ func noAnswer(ctx context.Context, err error) answer {
 		err = u.Err
 	}
 	switch {
-	case errors.Is(err, errClosed), strings.Contains(err.Error(), "force closed"): // by us, with the line
+	case errors.Is(err, errClosed), closed:
+		// Go also says "force closed" of a connection on which another request could not
+		// be written; then this one was lost.
 		return answer{reason: push.Closed}
 	case refusedCertificate(err):
 		return answer{reason: push.BrokenCredential, detail: "APNs refused the certificate in the TLS handshake: " + err.Error()}
@@ -221,21 +223,19 @@ func noAnswer(ctx context.Context, err error) answer {
 	return answer{reason: push.Lost, detail: "the connection to APNs was lost: " + err.Error(), maybe: wroteHead(ctx) && !unprocessed(err)}
 }
 
-// unprocessed says that a request that was written was not dealt with: the
-// server said so (RFC 9113 s8.7), or the path was dead, for no ping came back
-// after it either. net/http has no names for these errors.
+// unprocessed says that a request that was written was not dealt with: RFC 9113 s8.7
+// has two proofs, a GOAWAY that names a lower stream and REFUSED_STREAM. A ping without
+// an answer is none: the path may be dead towards us only. net/http exports no error for
+// a GOAWAY, and has two (setGoAway in its h2_bundle.go); they are taken by their whole
+// beginning, for other errors quote what the server says.
 func unprocessed(err error) bool {
 	var reset http2.StreamError
 	if errors.As(err, &reset) {
 		return reset.Code == http2.ErrCodeRefusedStream
 	}
 	text := err.Error()
-	for _, known := range []string{"graceful shutdown GOAWAY", "client connection lost", "client conn not usable"} {
-		if strings.Contains(text, known) {
-			return true
-		}
-	}
-	return false
+	return text == "http2: Transport received Server's graceful shutdown GOAWAY" ||
+		strings.HasPrefix(text, "http2: Transport received GOAWAY from server ErrCode:")
 }
 
 // refusedCertificate says that the server did not like our certificate (RFC

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -94,7 +93,7 @@ func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 		if ended && next != renewToken {
 			return r, next // nothing more is sent: what was heard is the last word
 		}
-		pause := jitter()
+		pause := push.Jitter()
 		switch next {
 		case renewToken:
 			if renewed {
@@ -111,7 +110,7 @@ func (s *sender) deliver(ctx context.Context, m letter) (push.Result, action) {
 		default:
 			return r, next
 		}
-		if !wait(ctx, pause) {
+		if !push.Pause(ctx, pause) {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				take(&r, answer{reason: push.Stopped})
 			}
@@ -156,29 +155,8 @@ func take(r *push.Result, a answer) action {
 	return rule.do
 }
 
-// jitter is a pause before another try: 100 to 300 ms.
-func jitter() time.Duration { return 100*time.Millisecond + rand.N(200*time.Millisecond) }
-
 // fits says whether a pause ends before ctx does.
 func fits(ctx context.Context, pause time.Duration) bool {
 	end, ok := ctx.Deadline()
 	return !ok || time.Until(end) > pause
-}
-
-// wait pauses, or is false when ctx ends first.
-func wait(ctx context.Context, pause time.Duration) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	if pause <= 0 {
-		return true
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
