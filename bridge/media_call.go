@@ -147,7 +147,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err != nil {
 		return nil, &statusError{err, 488} // the caller's request was not at fault
 	}
-	if err := sdp.Answers(l.answerable(), answer); err != nil {
+	if answer, err = sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
 	}
 	if l.bound { // under another payload type the caller would not know the codec
