@@ -10,19 +10,27 @@ import (
 // the same order, nothing accepted that was refused, and only formats that were offered
 // (for RTP under another payload type, if the answerer likes). Formats that were not
 // are struck with what is said of them: gateways list all that they have, not what they
-// were asked for. The error wraps ErrNotAnAnswer and names the m-line; it is one if
+// were asked for. M-lines that are missing at the end are refused, as those mean who know
+// no video. The error wraps ErrNotAnAnswer and names the m-line; it is one if
 // nothing that was offered is left but tones and comfort noise.
 func Answers(offer, answer *Description) (*Description, error) {
-	if len(answer.media) != len(offer.media) {
-		return nil, fmt.Errorf("%d m-lines for %d: %w", len(answer.media), len(offer.media), ErrNotAnAnswer)
+	n := len(answer.media)
+	if n > len(offer.media) || n == 0 && len(offer.media) > 0 {
+		return nil, fmt.Errorf("%d m-lines for %d: %w", n, len(offer.media), ErrNotAnAnswer)
 	}
 	out := answer.clone()
+	for _, o := range offer.media[n:] {
+		out.media = append(out.media, refused(o))
+	}
 	for i := range out.media {
 		a, o := &out.media[i], offer.media[i]
 		if a.kind != o.kind {
 			return nil, fmt.Errorf("m-line %d is %s, not %s: %w", i+1, a.kind, o.kind, ErrNotAnAnswer)
 		}
 		if a.port == 0 {
+			if len(a.formats) == 0 {
+				a.formats = slices.Clone(o.formats)
+			}
 			continue
 		}
 		if o.port == 0 {

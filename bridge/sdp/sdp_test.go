@@ -81,6 +81,7 @@ func TestParseRefuses(t *testing.T) {
 		{"bare CR", head + "a=x\ry=1\n", ErrMalformed},
 		{"NUL", head + "a=x\x00\n", ErrMalformed},
 		{"m= too short", head + "m=audio 4000 RTP/AVP\n", ErrMalformed},
+		{"m= far too short", head + "m=audio 0\n", ErrMalformed},
 		{"port 70000", head + "m=audio 70000 RTP/AVP 0\n", ErrMalformed},
 		{"port -1", head + "m=audio -1 RTP/AVP 0\n", ErrMalformed},
 		{"port +1", head + "m=audio +1 RTP/AVP 0\n", ErrMalformed},
@@ -314,7 +315,9 @@ func TestAnswers(t *testing.T) {
 		{"AVPF for AVP", "m=audio 5000 RTP/AVPF 8\n" + rest, true},
 		{"same codec, other payload type", "m=audio 5000 RTP/AVP 111 101\na=rtpmap:111 OPUS/48000/2\na=rtpmap:101 telephone-event/8000\n" + rest, true},
 		{"refused with a format nobody knows", "m=audio 0 RTP/AVP 77\n" + rest, true},
-		{"too few m-lines", "m=audio 5000 RTP/AVP 8\n", false},
+		{"m-lines missing at the end", "m=audio 5000 RTP/AVP 8\n", true},
+		{"m-lines missing at the beginning", rest, false},
+		{"no m-line", "", false},
 		{"too many", "m=audio 5000 RTP/AVP 8\n" + rest + "m=audio 0 RTP/AVP 0\n", false},
 		{"other order", "m=image 0 udptl t38\nm=audio 5000 RTP/AVP 8\nm=image 0 udptl t38\n", false},
 		{"only a codec that was not offered", "m=audio 5000 RTP/AVP 0\n" + rest, false},
@@ -353,6 +356,24 @@ func TestAnswersStrikesWhatWasNotOffered(t *testing.T) {
 		if text := strings.Join(lines(got)[5:], "\n"); text != tt.want {
 			t.Errorf("%s: %q, want %q", name, text, tt.want)
 		}
+	}
+}
+
+// Who knows no video leaves its m-line out, or refuses it without a format.
+func TestAnswersRefusesWhatIsLeftOut(t *testing.T) {
+	const head = "v=0\no=- 1 1 IN IP4 10.0.0.1\ns=-\nc=IN IP4 10.0.0.1\nt=0 0\n"
+	offer := parse(t, head+"m=audio 4000 RTP/AVP 0\nm=video 4002 RTP/AVP 99 34\na=rtpmap:99 H264/90000\nm=image 4004 udptl t38\n")
+	want := []string{"m=audio 5000 RTP/AVP 0", "a=ptime:20", "m=video 0 RTP/AVP 99 34", "m=image 0 udptl t38"}
+	for _, more := range []string{"", "m=video 0 RTP/AVP\n", "m=video 0 RTP/AVP \nm=image 0 udptl\n"} {
+		got, err := Answers(offer, parse(t, head+"m=audio 5000 RTP/AVP 0\na=ptime:20\n"+more))
+		if err != nil || !slices.Equal(lines(got)[5:], want) {
+			t.Errorf("%q: %v\n%s", more, err, got)
+		}
+	}
+	// In an offer nothing says which formats they were.
+	out := relayed(t, head+"m=audio 4000 RTP/AVP 0\nm=video 0 RTP/AVP\n", Relay{Addr: relay4, Ports: []uint16{20000, 20002}})
+	if got := lines(out); got[len(got)-1] != "m=video 0 RTP/AVP 0" {
+		t.Errorf("%q", got)
 	}
 }
 
