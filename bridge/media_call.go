@@ -156,7 +156,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 		}
 	}
 	s := &session{answer: answer, offered: l.offered}
-	if s.b, err = m.keys[t.side].answered(answer); err != nil {
+	if s.b, err = m.answeredKeys(t.side, answer); err != nil {
 		return nil, err
 	}
 	if m.a == nil {
