@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -135,8 +134,8 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 		b.turnAway(tx, origin, "the server takes no new calls: it drains", sipua.Reject(503, "Draining", sipua.HeaderLine{Name: "Retry-After", Value: strconv.Itoa(1 + rand.IntN(5))}))
 		return
 	}
-	if kind, _, _ := strings.Cut(sipua.Value(tx.Request, "Content-Type"), ";"); len(tx.Request.Body()) > 0 && kind != "" && !strings.EqualFold(strings.TrimSpace(kind), "application/sdp") {
-		b.turnAway(tx, origin, "the INVITE's body is no SDP", sipua.Reject(415, "", sipua.HeaderLine{Name: "Accept", Value: "application/sdp"})) // RFC 3261 s8.2.3
+	if _, err := sipua.SessionBody(tx.Request); err != nil {
+		b.turnAway(tx, origin, "the INVITE's body is no SDP: "+err.Error(), err)
 		return
 	}
 	c := newCall(b, tx, origin)
@@ -160,12 +159,12 @@ func (b *Bridge) Invite(tx *sipua.ServerTx) {
 
 // turnAway refuses a call of somebody known before it becomes one; the record says
 // why.
-func (b *Bridge) turnAway(tx *sipua.ServerTx, origin Origin, reason string, rej *sipua.Rejection) {
+func (b *Bridge) turnAway(tx *sipua.ServerTx, origin Origin, reason string, rej error) {
 	who := b.identify(tx.Request, origin)
 	now := time.Now()
 	rec := Record{ID: newUUID(), CallID: tx.Request.CallID().Value(), Started: now, Ended: now, From: who.uri.String(), To: tx.Request.Recipient.String(),
-		Trunk: origin.Trunk, Result: Rejected, Status: rej.Status, Reason: reason, HangupBy: string(byServer)}
-	b.log.Info("call refused", "call", rec.ID, "flow", tx.Flow(), "from", who.handle, "to", rec.To, "status", rej.Status, "reason", reason)
+		Trunk: origin.Trunk, Result: Rejected, Status: sipua.Status(rej), Reason: reason, HangupBy: string(byServer)}
+	b.log.Info("call refused", "call", rec.ID, "flow", tx.Flow(), "from", who.handle, "to", rec.To, "status", rec.Status, "reason", reason)
 	tx.Reject(rej)
 	b.metrics.calls.WithLabelValues(string(rec.Result)).Inc()
 	if err := b.cfg.Records.Append(rec); err != nil {

@@ -212,8 +212,9 @@ func (k *keyring) answer(offer *sdp.Description) ([][]sdp.Crypto, []*media.Secur
 	return lines, keys, nil
 }
 
-// answered are the keys of each stream after the answer to what offer made. The
-// error is errKeys.
+// answered are the keys of each stream after the answer to what offer made. Each suite
+// is offered once, so the answer's says which line it takes; there are phones whose tag
+// is always 1. The error is errKeys.
 func (k *keyring) answered(answer *sdp.Description) ([]*media.Secure, error) {
 	streams := answer.Streams()
 	keys := make([]*media.Secure, len(streams))
@@ -228,7 +229,7 @@ func (k *keyring) answered(answer *sdp.Description) ([]*media.Secure, error) {
 		suite, known := srtp.ParseSuite(line.Suite)
 		at := slot{i, suite}
 		ours, offered := k.made[at]
-		if !known || !offered || k.spent[at] || line.Tag != tagOf(suite) {
+		if !known || !offered || k.spent[at] {
 			return nil, errKeys
 		}
 		theirs, err := srtp.ParseKey(suite, line.Secret, line.MKI)
@@ -238,6 +239,22 @@ func (k *keyring) answered(answer *sdp.Description) ([]*media.Secure, error) {
 		keys[i] = &media.Secure{Theirs: theirs, Ours: ours}
 	}
 	return keys, nil
+}
+
+// answeredKeys are the keys by an answer that came on a side. A tag that is not that of its
+// suite goes into the record.
+func (m *callMedia) answeredKeys(side *media.Side, answer *sdp.Description) ([]*media.Secure, error) {
+	keys, err := m.keys[side].answered(answer)
+	for i, s := range answer.Streams() {
+		if i >= len(keys) || keys[i] == nil {
+			continue
+		}
+		suite := keys[i].Ours.Suite()
+		if got, want := s.Crypto[0].Tag, tagOf(suite); got != want {
+			m.c.note("an answer takes %v by the tag %d, which was offered as %d: the suite counts", suite, got, want)
+		}
+	}
+	return keys, err
 }
 
 // use notes what the streams have now. A key of ours that went out of use is spent.

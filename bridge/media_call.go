@@ -146,7 +146,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err != nil {
 		return nil, &statusError{err, 488} // the caller's request was not at fault
 	}
-	if err := sdp.Answers(l.answerable(), answer); err != nil {
+	if answer, err = sdp.Answers(l.answerable(), answer); err != nil {
 		return nil, err
 	}
 	_, unfit := m.promised(answer)
@@ -154,7 +154,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 		return nil, unfit
 	}
 	s := &session{answer: answer, offered: l.offered, unfit: unfit != nil}
-	if s.b, err = m.keys[t.side].answered(answer); err != nil {
+	if s.b, err = m.answeredKeys(t.side, answer); err != nil {
 		return nil, err
 	}
 	if m.a == nil {

@@ -335,6 +335,28 @@ func TestUnusableAnswer(t *testing.T) {
 	})
 }
 
+// A gateway that answers with more than it was offered is understood, and its caller
+// sees nothing of that.
+func TestAnswerWithMoreThanWasOffered(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		b.must(func() error {
+			return b.Answer([]byte(strings.ReplaceAll(string(phone.sdp("a=rtpmap:13 CN/8000")), "RTP/AVP 0 8", "RTP/AVP 0 18 13")))
+		})
+		a.expect("200")
+		if body := string(last[leg.Answered](a).Body); !strings.Contains(body, "RTP/AVP 0\r\n") || strings.Contains(body, "CN") {
+			t.Errorf("the caller got\n%s", body)
+		}
+		if toPBX, toPhone := w.speak(pbx, phone); toPBX != 1 || toPhone != 1 {
+			t.Errorf("heard %d, %d", toPBX, toPhone)
+		}
+		a.hangUp()
+	})
+}
+
 func TestNoPortsLeft(t *testing.T) {
 	inWorld(t, func(o *options) { o.media.PortStart, o.media.PortEnd = 10000, 10003 }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)

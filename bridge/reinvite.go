@@ -173,10 +173,10 @@ func (m *callMedia) readAnswer(x *exchange, its *media.Side, body []byte) (*sdp.
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := sdp.Answers(x.basis.As(x.sent), answer); err != nil {
+	if answer, err = sdp.Answers(x.basis.As(x.sent), answer); err != nil {
 		return nil, nil, err
 	}
-	keys, err := m.keys[its].answered(answer)
+	keys, err := m.answeredKeys(its, answer)
 	return answer, keys, err
 }
 

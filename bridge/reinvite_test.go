@@ -127,6 +127,32 @@ func TestVideoIsRefusedAndAddedLater(t *testing.T) {
 	})
 }
 
+// A phone that knows no video leaves it out of its answers, or the formats of it.
+func TestAnswersWithoutVideo(t *testing.T) {
+	for _, less := range []string{"", "m=video 0 RTP/AVP"} {
+		inWorld(t, nil, func(w *world) {
+			pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+			phone.register(alice)
+			a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = pbx.sdp(videoLine) })
+			b := phone.invited(0)
+			b.must(func() error { return b.Answer(phone.sdp(less)) })
+			a.expect("200")
+			a.must(func() error { return a.Reinvite(pbx.sdp(videoLine)) })
+			b.must(func() error { return b.AnswerOffer(phone.sdp(less)) })
+			got := last[leg.OfferAnswered](a)
+			for _, body := range [][]byte{last[leg.Answered](a).Body, got.Body} {
+				if !strings.Contains(string(body), "m=video 0 RTP/AVP 96\r\n") {
+					t.Errorf("%q: answer\n%s", less, body)
+				}
+			}
+			if x, y := w.speak(pbx, phone); got.Status != 200 || x != 1 || y != 1 {
+				t.Errorf("%d; %d and %d packets arrived", got.Status, x, y)
+			}
+			a.hangUp()
+		})
+	}
+}
+
 // The caller has heard one codec: a phone that comes back on another connection is
 // offered only that, and the 200 repeats what the caller has.
 func TestOffersAfterEarlyMedia(t *testing.T) {

@@ -19,7 +19,6 @@ func TestUnusableKeys(t *testing.T) {
 	const key = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e" // 30 octets
 	for name, line := range map[string]string{
 		"no key":            "",
-		"another tag":       "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + key,
 		"another suite":     "a=crypto:5 F8_128_HMAC_SHA1_80 inline:" + key,
 		"a key too short":   "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQID",
 		"not authenticated": "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:" + key + " UNAUTHENTICATED_SRTP",
@@ -42,6 +41,28 @@ func TestUnusableKeys(t *testing.T) {
 			})
 		})
 	}
+}
+
+// There are phones that answer by the tag 1, whichever line they take.
+func TestSuiteUnderAnotherTag(t *testing.T) {
+	const line = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
+	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		b := phone.invited(0)
+		b.must(func() error { return b.Answer([]byte(strings.Replace(string(phone.sdp(line)), "RTP/AVP", "RTP/SAVP", 1))) })
+		a.expect("200")
+		sealed, err := sealer(t, line).EncryptRTP(nil, rtpPacket(1), nil)
+		w.must(err)
+		if heard := w.carries(phone, pbx, sealed); !slices.Equal(heard, rtpPacket(1)) {
+			t.Errorf("the PBX heard %x", heard)
+		}
+		a.hangUp()
+		if r := w.record(); !slices.ContainsFunc(r.Steps, func(e bridge.Step) bool { return strings.Contains(e.What, "the tag 1, which was offered as 5") }) {
+			t.Errorf("the record says nothing of the tag: %v", r.Steps)
+		}
+	})
 }
 
 // Early media of a phone that speaks SRTP is heard by a PBX that does not; the
@@ -108,7 +129,7 @@ func TestRestoredSRTP(t *testing.T) {
 	const (
 		line = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
 		next = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
-		bad  = "a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
+		bad  = "a=crypto:5 F8_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
 	)
 	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPOptional, AnyTransport: true} }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)

@@ -52,7 +52,11 @@ func (c *Call) route() {
 // readOffer begins the call's media with the caller's offer, or with one of ours for
 // the callees where the INVITE has none.
 func (c *Call) readOffer() error {
-	terms, body := c.b.cfg.Terms, c.tx.Request.Body()
+	terms := c.b.cfg.Terms
+	body, err := sipua.SessionBody(c.tx.Request)
+	if err != nil {
+		return err
+	}
 	if len(body) == 0 {
 		return c.offerForCaller()
 	}

@@ -131,19 +131,66 @@ func redactField(f []byte) {
 	case "authorization", "proxy-authorization", "authentication-info", "proxy-authentication-info":
 		redactCredentials(value)
 		return
-	case "a=crypto":
-		redactCrypto(value)
-		return
-	case "a=ice-pwd", "a=key-mgmt":
-		hide(value)
-		return
 	}
-	if _, key, found := bytes.Cut(f, []byte("=")); found && bytes.HasPrefix(bytes.ToLower(bytes.TrimLeft(f, " \t")), []byte("k=")) {
-		hide(key)
-		return
-	}
+	redactLine(f)
+	redactInline(f)
 	redactPasswords(f)
 	redactTokens(f)
+}
+
+// redactLine blanks the keys of a line of SDP, and of those that a space at their
+// beginning has folded into it: in SDP it means nothing, but some read such lines.
+func redactLine(f []byte) {
+	for line := range bytes.Lines(f) {
+		kind, rest, found := bytes.Cut(line, []byte("="))
+		switch kind = bytes.TrimSpace(kind); {
+		case !found:
+		case bytes.EqualFold(kind, []byte("k")):
+			hide(rest)
+		case bytes.EqualFold(kind, []byte("a")):
+			redactAttribute(rest)
+		}
+	}
+}
+
+// redactAttribute blanks the key in "NAME:VALUE", also where it is a capability:
+// "acap:1 NAME:VALUE" (RFC 5939 s3.4.2).
+func redactAttribute(a []byte) {
+	for {
+		name, value, _ := bytes.Cut(a, []byte(":"))
+		switch strings.ToLower(string(bytes.TrimSpace(name))) {
+		case "crypto":
+			redactCrypto(value)
+		case "ice-pwd", "key-mgmt":
+			hide(value)
+		case "acap":
+			value = bytes.TrimLeft(value, " \t")
+			a = value[indexOr(value, " \t"):]
+			continue
+		}
+		return
+	}
+}
+
+// redactInline blanks what follows any "inline:", whatever the line calls itself: it is
+// how keys are written in SDP, and peers read more spellings than RFC 4568 has.
+func redactInline(f []byte) {
+	const word = "inline:"
+	for i := indexFold(f, word); i >= 0; i = indexFold(f, word) {
+		f = bytes.TrimLeft(f[i+len(word):], " \t\r\n")
+		hide(f[:indexOr(f, "|; \t\r\n")])
+	}
+}
+
+// indexFold is where a word of ASCII begins, in any case; -1 if it is not there. The
+// text may be anything, so that bytes.ToLower could change its length.
+func indexFold(b []byte, word string) int {
+	for i := 0; i+len(word) <= len(b); i++ {
+		if bytes.EqualFold(b[i:i+len(word)], []byte(word)) {
+			return i
+		}
+	}
+	return -1
 }
 
 // hide blanks all but white space.
@@ -247,7 +294,7 @@ func redactCrypto(v []byte) {
 // redactPasswords blanks them in SIP URIs: sip:user:password@host.
 func redactPasswords(f []byte) {
 	for {
-		i := bytes.Index(bytes.ToLower(f), []byte("sip"))
+		i := indexFold(f, "sip")
 		if i < 0 {
 			return
 		}

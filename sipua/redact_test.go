@@ -75,6 +75,20 @@ func TestRedact(t *testing.T) {
 		"DTMF before a =":         {"c: application/dtmf\r\n\r\n5=6", "c: application/dtmf\r\n\r\nxxx"},
 		"DTMF behind a delimiter": {"--b\r\nc: application/dtmf\r\n\r\n--5\r\n--b\r\n", "--b\r\nc: application/dtmf\r\n\r\nxxx\r\n--b\r\n"},
 		"other keys":              {"k=clear:abc\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:asd88\r\nm=audio\r\n", "k=xxxxxxxxx\r\na=key-mgmt:xxxxx xxxx\r\na=ice-pwd:xxxxx\r\nm=audio\r\n"},
+		"SDES, spaced": {
+			"a= crypto:1 X inline:AAAA|2^31\r\n\ta =crypto : 1 X AAAA\r\na=crypto:1 X inline: AAAA\r\na=crypto:1 X y FEC_KEY=INLINE:BBBB;a\r\n",
+			"a= crypto:1 X inline:xxxx|2^31\r\n\ta =crypto : 1 X xxxx\r\na=crypto:1 X inline: xxxx\r\na=crypto:1 X x FEC_KEY=INLINE:xxxx;a\r\n",
+		},
+		"capabilities": {
+			"a=acap:1 crypto:1 X inline:AAAA|2^31\r\na=acap: 2 key-mgmt:mikey AQAF\r\na=ACAP:3 ice-pwd:asd88\r\na=acap:4 crypto:2 X odd\r\na=acap:5 ptime:20\r\na=acap:\r\n",
+			"a=acap:1 crypto:1 X inline:xxxx|2^31\r\na=acap: 2 key-mgmt:xxxxx xxxx\r\na=ACAP:3 ice-pwd:xxxxx\r\na=acap:4 crypto:2 X xxx\r\na=acap:5 ptime:20\r\na=acap:\r\n",
+		},
+		"folded lines of SDP": {
+			"m=audio 9 RTP/SAVP 0\r\n a=crypto:1 X inline:AAAA\r\n a=key-mgmt:mikey AQAF\r\n\tk=clear:abc\r\n inline:\r\n BBBB\r\n",
+			"m=audio 9 RTP/SAVP 0\r\n a=crypto:1 X inline:xxxx\r\n a=key-mgmt:xxxxx xxxx\r\n\tk=xxxxxxxxx\r\n inline:\r\n xxxx\r\n",
+		},
+		"keys in a line that nobody knows": {"x: y inline:AAAA;inline:BBBB|1:1 z\r\n", "x: y inline:xxxx;inline:xxxx|1:1 z\r\n"},
+		"octets that are no UTF-8":         {"To: \xff\xff\xff<sip:b:pw@h>\xff\xff\xffsip\r\n", "To: \xff\xff\xff<sip:b:xx@h>\xff\xff\xffsip\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := []byte(c.in)
@@ -91,6 +105,8 @@ func TestRedact(t *testing.T) {
 func FuzzRedact(f *testing.F) {
 	f.Add([]byte("Authorization: Digest response=\"a\""))
 	f.Add([]byte("k=\r\na=crypto:1 X inline:"))
+	f.Add([]byte("a=acap:1 acap:crypto:\r\n a= crypto: inline:"))
+	f.Add([]byte("\xff\xff\xff\xffsip"))
 	f.Add([]byte("sip:a:\r\n ;pn-prid=\""))
 	f.Add([]byte("--b\r\nc: application/dtmf\r\n\r\n5\r\n--b\r\n"))
 	f.Add([]byte("INFO \r\n\r\n--b\r\nc: audio/telephone-event\r\n\r\n\n\n\r\n--b\r\n"))

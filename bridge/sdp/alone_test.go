@@ -87,7 +87,7 @@ func TestAloneProperties(t *testing.T) {
 		if !ok {
 			return
 		}
-		if err := Answers(offer, s.Answer); err != nil {
+		if _, err := Answers(offer, s.Answer); err != nil {
 			t.Fatalf("%v\n%s\n%s", err, offer.Bytes(), s.Answer.Bytes())
 		}
 		later, err := Restrict(offer, s.Answer)

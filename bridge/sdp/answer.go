@@ -6,52 +6,73 @@ import (
 	"strings"
 )
 
-// Answers checks an answer against its offer (RFC 3264 s6): as many m-lines of the
-// same types in the same order, nothing accepted that was refused, and for RTP only
-// codecs that were offered (under another payload type, if the answerer likes). The
-// error wraps ErrNotAnAnswer and names the m-line.
-func Answers(offer, answer *Description) error {
-	if len(answer.media) != len(offer.media) {
-		return fmt.Errorf("%d m-lines for %d: %w", len(answer.media), len(offer.media), ErrNotAnAnswer)
+// Answers is answer as one to offer (RFC 3264 s6): as many m-lines of the same types in
+// the same order, nothing accepted that was refused, and only formats that were offered
+// (for RTP under another payload type, if the answerer likes). Formats that were not
+// are struck with what is said of them: gateways list all that they have, not what they
+// were asked for. M-lines that are missing at the end are refused, as those mean who know
+// no video. The error wraps ErrNotAnAnswer and names the m-line; it is one if
+// nothing that was offered is left but tones and comfort noise.
+func Answers(offer, answer *Description) (*Description, error) {
+	n := len(answer.media)
+	if n > len(offer.media) || n == 0 && len(offer.media) > 0 {
+		return nil, fmt.Errorf("%d m-lines for %d: %w", n, len(offer.media), ErrNotAnAnswer)
 	}
-	for i, a := range answer.media {
-		o := offer.media[i]
+	out := answer.clone()
+	for _, o := range offer.media[n:] {
+		out.media = append(out.media, refused(o))
+	}
+	for i := range out.media {
+		a, o := &out.media[i], offer.media[i]
 		if a.kind != o.kind {
-			return fmt.Errorf("m-line %d is %s, not %s: %w", i+1, a.kind, o.kind, ErrNotAnAnswer)
+			return nil, fmt.Errorf("m-line %d is %s, not %s: %w", i+1, a.kind, o.kind, ErrNotAnAnswer)
 		}
 		if a.port == 0 {
+			if len(a.formats) == 0 {
+				a.formats = slices.Clone(o.formats)
+			}
 			continue
 		}
 		if o.port == 0 {
-			return fmt.Errorf("m-line %d accepts a stream that was not offered: %w", i+1, ErrNotAnAnswer)
+			return nil, fmt.Errorf("m-line %d accepts a stream that was not offered: %w", i+1, ErrNotAnAnswer)
 		}
 		// RTP/AVP and RTP/AVPF are mixed up by many; SRTP is not a matter of taste.
 		if isRTP(a.proto) != isRTP(o.proto) || isSecure(a.proto) != isSecure(o.proto) {
-			return fmt.Errorf("m-line %d changes %s to %s: %w", i+1, o.proto, a.proto, ErrNotAnAnswer)
+			return nil, fmt.Errorf("m-line %d changes %s to %s: %w", i+1, o.proto, a.proto, ErrNotAnAnswer)
 		}
-		if f := foreign(o, a); f != "" {
-			return fmt.Errorf("m-line %d has the format %s that was not offered: %w", i+1, f, ErrNotAnAnswer)
+		if f := a.strike(o); f != "" {
+			return nil, fmt.Errorf("m-line %d has the format %s that was not offered: %w", i+1, f, ErrNotAnAnswer)
 		}
 	}
-	return nil
+	return out, nil
 }
 
-// foreign is the first format of an answer that its offer has not, "" if none.
-func foreign(offer, answer media) string {
-	if !isRTP(offer.proto) {
-		for _, f := range answer.formats {
-			if !slices.ContainsFunc(offer.formats, func(o string) bool { return strings.EqualFold(o, f) }) {
-				return f
-			}
+// strike removes the formats of an answer that its offer has not. If what is left
+// carries nothing, the result is the first of them, else "".
+func (m *media) strike(offer media) (foreign string) {
+	var kept []string
+	useful := false
+	offered, rtp := offer.codecs(), isRTP(offer.proto)
+	for _, c := range m.codecs() {
+		meant := func(o Codec) bool {
+			named := o.Name == "" || c.Name == "" || strings.EqualFold(o.Name, c.Name)
+			return o.Format == c.Format && named || c.Name != "" && o.same(c)
 		}
-		return ""
-	}
-	offered := offer.codecs()
-	for _, c := range answer.codecs() {
-		if !slices.ContainsFunc(offered, func(o Codec) bool { return o.Format == c.Format || c.Name != "" && o.same(c) }) {
-			return c.Format
+		if !rtp { // there, formats are words
+			meant = func(o Codec) bool { return strings.EqualFold(o.Format, c.Format) }
+		}
+		switch {
+		case slices.ContainsFunc(offered, meant):
+			kept = append(kept, c.Format)
+			useful = useful || !rtp || c.isSpeech()
+		case foreign == "":
+			foreign = c.Format
 		}
 	}
+	if foreign == "" || !useful {
+		return foreign
+	}
+	m.setFormats(kept)
 	return ""
 }
 

@@ -215,7 +215,7 @@ func TestExchanges(t *testing.T) {
 	for name, pair := range exchanges(t) {
 		t.Run(name, func(t *testing.T) {
 			offer, answer := parse(t, pair[0]), parse(t, pair[1])
-			if err := Answers(offer, answer); err != nil {
+			if _, err := Answers(offer, answer); err != nil {
 				t.Error(err)
 			}
 			wrong := map[string]*Description{"less": answer.clone(), "more": answer.clone(), "turned": answer.clone()}
@@ -224,7 +224,7 @@ func TestExchanges(t *testing.T) {
 			slices.Reverse(wrong["turned"].media)
 			for what, d := range wrong {
 				turned := what == "turned" && isPalindrome(offer)
-				if err := Answers(offer, d); !turned && !errors.Is(err, ErrNotAnAnswer) {
+				if _, err := Answers(offer, d); !turned && !errors.Is(err, ErrNotAnAnswer) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
@@ -240,17 +240,17 @@ func TestExchanges(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := Answers(sent, back); err != nil {
+				if _, err := Answers(sent, back); err != nil {
 					t.Errorf("after the relay: %v\n%s\n%s", err, sent, back)
 				}
-				if err := Answers(offer.As(sent), answer.As(back)); err != nil {
+				if _, err := Answers(offer.As(sent), answer.As(back)); err != nil {
 					t.Errorf("across the relay: %v", err)
 				}
 				narrow, err := Restrict(offer, back)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := Answers(narrow, answer); err != nil {
+				if _, err := Answers(narrow, answer); err != nil {
 					t.Errorf("to what was restricted to it: %v", err)
 				}
 			}

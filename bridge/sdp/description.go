@@ -27,7 +27,7 @@ type media struct {
 	kind    string // audio, video, image, ...
 	port    uint16
 	proto   string
-	formats []string
+	formats []string // none only with port 0, where many leave them out
 	lines   []string // without the m-line
 }
 
@@ -103,10 +103,10 @@ func (d *Description) add(text string) error {
 }
 
 // parseMedia reads what follows "m=": kind, port with an optional count, profile,
-// formats.
+// formats. A refused stream may have none.
 func parseMedia(text string) (media, error) {
 	f := strings.Fields(text)
-	if len(f) < 4 {
+	if len(f) < 3 {
 		return media{}, fmt.Errorf("m= line with %d fields: %w", len(f), ErrMalformed)
 	}
 	// "49170/2" asks for two port pairs; one stream takes one.
@@ -114,6 +114,9 @@ func parseMedia(text string) (media, error) {
 	n, err := parsePort(port)
 	if err != nil {
 		return media{}, fmt.Errorf("m= line: %w", err)
+	}
+	if n != 0 && len(f) == 3 {
+		return media{}, fmt.Errorf("m= line without a format: %w", ErrMalformed)
 	}
 	return media{kind: f[0], port: n, proto: f[2], formats: f[3:]}, nil
 }
@@ -179,7 +182,11 @@ func (d *Description) String() string {
 	return b.String()
 }
 
+// line is the m-line. It must have a format (RFC 8866 s9), even if its author had none.
 func (m media) line() string {
+	if len(m.formats) == 0 {
+		m.formats = []string{"0"}
+	}
 	return "m=" + m.kind + " " + strconv.Itoa(int(m.port)) + " " + m.proto + " " + strings.Join(m.formats, " ")
 }
 

@@ -49,6 +49,9 @@ func (s Stream) TakesEvent(payloadType, event uint8) bool {
 
 func (c Codec) isEvent() bool { return strings.EqualFold(c.Name, eventName) }
 
+// isSpeech says that a codec can carry more than tones and comfort noise.
+func (c Codec) isSpeech() bool { return !c.isEvent() && !strings.EqualFold(c.Name, "CN") }
+
 // takesEvents says that an m-line could carry telephone events: it is sound over RTP.
 func (m media) takesEvents() bool { return m.kind == "audio" && m.port != 0 && isRTP(m.proto) }
 

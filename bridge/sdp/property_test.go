@@ -273,7 +273,7 @@ func TestRestrictProperties(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Answers(offer.As(told), told); err != nil {
+		if _, err := Answers(offer.As(told), told); err != nil {
 			t.Fatal(err)
 		}
 		for i, s := range got.Streams() {
@@ -307,7 +307,7 @@ func FuzzParse(f *testing.F) {
 			s.Target()
 			checkCryptos(t, s)
 		}
-		if err := Answers(d, d); err != nil {
+		if _, err := Answers(d, d); err != nil {
 			t.Errorf("does not answer itself: %v", err)
 		}
 		out, err := d.Relay(Relay{Addr: relay4, Ports: []uint16{1, 2, 3, 4, 5, 6, 7, 65535}, Allow: []string{"ulaw"},

@@ -187,7 +187,7 @@ func (m *media) allow(words []string) {
 		name := strings.ToLower(c.Name)
 		if _, ok := rank[name]; ok && !slices.ContainsFunc(kept, func(k Codec) bool { return k.Format == c.Format }) {
 			kept = append(kept, c)
-			speech = speech || name != "telephone-event" && name != "cn"
+			speech = speech || c.isSpeech()
 		}
 	}
 	if !speech {

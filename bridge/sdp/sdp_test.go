@@ -81,6 +81,7 @@ func TestParseRefuses(t *testing.T) {
 		{"bare CR", head + "a=x\ry=1\n", ErrMalformed},
 		{"NUL", head + "a=x\x00\n", ErrMalformed},
 		{"m= too short", head + "m=audio 4000 RTP/AVP\n", ErrMalformed},
+		{"m= far too short", head + "m=audio 0\n", ErrMalformed},
 		{"port 70000", head + "m=audio 70000 RTP/AVP 0\n", ErrMalformed},
 		{"port -1", head + "m=audio -1 RTP/AVP 0\n", ErrMalformed},
 		{"port +1", head + "m=audio +1 RTP/AVP 0\n", ErrMalformed},
@@ -314,20 +315,65 @@ func TestAnswers(t *testing.T) {
 		{"AVPF for AVP", "m=audio 5000 RTP/AVPF 8\n" + rest, true},
 		{"same codec, other payload type", "m=audio 5000 RTP/AVP 111 101\na=rtpmap:111 OPUS/48000/2\na=rtpmap:101 telephone-event/8000\n" + rest, true},
 		{"refused with a format nobody knows", "m=audio 0 RTP/AVP 77\n" + rest, true},
-		{"too few m-lines", "m=audio 5000 RTP/AVP 8\n", false},
+		{"m-lines missing at the end", "m=audio 5000 RTP/AVP 8\n", true},
+		{"m-lines missing at the beginning", rest, false},
+		{"no m-line", "", false},
 		{"too many", "m=audio 5000 RTP/AVP 8\n" + rest + "m=audio 0 RTP/AVP 0\n", false},
 		{"other order", "m=image 0 udptl t38\nm=audio 5000 RTP/AVP 8\nm=image 0 udptl t38\n", false},
-		{"codec that was not offered", "m=audio 5000 RTP/AVP 0 8\n" + rest, false},
+		{"only a codec that was not offered", "m=audio 5000 RTP/AVP 0\n" + rest, false},
+		{"tones beside a codec that was not offered", "m=audio 5000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\n" + rest, false},
+		{"the number of a codec, the name of another", "m=audio 5000 RTP/AVP 96\na=rtpmap:96 iLBC/8000\n" + rest, false},
 		{"opus in another clock", "m=audio 5000 RTP/AVP 111\na=rtpmap:111 opus/8000/2\n" + rest, false},
 		{"SRTP that was not offered", "m=audio 5000 RTP/SAVP 8\n" + rest, false},
 		{"accepts what was not offered", "m=audio 5000 RTP/AVP 8\nm=image 5002 udptl t38\nm=image 0 udptl t38\n", false},
 		{"other fax format", "m=audio 0 RTP/AVP 8\nm=image 0 udptl t38\nm=image 5004 udptl t37\n", false},
 	}
 	for _, tt := range tests {
-		err := Answers(offer, parse(t, head+tt.answer))
+		_, err := Answers(offer, parse(t, head+tt.answer))
 		if tt.ok && err != nil || !tt.ok && !errors.Is(err, ErrNotAnAnswer) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
+	}
+}
+
+// Gateways answer with all that they have: what was not offered is struck from it.
+func TestAnswersStrikesWhatWasNotOffered(t *testing.T) {
+	const head = "v=0\no=- 1 1 IN IP4 10.0.0.1\ns=-\nc=IN IP4 10.0.0.1\nt=0 0\n"
+	const event = "a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\n"
+	for name, tt := range map[string]struct{ offer, answer, want string }{
+		"telephone events":     {"m=audio 4000 RTP/AVP 0 8\n", "m=audio 5000 RTP/AVP 0 101\n" + event + "a=ptime:20\n", "m=audio 5000 RTP/AVP 0\na=ptime:20"},
+		"comfort noise":        {"m=audio 4000 RTP/AVP 0 8\n", "m=audio 5000 RTP/AVP 0 13\na=rtpmap:13 CN/8000\n", "m=audio 5000 RTP/AVP 0"},
+		"a codec, first":       {"m=audio 4000 RTP/AVP 8\n", "m=audio 5000 RTP/AVP 18 8\na=fmtp:18 annexb=no\n", "m=audio 5000 RTP/AVP 8"},
+		"a number used twice":  {"m=audio 4000 RTP/AVP 96 8\na=rtpmap:96 opus/48000/2\n", "m=audio 5000 RTP/AVP 8 96\na=rtpmap:96 iLBC/8000\n", "m=audio 5000 RTP/AVP 8"},
+		"nothing":              {"m=audio 4000 RTP/AVP 0 101\n" + event, "m=audio 5000 RTP/AVP 0 101\n" + event, "m=audio 5000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15"},
+		"a format that is fax": {"m=image 4000 udptl t38\n", "m=image 5000 udptl t37 T38\n", "m=image 5000 udptl T38"},
+	} {
+		got, err := Answers(parse(t, head+tt.offer), parse(t, head+tt.answer))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if text := strings.Join(lines(got)[5:], "\n"); text != tt.want {
+			t.Errorf("%s: %q, want %q", name, text, tt.want)
+		}
+	}
+}
+
+// Who knows no video leaves its m-line out, or refuses it without a format.
+func TestAnswersRefusesWhatIsLeftOut(t *testing.T) {
+	const head = "v=0\no=- 1 1 IN IP4 10.0.0.1\ns=-\nc=IN IP4 10.0.0.1\nt=0 0\n"
+	offer := parse(t, head+"m=audio 4000 RTP/AVP 0\nm=video 4002 RTP/AVP 99 34\na=rtpmap:99 H264/90000\nm=image 4004 udptl t38\n")
+	want := []string{"m=audio 5000 RTP/AVP 0", "a=ptime:20", "m=video 0 RTP/AVP 99 34", "m=image 0 udptl t38"}
+	for _, more := range []string{"", "m=video 0 RTP/AVP\n", "m=video 0 RTP/AVP \nm=image 0 udptl\n"} {
+		got, err := Answers(offer, parse(t, head+"m=audio 5000 RTP/AVP 0\na=ptime:20\n"+more))
+		if err != nil || !slices.Equal(lines(got)[5:], want) {
+			t.Errorf("%q: %v\n%s", more, err, got)
+		}
+	}
+	// In an offer nothing says which formats they were.
+	out := relayed(t, head+"m=audio 4000 RTP/AVP 0\nm=video 0 RTP/AVP\n", Relay{Addr: relay4, Ports: []uint16{20000, 20002}})
+	if got := lines(out); got[len(got)-1] != "m=video 0 RTP/AVP 0" {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -342,7 +388,7 @@ func TestRestrict(t *testing.T) {
 	}
 	wantLines(t, got, "v=0", "o=- 1 1 IN IP4 10.0.0.1", "s=-", "c=IN IP4 10.0.0.1", "t=0 0",
 		"m=audio 4000 RTP/AVP 0 101", "a=rtpmap:101 telephone-event/8000", "a=ptime:20", "m=video 0 RTP/AVP 99")
-	if err := Answers(offer, got); err != nil {
+	if _, err := Answers(offer, got); err != nil {
 		t.Error(err)
 	}
 	// 96 means something else to the caller now: only what is the same is left.

@@ -126,7 +126,7 @@ func (l *Leg) afterEnd(tx *sipua.ServerTx) {
 }
 
 func (l *Leg) answerOptions(tx *sipua.ServerTx) {
-	res := l.response(tx, 200, "", nil, []sip.Header{sip.NewHeader("Accept", "application/sdp")})
+	res := l.response(tx, 200, "", nil, []sip.Header{sip.NewHeader("Accept", sipua.Accepted)})
 	l.send(tx, res)
 }
 

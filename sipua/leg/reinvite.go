@@ -127,7 +127,7 @@ func (l *Leg) reinviteAccepted(v *invitation, res *sip.Response) {
 		l.confirm(v, nil)
 		l.offers.ours = nil
 	}
-	l.tell(OfferAnswered{Status: res.StatusCode, Phrase: res.Reason, Body: res.Body()})
+	l.tell(OfferAnswered{Status: res.StatusCode, Phrase: res.Reason, Body: session(res)})
 }
 
 // reinviteFailed: no response within 64*T1 means that the dialog is gone (RFC 3261
@@ -204,9 +204,21 @@ func (l *Leg) gotReinvite(tx *sipua.ServerTx) {
 		tx.Reject(sipua.Reject(487, ""))
 		return
 	}
+	body, err := sipua.SessionBody(tx.Request)
+	if err != nil {
+		l.cfg.Log.Info("re-INVITE refused", "reason", err)
+		tx.Reject(err)
+		return
+	}
 	l.offers.theirs = tx
 	tx.OnCancel(func([]string) { l.box.put(func() { l.offerTakenBack(tx) }) })
-	l.tell(Offer{Body: tx.Request.Body(), Request: tx.Request})
+	l.tell(Offer{Body: body, Request: tx.Request})
+}
+
+// session is the SDP of a message that cannot be refused for what else it has.
+func session(msg sip.Message) []byte {
+	body, _ := sipua.SessionBody(msg) //nolint:errcheck // see above
+	return body
 }
 
 // offerInAck says that an ACK with the answer to an offer of ours is still to come
@@ -243,7 +255,7 @@ func (l *Leg) AnswerOffer(body []byte, headers ...sip.Header) error {
 	}
 	l.offers.theirs = nil
 	l.d.refresh(tx.Request)
-	l.await(&confirmation{tx: tx, res: res, seq: tx.Request.CSeq().SeqNo, offering: len(tx.Request.Body()) == 0})
+	l.await(&confirmation{tx: tx, res: res, seq: tx.Request.CSeq().SeqNo, offering: len(session(tx.Request)) == 0})
 	return nil
 }
 

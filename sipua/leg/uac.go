@@ -151,7 +151,7 @@ func (l *Leg) provisional(res *sip.Response) {
 		}
 		return
 	}
-	l.tell(Provisional{Status: res.StatusCode, Phrase: res.Reason, Body: res.Body(), Response: res})
+	l.tell(Provisional{Status: res.StatusCode, Phrase: res.Reason, Body: session(res), Response: res})
 }
 
 // answered makes the dialog (RFC 3261 s13.2.2.4).
@@ -163,7 +163,7 @@ func (l *Leg) answered(res *sip.Response) {
 	l.d.localSeq = seq
 	l.phase = established
 	v.unacked = true
-	event := Answered{Body: res.Body(), Response: res}
+	event := Answered{Body: session(res), Response: res}
 	if v.cancel == nil {
 		if len(v.req.Body()) > 0 {
 			l.confirm(v, nil)

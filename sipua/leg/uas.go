@@ -12,7 +12,7 @@ import (
 // NewUAS makes the leg of an INVITE that came without a To tag. It is called in
 // Handler.Invite, that is in a read loop, so that what follows right behind the
 // INVITE, a CANCEL first of all, finds it; everything else is for the owner. The
-// caller's offer is tx.Request.Body().
+// caller's offer is sipua.SessionBody(tx.Request).
 func NewUAS(cfg Config, tx *sipua.ServerTx) *Leg {
 	l := newLeg(cfg)
 	l.phase, l.invited = offered, tx
@@ -61,7 +61,7 @@ func (l *Leg) Answer(body []byte, headers ...sip.Header) error {
 	}
 	l.phase = established
 	l.await(&confirmation{tx: l.invited, res: res, seq: l.invited.Request.CSeq().SeqNo, initial: true,
-		offering: len(l.invited.Request.Body()) == 0})
+		offering: len(session(l.invited.Request)) == 0})
 	return nil
 }
 
@@ -190,7 +190,7 @@ func (l *Leg) ack(req *sip.Request) {
 			return
 		}
 		l.tryReinvite()
-		l.tell(Confirmed{Body: req.Body(), Reinvite: !c.initial})
+		l.tell(Confirmed{Body: session(req), Reinvite: !c.initial})
 		return
 	}
 }

@@ -39,7 +39,7 @@ func (h *handler) options(tx *sipua.ServerTx) {
 	}
 	res := tx.NewResponse(200, "")
 	res.AppendHeader(sip.NewHeader("Allow", h.d.endpoint.Allow()))
-	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	res.AppendHeader(sip.NewHeader("Accept", sipua.Accepted))
 	res.AppendHeader(sip.NewHeader("Supported", h.d.endpoint.Supported()))
 	if err := tx.Respond(res); err != nil {
 		h.d.log.Debug("answer OPTIONS", "error", err)

@@ -20,7 +20,7 @@ func TestOutsideOfDialogs(t *testing.T) {
 	p := peerAt(t, "127.0.0.9").of(d)
 	p.request("OPTIONS", "sip:127.0.0.1", "")
 	res := p.read("SIP/2.0 200")
-	if headerOf(res, "Allow") != "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO" || headerOf(res, "Accept") != "application/sdp" || headerOf(res, "Server") != "Wakebridge/test" {
+	if headerOf(res, "Allow") != "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO" || headerOf(res, "Accept") != "application/sdp, multipart/mixed" || headerOf(res, "Server") != "Wakebridge/test" {
 		t.Errorf("%s", res)
 	}
 	tests := []struct {
