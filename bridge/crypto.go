@@ -40,6 +40,7 @@ var (
 	errPlain error = &srtpError{"SRTP Required", "the peer offers plain RTP, but media.srtp requires SRTP"}
 	errOff   error = &srtpError{"SRTP Not Allowed", "the peer offers SRTP only, but media.srtp is off for it"}
 	errOpen  error = &srtpError{"SRTP Keys Need TLS", "SRTP keys may not go over this transport (media.srtp.keys_over: tls)"}
+	errShort error = &srtpError{"SRTP Key Lifetime Too Short", "the peer's SRTP keys are good for less than 2^24 packets (lifetime in a=crypto)"}
 	errKeys  error = &srtpError{"SRTP Keys Unusable", "the answer's a=crypto is none of those offered"}
 )
 
@@ -81,10 +82,13 @@ func (s SRTP) admit(offer *sdp.Description, app bool, f *sipua.Flow) (*sdp.Descr
 		case !s.mayTell(f):
 			return errOpen
 		}
-		if _, ok := strongest(st.Crypto); !ok {
-			return sdp.ErrSRTP
+		if _, ok := strongest(st.Crypto); ok {
+			return nil
 		}
-		return nil
+		if st.ShortLived {
+			return errShort
+		}
+		return sdp.ErrSRTP
 	})
 }
 
@@ -211,13 +215,16 @@ func (k *keyring) answer(offer *sdp.Description) ([][]sdp.Crypto, []*media.Secur
 
 // answered are the keys of each stream after the answer to what offer made. Each suite
 // is offered once, so the answer's says which line it takes; there are phones whose tag
-// is always 1. The error is errKeys.
+// is always 1. The error is errShort or errKeys.
 func (k *keyring) answered(answer *sdp.Description) ([]*media.Secure, error) {
 	streams := answer.Streams()
 	keys := make([]*media.Secure, len(streams))
 	for i, s := range streams {
 		if !s.Active() || !s.IsSecure() {
 			continue
+		}
+		if len(s.Crypto) == 0 && s.ShortLived {
+			return nil, errShort
 		}
 		if len(s.Crypto) == 0 {
 			return nil, errKeys

@@ -59,6 +59,9 @@ type Stream struct {
 	Codecs []Codec
 	// Crypto are the keys of a secure RTP stream that can be used, in order.
 	Crypto []Crypto
+	// ShortLived: there are keys that are good for less than 2^24 packets; Crypto is
+	// without them.
+	ShortLived bool
 }
 
 // Streams are the m-lines in order.
@@ -75,7 +78,7 @@ func (d *Description) Streams() []Stream {
 		if s.IsRTP() {
 			s.Codecs = m.codecs()
 			if s.IsSecure() && !isDTLS(s.Proto) {
-				s.Crypto = m.cryptos()
+				s.Crypto, s.ShortLived = m.cryptos()
 			}
 		}
 		streams = append(streams, s)
