@@ -91,7 +91,8 @@ func TestAdmit(t *testing.T) {
 		active []bool // nil: refused
 	}{
 		{"optional", SRTP{Apps: SRTPOptional, AnyTransport: true}, both, []bool{true, true, true}},
-		{"required", SRTP{Apps: SRTPRequired, AnyTransport: true}, both, []bool{true, false, true}},
+		{"required", SRTP{Apps: SRTPRequired, AnyTransport: true}, both, []bool{true, false, false}},
+		{"only fax, required", SRTP{Apps: SRTPRequired, AnyTransport: true}, sdpOf(t, "m=image 4004 udptl t38\r\n"), nil},
 		{"off", SRTP{AnyTransport: true}, both, []bool{false, true, true}},
 		{"no keys over this transport", SRTP{Apps: SRTPOptional}, both, []bool{false, true, true}},
 		{"neither is possible", SRTP{Apps: SRTPRequired}, both, nil},

@@ -157,6 +157,50 @@ func TestOneOfSeveralKeys(t *testing.T) {
 	}
 }
 
+// Where SRTP is required nothing goes in the clear beside it: fax and data are refused,
+// and the record says so.
+func TestRequiredRefusesWhatIsNotRTP(t *testing.T) {
+	line := cryptoLine(1, "AEAD_AES_256_GCM", 44, 1)
+	const fax = "m=image 40004 udptl t38"
+	set := func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }
+	inWorld(t, set, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = pbx.sdp(fax) })
+		b := phone.invited(0)
+		if got := string(b.invite.Body()); !strings.Contains(got, "m=image 0 udptl t38") || !strings.Contains(got, "RTP/SAVP") {
+			t.Errorf("the phone is offered\n%s", got)
+		}
+		secured := func(more ...string) []byte {
+			return []byte(strings.Replace(string(phone.sdp(append([]string{line}, more...)...)), "RTP/AVP", "RTP/SAVP", 1))
+		}
+		b.must(func() error { return b.Answer(secured("m=image 0 udptl t38")) })
+		a.expect("200")
+		a.must(func() error {
+			return a.Reinvite([]byte(strings.Replace(string(pbx.sdp(fax)), "audio 40000", "audio 0", 1)))
+		})
+		if got := last[leg.OfferAnswered](a); got.Status != 488 {
+			t.Errorf("the PBX changes to fax: %d", got.Status)
+		}
+		w.pass(time.Second)
+		b.must(func() error { return b.Reinvite(secured(fax)) })
+		if got := parsed(w, last[leg.Offer](a).Body).Streams(); len(got) != 2 || !got[0].Active() || got[1].Active() {
+			t.Errorf("the phone adds fax: %+v", got)
+		}
+		a.must(func() error { return a.AnswerOffer(pbx.sdp("m=image 0 udptl t38")) })
+		a.hangUp()
+		notes := 0
+		for _, s := range w.record().Steps {
+			if strings.Contains(s.What, "m-line 2 (image, udptl) is refused: SRTP is required") {
+				notes++
+			}
+		}
+		if notes != 2 {
+			t.Errorf("%d notes", notes)
+		}
+	})
+}
+
 // A re-INVITE with the key that was keeps the roll-over counter of that direction; one
 // with a new key begins at zero (RFC 3711 s3.3.1, RFC 4568 s6.1). Our own key stays
 // through all of that, and so does its counter.
