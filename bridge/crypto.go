@@ -38,8 +38,10 @@ func (*srtpError) SIPStatus() int { return 488 }
 
 var (
 	errPlain error = &srtpError{"SRTP Required", "the peer offers plain RTP, but media.srtp requires SRTP"}
+	errClear error = &srtpError{"SRTP Required", "a stream that is not RTP has no protection, but media.srtp requires SRTP"}
 	errOff   error = &srtpError{"SRTP Not Allowed", "the peer offers SRTP only, but media.srtp is off for it"}
 	errOpen  error = &srtpError{"SRTP Keys Need TLS", "SRTP keys may not go over this transport (media.srtp.keys_over: tls)"}
+	errShort error = &srtpError{"SRTP Key Lifetime Too Short", "the peer's SRTP keys are good for less than 2^24 packets (lifetime in a=crypto)"}
 	errKeys  error = &srtpError{"SRTP Keys Unusable", "the answer's a=crypto is none of those offered"}
 )
 
@@ -70,6 +72,8 @@ func (s SRTP) admit(offer *sdp.Description, app bool, f *sipua.Flow) (*sdp.Descr
 	policy := s.policy(app)
 	return offer.Without(func(_ int, st sdp.Stream) error {
 		switch {
+		case !st.IsRTP() && policy == SRTPRequired:
+			return errClear
 		case !st.IsRTP():
 			return nil
 		case !st.IsSecure() && policy == SRTPRequired:
@@ -81,11 +85,59 @@ func (s SRTP) admit(offer *sdp.Description, app bool, f *sipua.Flow) (*sdp.Descr
 		case !s.mayTell(f):
 			return errOpen
 		}
-		if _, ok := strongest(st.Crypto); !ok {
-			return sdp.ErrSRTP
+		if _, ok := strongest(st.Crypto); ok {
+			return nil
+		}
+		if st.ShortLived {
+			return errShort
+		}
+		return sdp.ErrSRTP
+	})
+}
+
+// protected refuses those streams of an offer to a peer that cannot be protected, fax by
+// T.38 for instance, if the policy requires that. The error says why none is left.
+func (s SRTP) protected(offer *sdp.Description, app bool) (*sdp.Description, error) {
+	if s.policy(app) != SRTPRequired {
+		return offer, nil
+	}
+	return offer.Without(func(_ int, st sdp.Stream) error {
+		if !st.IsRTP() {
+			return errClear
 		}
 		return nil
 	})
+}
+
+// admit is that of the policy; the record says what was left out for want of protection.
+func (c *Call) admit(offer *sdp.Description, app bool, f *sipua.Flow) (*sdp.Description, error) {
+	out, err := c.b.cfg.Terms.SRTP.admit(offer, app, f)
+	if err == nil {
+		c.noteUnprotected(offer, out)
+	}
+	return out, err
+}
+
+// protected is that of the policy for the peer of a side, with the same note.
+func (m *callMedia) protected(offer *sdp.Description, side *media.Side) (*sdp.Description, error) {
+	app := m.c.plan.Trunk == ""
+	if side == m.a {
+		app = m.c.origin.Trunk == ""
+	}
+	out, err := m.c.b.cfg.Terms.SRTP.protected(offer, app)
+	if err == nil {
+		m.c.noteUnprotected(offer, out)
+	}
+	return out, err
+}
+
+func (c *Call) noteUnprotected(offer, kept *sdp.Description) {
+	left := kept.Streams()
+	for i, s := range offer.Streams() {
+		if s.Active() && !s.IsRTP() && !left[i].Active() {
+			c.note("m-line %d (%.20s, %.20s) is refused: SRTP is required, and it is not RTP", i+1, s.Media, s.Proto)
+		}
+	}
 }
 
 // offers says how a peer is called: with SRTP, and whether plain RTP may follow if
@@ -214,13 +266,16 @@ func (k *keyring) answer(offer *sdp.Description) ([][]sdp.Crypto, []*media.Secur
 
 // answered are the keys of each stream after the answer to what offer made. Each suite
 // is offered once, so the answer's says which line it takes; there are phones whose tag
-// is always 1. The error is errKeys.
+// is always 1. The error is errShort or errKeys.
 func (k *keyring) answered(answer *sdp.Description) ([]*media.Secure, error) {
 	streams := answer.Streams()
 	keys := make([]*media.Secure, len(streams))
 	for i, s := range streams {
 		if !s.Active() || !s.IsSecure() {
 			continue
+		}
+		if len(s.Crypto) == 0 && s.ShortLived {
+			return nil, errShort
 		}
 		if len(s.Crypto) == 0 {
 			return nil, errKeys

@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"wakebridge/bridge/media"
@@ -89,11 +91,19 @@ func TestAdmit(t *testing.T) {
 		active []bool // nil: refused
 	}{
 		{"optional", SRTP{Apps: SRTPOptional, AnyTransport: true}, both, []bool{true, true, true}},
-		{"required", SRTP{Apps: SRTPRequired, AnyTransport: true}, both, []bool{true, false, true}},
+		{"required", SRTP{Apps: SRTPRequired, AnyTransport: true}, both, []bool{true, false, false}},
+		{"only fax, required", SRTP{Apps: SRTPRequired, AnyTransport: true}, sdpOf(t, "m=image 4004 udptl t38\r\n"), nil},
 		{"off", SRTP{AnyTransport: true}, both, []bool{false, true, true}},
 		{"no keys over this transport", SRTP{Apps: SRTPOptional}, both, []bool{false, true, true}},
 		{"neither is possible", SRTP{Apps: SRTPRequired}, both, nil},
 		{"a suite that nobody knows", SRTP{Apps: SRTPOptional, AnyTransport: true}, foreign, nil},
+	}
+	short := sdpOf(t, "m=audio 4000 RTP/SAVP 0\r\n"+strings.TrimSpace(key)+"|2^20\r\n")
+	if _, err := (SRTP{Apps: SRTPOptional, AnyTransport: true}).admit(short, true, nil); !errors.Is(err, errShort) || phraseOf(err) != "SRTP Key Lifetime Too Short" {
+		t.Errorf("a key for 2^20 packets: %v", err)
+	}
+	if _, err := newKeyring().answered(short); !errors.Is(err, errShort) {
+		t.Errorf("an answer with it: %v", err)
 	}
 	for _, tt := range tests {
 		got, err := tt.policy.admit(tt.offer, true, nil)

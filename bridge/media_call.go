@@ -113,6 +113,9 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 		return nil, err
 	}
 	l.bound = offer != m.offer
+	if offer, err = m.protected(offer, t.side); err != nil {
+		return nil, err
+	}
 	offer = m.keypads.invitation(offer)
 	var keys [][]sdp.Crypto
 	if secure {

@@ -68,7 +68,7 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 	}
 	offer, err := sdp.Parse(body)
 	if err == nil {
-		offer, err = m.c.b.cfg.Terms.SRTP.admit(offer, m.isApp(from), from.Flow())
+		offer, err = m.c.admit(offer, m.isApp(from), from.Flow())
 	}
 	if err == nil {
 		n := len(offer.Streams())
@@ -97,6 +97,10 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 // reoffer makes the offer of a re-INVITE: what d says, with the protection that the
 // leg has.
 func (m *callMedia) reoffer(d *sdp.Description, side *media.Side, f *sipua.Flow) (*sdp.Description, error) {
+	d, err := m.protected(d, side)
+	if err != nil {
+		return nil, err
+	}
 	keys, err := m.offerSRTP(d, side, f)
 	if err != nil {
 		return nil, err

@@ -51,7 +51,9 @@ func TestSuiteUnderAnotherTag(t *testing.T) {
 		phone.register(alice)
 		a := pbx.call("alice")
 		b := phone.invited(0)
-		b.must(func() error { return b.Answer([]byte(strings.Replace(string(phone.sdp(line)), "RTP/AVP", "RTP/SAVP", 1))) })
+		b.must(func() error {
+			return b.Answer([]byte(strings.Replace(string(phone.sdp(line)), "RTP/AVP", "RTP/SAVP", 1)))
+		})
 		a.expect("200")
 		sealed, err := sealer(t, line).EncryptRTP(nil, rtpPacket(1), nil)
 		w.must(err)

@@ -102,7 +102,8 @@ func TestOneOfSeveralKeys(t *testing.T) {
 			cryptoLine(3, cm80, 30, 3)}, 1, nil},
 		"AES-256 with a tag of 32 bits":      {[]string{cryptoLine(4, "AES_256_CM_HMAC_SHA1_32", 46, 2), cryptoLine(3, cm80, 30, 3)}, 0, nil},
 		"all, upside down":                   {[]string{cryptoLine(9, cm80, 30, 1), cryptoLine(8, "AEAD_AES_128_GCM", 28, 2), cryptoLine(5, gcm256, 44, 3)}, 2, nil},
-		"a key identifier and a lifetime":    {[]string{cryptoLine(1, cm80, 30, 1) + "|2^20|1:4"}, 0, []byte{0, 0, 0, 1}},
+		"a key identifier and a lifetime":    {[]string{cryptoLine(1, cm80, 30, 1) + "|2^31|1:4"}, 0, []byte{0, 0, 0, 1}},
+		"the strong one ends soon":           {[]string{cryptoLine(1, gcm256, 44, 1) + "|2^20", cryptoLine(2, cm80, 30, 2)}, 1, nil},
 		"a key identifier of one octet":      {[]string{cryptoLine(1, gcm256, 44, 1) + "|200:1"}, 0, []byte{200}},
 		"the strongest has too short a key":  {[]string{cryptoLine(1, gcm256, 43, 1), cryptoLine(2, cm80, 30, 2)}, 1, nil},
 		"the strong one leaves RTCP open":    {[]string{cryptoLine(1, cm80, 30, 1) + " UNENCRYPTED_SRTCP", cryptoLine(2, cm32, 30, 2)}, 1, nil},
@@ -154,6 +155,50 @@ func TestOneOfSeveralKeys(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where SRTP is required nothing goes in the clear beside it: fax and data are refused,
+// and the record says so.
+func TestRequiredRefusesWhatIsNotRTP(t *testing.T) {
+	line := cryptoLine(1, "AEAD_AES_256_GCM", 44, 1)
+	const fax = "m=image 40004 udptl t38"
+	set := func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }
+	inWorld(t, set, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = pbx.sdp(fax) })
+		b := phone.invited(0)
+		if got := string(b.invite.Body()); !strings.Contains(got, "m=image 0 udptl t38") || !strings.Contains(got, "RTP/SAVP") {
+			t.Errorf("the phone is offered\n%s", got)
+		}
+		secured := func(more ...string) []byte {
+			return []byte(strings.Replace(string(phone.sdp(append([]string{line}, more...)...)), "RTP/AVP", "RTP/SAVP", 1))
+		}
+		b.must(func() error { return b.Answer(secured("m=image 0 udptl t38")) })
+		a.expect("200")
+		a.must(func() error {
+			return a.Reinvite([]byte(strings.Replace(string(pbx.sdp(fax)), "audio 40000", "audio 0", 1)))
+		})
+		if got := last[leg.OfferAnswered](a); got.Status != 488 {
+			t.Errorf("the PBX changes to fax: %d", got.Status)
+		}
+		w.pass(time.Second)
+		b.must(func() error { return b.Reinvite(secured(fax)) })
+		if got := parsed(w, last[leg.Offer](a).Body).Streams(); len(got) != 2 || !got[0].Active() || got[1].Active() {
+			t.Errorf("the phone adds fax: %+v", got)
+		}
+		a.must(func() error { return a.AnswerOffer(pbx.sdp("m=image 0 udptl t38")) })
+		a.hangUp()
+		notes := 0
+		for _, s := range w.record().Steps {
+			if strings.Contains(s.What, "m-line 2 (image, udptl) is refused: SRTP is required") {
+				notes++
+			}
+		}
+		if notes != 2 {
+			t.Errorf("%d notes", notes)
+		}
+	})
 }
 
 // A re-INVITE with the key that was keeps the roll-over counter of that direction; one

@@ -52,7 +52,6 @@ func (c *Call) route() {
 // readOffer begins the call's media with the caller's offer, or with one of ours for
 // the callees where the INVITE has none.
 func (c *Call) readOffer() error {
-	terms := c.b.cfg.Terms
 	body, err := sipua.SessionBody(c.tx.Request)
 	if err != nil {
 		return err
@@ -62,7 +61,7 @@ func (c *Call) readOffer() error {
 	}
 	offer, err := sdp.Parse(body)
 	if err == nil {
-		offer, err = terms.SRTP.admit(offer, c.origin.Trunk == "", c.tx.Flow())
+		offer, err = c.admit(offer, c.origin.Trunk == "", c.tx.Flow())
 	}
 	if err != nil {
 		return err

@@ -14,6 +14,11 @@ import (
 // suites.
 const maxCrypto = 32
 
+// minLifetime is for how many packets a key must be good: three days of sound, some
+// hours of video. The 2^20 of RFC 4568's examples is minutes of that. When it is over, the
+// key's author may send no more (RFC 3711 s9.2), and hardly any offers a new key in time.
+const minLifetime = 1 << 24
+
 // Crypto is one a=crypto line (RFC 4568) with a single master key and no parameter
 // that changes the protection. As text it is its tag and suite, whatever the verb.
 type Crypto struct {
@@ -26,6 +31,9 @@ type Crypto struct {
 	// MKI is the master key identifier as each packet has it, at most 128 octets;
 	// nil: packets have none.
 	MKI []byte
+	// Lifetime is how many packets the author may protect by the key, 0 if it does not
+	// say: 2^48 then. Lines of ours do not say.
+	Lifetime uint64
 }
 
 // Format implements fmt.Formatter.
@@ -43,19 +51,22 @@ func (c Crypto) line() string {
 }
 
 // cryptos are the usable a=crypto lines of an m-line, in order, the first of each
-// tag.
-func (m media) cryptos() []Crypto {
-	var all []Crypto
+// tag; shortLived says that some would be but for their lifetime.
+func (m media) cryptos() (all []Crypto, shortLived bool) {
 	for _, line := range m.lines {
 		if attribute(line) != "crypto" || len(all) == maxCrypto {
 			continue
 		}
 		c, ok := parseCrypto(value(line))
+		if ok && c.Lifetime > 0 && c.Lifetime < minLifetime {
+			shortLived = true
+			continue
+		}
 		if ok && !slices.ContainsFunc(all, func(o Crypto) bool { return o.Tag == c.Tag }) {
 			all = append(all, c)
 		}
 	}
-	return all
+	return all, shortLived
 }
 
 // parseCrypto reads "tag suite key-params session-params" (RFC 4568 s9.1); ok is
@@ -76,9 +87,7 @@ func parseCrypto(v string) (Crypto, bool) {
 		}
 	}
 	c := Crypto{Tag: tag, Suite: f[1]}
-	var ok bool
-	c.Secret, c.MKI, ok = parseInline(f[2])
-	return c, ok
+	return c, c.readInline(f[2])
 }
 
 // harmless says that a session parameter changes nothing for us. One that nobody
@@ -96,13 +105,13 @@ func harmless(p string) bool {
 	return strings.HasPrefix(p, "-")
 }
 
-// parseInline reads "inline:key|lifetime|mki:length", the latter two optional.
-func parseInline(s string) (secret, mki []byte, ok bool) {
+// readInline reads "inline:key|lifetime|mki:length", the latter two optional.
+func (c *Crypto) readInline(s string) (ok bool) {
 	const longest = 128 // characters of a key; that of AES-256 has 64
 	method, info, _ := strings.Cut(s, ":")
 	parts := strings.Split(info, "|")
 	if !strings.EqualFold(method, "inline") || strings.Contains(info, ";") || len(parts) > 3 || len(parts[0]) > longest {
-		return nil, nil, false
+		return false
 	}
 	// Padding is to be discarded (s6.1), so that it may be missing as well.
 	text := parts[0]
@@ -111,21 +120,42 @@ func parseInline(s string) (secret, mki []byte, ok bool) {
 	}
 	secret, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil || len(secret) == 0 {
-		return nil, nil, false
+		return false
 	}
+	c.Secret = secret
 	for i, p := range parts[1:] {
 		value, length, isMKI := strings.Cut(p, ":")
 		switch {
-		case !isMKI && i == 0 && digits(strings.TrimPrefix(p, "2^")): // lifetime: longer than any call
+		case !isMKI && i == 0:
+			c.Lifetime, ok = parseLifetime(p)
 		case isMKI && i == len(parts)-2:
-			if mki, ok = parseMKI(value, length); !ok {
-				return nil, nil, false
-			}
+			c.MKI, ok = parseMKI(value, length)
 		default:
-			return nil, nil, false
+			ok = false
+		}
+		if !ok {
+			return false
 		}
 	}
-	return secret, mki, true
+	return true
+}
+
+// parseLifetime reads a number of packets, "1048576" or "2^20"; what is beyond 2^63 is
+// that. None at all is no lifetime.
+func parseLifetime(s string) (packets uint64, ok bool) {
+	const most = 1 << 63
+	number, isPower := strings.CutPrefix(s, "2^")
+	if !digits(number) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(number, 10, 64)
+	switch {
+	case err != nil || isPower && n > 63:
+		return most, true
+	case isPower:
+		return 1 << n, true
+	}
+	return min(n, most), n > 0
 }
 
 // parseMKI makes the identifier as it stands in a packet: value as length octets.

@@ -23,19 +23,25 @@ func TestParseCrypto(t *testing.T) {
 	const suite = "AES_CM_128_HMAC_SHA1_80"
 	plain := Crypto{Tag: 1, Suite: suite, Secret: secret}
 	withMKI := func(mki ...byte) Crypto { return Crypto{Tag: 1, Suite: suite, Secret: secret, MKI: mki} }
+	living := func(packets uint64, mki []byte) Crypto {
+		return Crypto{Tag: 1, Suite: suite, Secret: secret, MKI: mki, Lifetime: packets}
+	}
 	good := map[string]Crypto{
-		"1 " + suite + " inline:" + key30:                         plain,
-		"1  " + suite + "\tinline:" + key30 + " ":                 plain,
-		"1 " + suite + " INLINE:" + key30:                         plain,
-		"1 " + suite + " inline:" + key30 + "|2^20":               plain,
-		"1 " + suite + " inline:" + key30 + "|1048576":            plain,
-		"1 " + suite + " inline:" + key30 + "|2^20|1:4":           withMKI(0, 0, 0, 1),
-		"1 " + suite + " inline:" + key30 + "|258:2":              withMKI(1, 2),
-		"1 " + suite + " inline:" + key30 + " KDR=0 WSH=128":      plain,
-		"1 " + suite + " inline:" + key30 + " -X-vendor=1 -Y":     plain,
-		"999999999 F_1 inline:QQ==":                               {Tag: 999999999, Suite: "F_1", Secret: []byte("A")},
-		"0 F_1 inline:QQ":                                         {Tag: 0, Suite: "F_1", Secret: []byte("A")},
-		"1 " + suite + " inline:" + key30 + "|" + zeros(309, 128): withMKI(make([]byte, 128)...),
+		"1 " + suite + " inline:" + key30:                             plain,
+		"1  " + suite + "\tinline:" + key30 + " ":                     plain,
+		"1 " + suite + " INLINE:" + key30:                             plain,
+		"1 " + suite + " inline:" + key30 + "|2^20":                   living(1<<20, nil),
+		"1 " + suite + " inline:" + key30 + "|1048577":                living(1<<20+1, nil),
+		"1 " + suite + " inline:" + key30 + "|2^99999999999999999999": living(1<<63, nil),
+		"1 " + suite + " inline:" + key30 + "|99999999999999999999":   living(1<<63, nil),
+		"1 " + suite + " inline:" + key30 + "|2^0":                    living(1, nil),
+		"1 " + suite + " inline:" + key30 + "|2^31|1:4":               living(1<<31, []byte{0, 0, 0, 1}),
+		"1 " + suite + " inline:" + key30 + "|258:2":                  withMKI(1, 2),
+		"1 " + suite + " inline:" + key30 + " KDR=0 WSH=128":          plain,
+		"1 " + suite + " inline:" + key30 + " -X-vendor=1 -Y":         plain,
+		"999999999 F_1 inline:QQ==":                                   {Tag: 999999999, Suite: "F_1", Secret: []byte("A")},
+		"0 F_1 inline:QQ":                                             {Tag: 0, Suite: "F_1", Secret: []byte("A")},
+		"1 " + suite + " inline:" + key30 + "|" + zeros(309, 128):     withMKI(make([]byte, 128)...),
 	}
 	for line, want := range good {
 		if got, ok := parseCrypto(line); !ok || !reflect.DeepEqual(got, want) {
@@ -49,7 +55,7 @@ func TestParseCrypto(t *testing.T) {
 		"1 " + suite + " inline:", "1 " + suite + " inline:=", "1 " + suite + " inline:?" + key30, "1 " + suite + " outline:" + key30,
 		"1 " + suite + " inline:" + strings.Repeat("A", 132), "1 " + suite + " inline:" + key30 + "===",
 		"1 " + suite + " inline:" + key30 + ";inline:" + key30, "1 " + suite + " inline:" + key30 + "|2^20|1:4;inline:" + key30 + "|2^20|2:4",
-		"1 " + suite + " inline:" + key30 + "|", "1 " + suite + " inline:" + key30 + "|2^", "1 " + suite + " inline:" + key30 + "|1:4|2^20",
+		"1 " + suite + " inline:" + key30 + "|", "1 " + suite + " inline:" + key30 + "|2^", "1 " + suite + " inline:" + key30 + "|0", "1 " + suite + " inline:" + key30 + "|1:4|2^20",
 		"1 " + suite + " inline:" + key30 + "|2^20|1:4|1", "1 " + suite + " inline:" + key30 + "|2^20|20",
 		"1 " + suite + " inline:" + key30 + "|1:0", "1 " + suite + " inline:" + key30 + "|1:129", "1 " + suite + " inline:" + key30 + "|256:1",
 		"1 " + suite + " inline:" + key30 + "|x:1", "1 " + suite + " inline:" + key30 + "|1:x", "1 " + suite + " inline:" + key30 + "|:1",
@@ -115,6 +121,22 @@ func TestCryptoOfStreams(t *testing.T) {
 		if got := len(parse(t, head+tt.text).Streams()[0].Crypto); got != tt.want {
 			t.Errorf("%s: %d keys", name, got)
 		}
+	}
+}
+
+// A key that ends in the middle of a call is none.
+func TestLifetimeOfKeys(t *testing.T) {
+	const head = "v=0\nm=audio 4000 RTP/SAVP 0\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + key30
+	for lifetime, short := range map[string]bool{"": false, "|2^31": false, "|2^24": false, "|16777216|1:4": false, "|1:4": false,
+		"|2^23": true, "|16777215": true, "|2^20|1:4": true, "|2^1": true, "|2": true} {
+		s := parse(t, head+lifetime+"\n").Streams()[0]
+		if s.ShortLived != short || (len(s.Crypto) == 0) != short {
+			t.Errorf("%s: short %v, %v", lifetime, s.ShortLived, s.Crypto)
+		}
+	}
+	both := parse(t, head+"|2^20\na=crypto:1 AES_CM_128_HMAC_SHA1_32 inline:"+key30+"\n").Streams()[0]
+	if len(both.Crypto) != 1 || both.Crypto[0].Suite != "AES_CM_128_HMAC_SHA1_32" {
+		t.Errorf("beside one that lasts: %v", both.Crypto)
 	}
 }
 

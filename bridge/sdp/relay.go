@@ -111,7 +111,7 @@ func (r Relay) stream(m media, port uint16, keys []Crypto) (media, error) {
 	if m.port == 0 || port == 0 {
 		return refused(m), nil
 	}
-	if isDTLS(m.proto) || isSecure(m.proto) && len(m.cryptos()) == 0 {
+	if keys, _ := m.cryptos(); isDTLS(m.proto) || isSecure(m.proto) && len(keys) == 0 {
 		return m, fmt.Errorf("%s: %w", m.proto, ErrSRTP)
 	}
 	if !isUDP(m.proto) {

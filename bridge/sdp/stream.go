@@ -59,6 +59,9 @@ type Stream struct {
 	Codecs []Codec
 	// Crypto are the keys of a secure RTP stream that can be used, in order.
 	Crypto []Crypto
+	// ShortLived: there are keys that are good for less than 2^24 packets; Crypto is
+	// without them.
+	ShortLived bool
 
 	params map[string]string // a=fmtp by format, for RTP only
 }
@@ -77,7 +80,7 @@ func (d *Description) Streams() []Stream {
 		if s.IsRTP() {
 			s.Codecs, s.params = m.codecs(), m.params()
 			if s.IsSecure() && !isDTLS(s.Proto) {
-				s.Crypto = m.cryptos()
+				s.Crypto, s.ShortLived = m.cryptos()
 			}
 		}
 		streams = append(streams, s)
