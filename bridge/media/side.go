@@ -179,7 +179,8 @@ func (s *Side) shut(lines []*line) {
 }
 
 // SetRemote says what signalling knows of a stream's far end, again after each
-// offer and answer. A new address, or the end of a hold, reopens the latch.
+// offer and answer, and when its signalling comes over another connection. Each time
+// the latch is reopened.
 func (s *Side) SetRemote(stream int, remote Remote) {
 	s.mu.Lock()
 	if stream < 0 || stream >= len(s.lines) {
