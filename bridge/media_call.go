@@ -63,7 +63,14 @@ func (m *callMedia) video() bool {
 	return false
 }
 
-// newSide opens ports for a leg, in the family of its flow.
+// open takes the caller's ports: before anybody is woken or called for a call that can
+// have none. Errors as newSide.
+func (m *callMedia) open() (err error) {
+	m.a, err = m.newSide(m.c.a.Flow())
+	return err
+}
+
+// newSide opens ports for a leg, in the family of its flow. Errors: 503.
 func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 	addr := m.c.b.cfg.MediaAddr(f)
 	side, err := m.c.b.cfg.Media.NewSide(media.FamilyOf(addr), len(m.offer.Streams()))
@@ -159,11 +166,6 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	s := &session{answer: answer, offered: l.offered, unfit: unfit != nil}
 	if s.b, err = m.answeredKeys(t.side, answer); err != nil {
 		return nil, err
-	}
-	if m.a == nil {
-		if m.a, err = m.newSide(m.c.a.Flow()); err != nil {
-			return nil, err
-		}
 	}
 	s.basis = m.keypads.answerOf(l.leg, m.offer, answer)
 	var lines [][]sdp.Crypto

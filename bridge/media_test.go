@@ -80,8 +80,8 @@ func TestMediaGoesBothWays(t *testing.T) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice")
-		if n := w.relay.PortsInUse(); n != 2 {
-			t.Errorf("%d ports before the answer, want those of the offer", n)
+		if n := w.relay.PortsInUse(); n != 4 {
+			t.Errorf("%d ports before the answer, want those of both legs", n)
 		}
 		phone.invited(0).pickUp()
 		for range 3 {
@@ -385,11 +385,50 @@ func TestNoPortsLeft(t *testing.T) {
 	inWorld(t, func(o *options) { o.media.PortStart, o.media.PortEnd = 10000, 10001 }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
 		phone.register(alice)
+		pbx.call("alice").expect("503") // there are ports for one leg only
+		if phone.got(0) != nil {
+			t.Error("the phone rang for a call without ports")
+		}
+	})
+}
+
+// Nobody is woken, and no trunk called, for a call whose caller can have no media.
+func TestNobodyIsWokenWithoutPorts(t *testing.T) {
+	full := func(o *options) { o.media.PortStart, o.media.PortEnd, o.media.Quarantine = 10000, 10003, 5*time.Second }
+	inWorld(t, full, func(w *world) {
+		pbx, b := w.ua("100", pbxHost), w.ua("bob", bobHost)
+		w.sleeper("va")
+		b.register(bob)
+		busy := pbx.call("bob")
+		b.invited(0).pickUp()
+		pbx.call("alice").expect("503")
+		b.call("9100").expect("503")
+		w.pushed(0)
+		if pbx.got(0) != nil {
+			t.Error("the trunk was called")
+		}
+		busy.hangUp()
+		pbx.call("alice").expect("503") // the ports still rest
+		w.pass(5 * time.Second)
 		a := pbx.call("alice")
-		b := phone.invited(0)
-		b.pickUp() // there are ports for one leg only
-		a.expect("503")
-		b.expect("ACK, BYE")
+		a.expect("180")
+		w.pushed(1)
+		if n := w.relay.PortsInUse(); n != 2 {
+			t.Errorf("%d ports while the phone is woken, want the caller's", n)
+		}
+		a.giveUp()
+		if n := w.relay.PortsInUse(); n != 0 {
+			t.Errorf("%d ports after the call", n)
+		}
+	})
+	inWorld(t, func(o *options) { o.shown = netip.MustParseAddr("2001:db8::1") }, func(w *world) {
+		pbx := w.ua("100", pbxHost)
+		w.sleeper("va")
+		pbx.call("alice").expect("503")
+		w.pushed(0)
+		if r := w.record(); r.Result != bridge.Failed || !strings.Contains(r.Reason, "IPv6: no media address of this family") || len(r.Media) != 0 {
+			t.Errorf("record: %+v", r)
+		}
 	})
 }
 

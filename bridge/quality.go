@@ -35,7 +35,7 @@ func (m *callMedia) parties() []mediaParty {
 		}
 		all = append(all, p)
 	}
-	if m.a != nil {
+	if m.a != nil && (m.agreed[m.c.a.Leg] != nil || m.c.state.winner != noWinner) {
 		add(legA, m.c.a.Leg, m.a)
 	}
 	if w := m.c.state.winner; w != noWinner && m.c.attempts[w].side != nil {

@@ -95,8 +95,8 @@ func TestVideoIsRefusedAndAddedLater(t *testing.T) {
 		}
 		phone.register(alice)
 		b := phone.invited(0)
-		if n := w.relay.PortsInUse(); n != 4 {
-			t.Errorf("%d ports for two lines of one leg", n)
+		if n := w.relay.PortsInUse(); n != 8 {
+			t.Errorf("%d ports for two lines of both legs", n)
 		}
 		b.must(func() error { return b.Answer(phone.sdp("m=video 0 RTP/AVP 96")) })
 		answer, err := sdp.Parse(last[leg.Answered](a).Body)

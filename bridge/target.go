@@ -70,6 +70,16 @@ func (c *Call) readOffer() error {
 	return nil
 }
 
+// openMedia takes the caller's ports, or refuses the call.
+func (c *Call) openMedia() bool {
+	err := c.media.open()
+	if err != nil {
+		c.rec.Result = Failed
+		c.refuse(sipua.Status(err), "", "the caller can have no media: "+err.Error())
+	}
+	return err == nil
+}
+
 // refuse ends a call that has no target.
 func (c *Call) refuse(status int, phrase, reason string) {
 	if c.rec.Result == "" {
@@ -101,6 +111,9 @@ func (c *Call) toTrunk() {
 		return
 	}
 	c.own.atEnd = append(c.own.atEnd, release)
+	if !c.openMedia() {
+		return
+	}
 	connected := make(chan struct{})
 	c.own.atEnd = append(c.own.atEnd, func() { <-connected })
 	go func() { // awaited at the call's end, ended by the call's context
@@ -142,6 +155,9 @@ func (c *Call) toUser() {
 	if len(devices) == 0 {
 		c.rec.Result = Unreachable
 		c.refuse(480, "", "the user has no device: it never registered, or logged out")
+		return
+	}
+	if !c.openMedia() {
 		return
 	}
 	targets := make([]attempt, 0, len(devices))

@@ -41,20 +41,15 @@ func (c *Call) tone(a action) {
 // promise makes the SDP that the caller gets with the tone. From now on, devices are
 // offered what it has.
 func (m *callMedia) promise() error {
-	side, err := m.newSide(m.c.a.Flow())
+	lines, keys, err := m.keys[m.a].answer(m.offer)
 	if err != nil {
 		return err
 	}
-	m.a = side
-	lines, keys, err := m.keys[side].answer(m.offer)
+	out, err := m.describe(m.sound.Answer, m.a, m.c.a.Flow(), lines)
 	if err != nil {
 		return err
 	}
-	out, err := m.describe(m.sound.Answer, side, m.c.a.Flow(), lines)
-	if err != nil {
-		return err
-	}
-	m.hold(side, m.c.a.Leg, said{m.offer, m.sound.Answer, keys})
+	m.hold(m.a, m.c.a.Leg, said{m.offer, m.sound.Answer, keys})
 	m.sent = out.Bytes()
 	return nil
 }

@@ -66,6 +66,7 @@ type options struct {
 	route func(bridge.Query) bridge.Plan
 	log   *slog.Logger
 	infos map[netip.Addr]bool // as world.infos
+	shown netip.Addr          // in SDP; zero: serverHost
 
 	alerts   bridge.Alerts
 	metrics  prometheus.Registerer
@@ -119,6 +120,9 @@ func newWorld(t *testing.T, change func(*options)) *world {
 	if change != nil {
 		change(&o)
 	}
+	if !o.shown.IsValid() {
+		o.shown = serverHost
+	}
 	w := &world{t: t, net: memnet.New(memnet.Options{Seed: 1}), waker: &waker{}, fates: &fates{}, books: &books{}, infos: o.infos}
 	host := w.net.Host(serverHost)
 	var err error
@@ -159,7 +163,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 	w.bridge = bridge.New(bridge.Config{
 		Endpoint: func() *sipua.Endpoint { return w.ep }, Locator: w.memory, Waker: w.waker, Fates: w.fates, Records: w.books,
 		Directory: directory{w}, Router: router(o.route), Verifier: verifier{}, Trunks: w.trunks, Media: w.relay,
-		MediaAddr: func(*sipua.Flow) netip.Addr { return serverHost }, Terms: o.terms, Log: o.log,
+		MediaAddr: func(*sipua.Flow) netip.Addr { return o.shown }, Terms: o.terms, Log: o.log,
 		Alerts: o.alerts, Registerer: o.metrics, Captures: o.captures,
 	})
 	return w

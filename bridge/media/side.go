@@ -67,7 +67,8 @@ type Side struct {
 	partner  *Side
 	answered time.Time // zero: not yet
 	held     bool      // all live lines are on hold
-	turned   time.Time // when held changed
+	datagram bool      // all live lines are no RTP
+	turned   time.Time // when held or datagram changed
 	watch    func(Event)
 	own
 	closed bool
@@ -178,7 +179,8 @@ func (s *Side) shut(lines []*line) {
 }
 
 // SetRemote says what signalling knows of a stream's far end, again after each
-// offer and answer. A new address, or the end of a hold, reopens the latch.
+// offer and answer, and when its signalling comes over another connection. Each time
+// the latch is reopened.
 func (s *Side) SetRemote(stream int, remote Remote) {
 	s.mu.Lock()
 	if stream < 0 || stream >= len(s.lines) {
@@ -191,27 +193,29 @@ func (s *Side) SetRemote(stream int, remote Remote) {
 	l.remote = remote
 	l.stream.SetRemote(remote)
 	now := time.Now()
-	if held := onHold(s.lines); held != s.held {
-		s.held, s.turned = held, now
+	held := every(s.lines, func(r Remote) bool { return r.Hold })
+	datagram := every(s.lines, func(r Remote) bool { return r.Datagram })
+	if held != s.held || datagram != s.datagram {
+		s.held, s.datagram, s.turned = held, datagram, now
 	}
 	l.reckon(s.answered, now)
 	s.mu.Unlock()
 	s.wake()
 }
 
-// onHold says that there are live lines and all are on hold.
-func onHold(lines []*line) bool {
-	held := false
+// every says that there are live lines and the far ends of all are such.
+func every(lines []*line, such func(Remote) bool) bool {
+	some := false
 	for _, l := range lines {
 		if !l.live() {
 			continue
 		}
-		if !l.remote.Hold {
+		if !such(l.remote) {
 			return false
 		}
-		held = true
+		some = true
 	}
-	return held
+	return some
 }
 
 // live says that signalling named a far end and did not refuse the line.

@@ -226,7 +226,42 @@ func TestSilence(t *testing.T) {
 	hold := func(c *call, on bool) {
 		c.b.SetRemote(0, media.Remote{RTP: c.app.addr(), Signalling: router, Hold: on})
 	}
+	fax := func(c *call, on bool) {
+		c.a.SetRemote(0, media.Remote{RTP: c.trunk.addr(), Datagram: on})
+		c.b.SetRemote(0, media.Remote{RTP: c.app.addr(), Signalling: router, Datagram: on})
+	}
+	page := func(w *world, c *call) { // of five minutes, in which the other end sends nothing
+		for range 100 {
+			time.Sleep(3 * time.Second)
+			c.trunk.send(c.trunk.rtp, []byte("page"), c.aPort)
+		}
+	}
 	tests := []waits{
+		{"who receives a fax page is not silent", func(w *world, c *call) {
+			c.b.Answered()
+			c.app.talk(c.bPort, "tone", 100)
+			fax(c, true)
+			page(w, c)
+		}, time.Minute},
+		{"after a fax page silence counts anew", func(w *world, c *call) {
+			c.b.Answered()
+			c.app.talk(c.bPort, "tone", 100)
+			fax(c, true)
+			page(w, c)
+			fax(c, false)
+		}, time.Minute},
+		{"a fax beside audio excuses nobody", func(w *world, c *call) {
+			if err := errors.Join(c.a.Grow(2), c.b.Grow(2)); err != nil {
+				w.Fatal(err)
+			}
+			c.b.Answered()
+			c.app.talk(c.bPort, "phone", 100)
+			c.b.SetRemote(1, media.Remote{RTP: netip.AddrPortFrom(router, 4100), Datagram: true})
+			for range 10 {
+				time.Sleep(3 * time.Second)
+				c.trunk.say(c.aPort, "pbx")
+			}
+		}, 30*time.Second - frame},
 		{"not before the answer", func(w *world, c *call) { c.app.talk(c.bPort, "early", 10) }, 0},
 		{"nothing ever came: allowance and silence", func(w *world, c *call) { c.b.Answered() }, 90 * time.Second},
 		{"early media only: the same", func(w *world, c *call) {

@@ -6,7 +6,7 @@ import "time"
 type quiet struct {
 	answered time.Time // zero: not yet
 	alive    time.Time // last acceptable packet of any stream; zero: none
-	turned   time.Time // when hold began or ended; zero: never
+	turned   time.Time // when hold began or ended, or the kind of media changed; zero: never
 	held     bool
 	live     bool // some m= line is in use
 }
@@ -14,7 +14,7 @@ type quiet struct {
 // deadline is when the side counts as silent, and the time-out that passes
 // then; ok is false while nothing counts. Silence counts from the last packet,
 // before the first one from FirstPacket after the answer, and anew when a hold
-// ends (DESIGN s7).
+// ends or media without reports does (DESIGN s7).
 func (t Timeouts) deadline(q quiet) (at time.Time, allowed time.Duration, ok bool) {
 	if q.answered.IsZero() || !q.live {
 		return time.Time{}, 0, false
@@ -69,7 +69,18 @@ func (s *Side) look(reported *time.Time) (next time.Duration, again bool) {
 	for _, l := range lines {
 		q.live = q.live || l.live()
 	}
+	var partner *Side
+	if s.datagram {
+		partner = s.partner
+	}
 	s.mu.Unlock()
+	if partner != nil { // who receives a fax page sends nothing for minutes, and there is no RTCP
+		for _, stream := range partner.streams() {
+			if alive := stream.Stats().Alive; alive.After(q.alive) {
+				q.alive = alive
+			}
+		}
+	}
 	for i, l := range lines {
 		stats := l.stream.Stats()
 		if stats.Alive.After(q.alive) {

@@ -73,7 +73,7 @@ func (l latch) take(from netip.AddrPort, now time.Time) (next latch, ok bool) {
 		return l, false
 	}
 	if from != l.source {
-		if r == l.rank && now.Sub(l.heard) < latchQuiet {
+		if r <= max(l.rank, l.rankOf(l.source)) && now.Sub(l.heard) < latchQuiet {
 			return l, false
 		}
 		l.source = from
@@ -96,18 +96,20 @@ func (l latch) moved(from netip.AddrPort, now time.Time) latch {
 }
 
 // signalled is the latch after signalling named an address: a new one forgets
-// what was learned, the same one changes nothing.
+// what was learned, the same one opens the latch again.
 func (l latch) signalled(want netip.AddrPort, signal netip.Addr) latch {
 	if l.want == want && l.signal == signal {
-		return l
+		return l.reopened()
 	}
 	return latch{want: want, signal: signal, answered: l.answered, loose: l.loose}
 }
 
 // reopened is the latch that may learn again but sends where it sent until it
-// does: after a hold the address is the same, the NAT's binding may not be.
+// does: a NAT may show the same phone at the same address, but at other ports, after
+// a hold or a lost connection. While the learned source talks, only a better one
+// takes its place.
 func (l latch) reopened() latch {
-	l.rank, l.strictAt, l.heard = rankNone, time.Time{}, time.Time{}
+	l.rank, l.strictAt = rankNone, time.Time{}
 	return l
 }
 

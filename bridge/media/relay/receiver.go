@@ -67,10 +67,10 @@ func newReceiver(past Sender, now time.Time, older ...Sender) *receiver {
 	return r
 }
 
-// setRemote takes over what signalling said.
+// setRemote takes over what signalling said. Each time it opens the latches, unless
+// there is nowhere to send to: who takes a line up again may come from elsewhere.
 func (r *receiver) setRemote(next Remote) {
 	next = next.normal()
-	resumed := r.remote.Hold && !next.Hold
 	r.types = newPayloadTypes(next.PayloadTypes)
 	r.clocks = [128]uint32{}
 	for t, hz := range next.ClockRates {
@@ -81,11 +81,8 @@ func (r *receiver) setRemote(next Remote) {
 		r.rtp = r.rtp.signalled(next.RTP, next.Signalling)
 		r.rtcp = r.rtcp.signalled(next.RTCP, next.Signalling)
 	}
-	if resumed {
-		r.rtp, r.rtcp = r.rtp.reopened(), r.rtcp.reopened()
-	}
 	r.secure = r.secure.with(next)
-	r.paused = r.paused || next.Hold
+	r.paused = r.paused || next.silent() || r.remote.silent()
 	next.PayloadTypes, next.ClockRates, next.Secure = nil, nil, nil
 	next.EventTypes = slices.Clone(next.EventTypes)
 	r.remote = next
@@ -154,7 +151,7 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 	} else if gap := now.Sub(r.stats.Last); gap > r.stats.Gap && r.rtp.answered && !r.paused {
 		r.stats.Gap, r.stats.GapAt = gap, r.stats.Last
 	}
-	r.paused = r.remote.Hold
+	r.paused = r.remote.silent()
 	r.stats.Last = now
 	r.stats.RTP.add(len(pkt))
 	if !r.remote.Datagram {

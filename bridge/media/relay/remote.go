@@ -52,6 +52,10 @@ func (r Remote) disabled() bool { return !r.RTP.IsValid() || r.RTP.Port() == 0 }
 // muted says that nothing may be sent to the far end for now.
 func (r Remote) muted() bool { return !r.disabled() && r.RTP.Addr().IsUnspecified() }
 
+// silent says that the far end need not send all the time: it is on hold, or receives a
+// fax, or the line is refused.
+func (r Remote) silent() bool { return r.Hold || r.Datagram || r.disabled() }
+
 // mux says that RTCP shares the RTP port (RFC 5761).
 func (r Remote) mux() bool { return r.RTCP == r.RTP }
 
