@@ -140,9 +140,6 @@ func (c *Call) answer(a action) {
 	} else {
 		c.media.connect(t, l.leg, l.session) // before the 200, which a caller may answer with audio at once
 	}
-	if now := c.state.attempts[a.attempt].flow; now != 0 && t.trunk == nil {
-		c.move(l.leg, now) // its INVITE went over the connection that it had then
-	}
 	if err := c.a.Answer(l.session.body); err != nil {
 		c.log.Error("the answer cannot be sent", "error", err)
 		c.rec.Result, c.rec.Status, c.rec.Reason = Failed, 500, "the answer cannot be sent: "+err.Error()

@@ -98,7 +98,7 @@ func (l *Leg) Left() *sipua.Flow { return l.inbox.left.Load() }
 
 // SetFlow continues the dialog on another flow of the same device or trunk, after
 // FlowLost or because that flow is better. What answers an INVITE that waits goes there;
-// a 2xx without ACK is sent there at once, and our ACK of a 2xx that came just now.
+// a 2xx without ACK is sent there at once.
 // Errors: ErrEnded, and ErrState while our INVITE has no final response (it went
 // with its flow).
 func (l *Leg) SetFlow(f *sipua.Flow) error {
@@ -112,9 +112,20 @@ func (l *Leg) SetFlow(f *sipua.Flow) error {
 	for _, c := range l.unacked {
 		l.repeat(c)
 	}
-	if v := l.calls; v != nil && v.timely() {
-		l.sendAck(v.acks[l.d.remoteTag()])
+	return nil
+}
+
+// Follow says where the device of our INVITE is now, which has no final response yet: if
+// it answers, the dialog goes on there, beginning with the ACK. Errors: ErrState,
+// ErrEnded.
+func (l *Leg) Follow(f *sipua.Flow) error {
+	switch {
+	case l.parted:
+		return ErrEnded
+	case l.phase != calling:
+		return ErrState
 	}
+	l.calls.next = f
 	return nil
 }
 

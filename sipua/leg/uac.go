@@ -87,11 +87,9 @@ type invitation struct {
 	acks map[string]*sip.Request
 	// unacked: our ACK of the 2xx is still to be sent.
 	unacked bool
-	acked   time.Time // when it was sent first
+	// next is where the device is now; nil: where the INVITE went.
+	next *sipua.Flow
 }
-
-// timely says that the peer may still wait for our ACK of its 2xx.
-func (v *invitation) timely() bool { return !v.acked.IsZero() && time.Since(v.acked) < giveUp }
 
 // start sends the INVITE of v on the leg's flow.
 func (l *Leg) start(v *invitation) error {
@@ -163,6 +161,9 @@ func (l *Leg) answered(res *sip.Response) {
 	l.d.localSeq = seq
 	l.phase = established
 	v.unacked = true
+	if v.next != nil {
+		l.moveTo(v.next)
+	}
 	event := Answered{Body: session(res), Response: res}
 	if v.cancel == nil {
 		if len(v.req.Body()) > 0 {
@@ -282,7 +283,7 @@ func (l *Leg) Ack(body []byte) error {
 // confirm sends the ACK of v's 2xx (RFC 3261 s13.2.2.4): the CSeq number and the
 // credentials are the INVITE's.
 func (l *Leg) confirm(v *invitation, body []byte) {
-	v.unacked, v.acked = false, time.Now()
+	v.unacked = false
 	l.sendAck(v.keep(l.d.remoteTag(), ackOf(&l.d, v.req, body)))
 }
 
