@@ -75,7 +75,7 @@ func (r *receiver) setRemote(next Remote) {
 		r.clocks[t&0x7f] = hz
 	}
 	r.rtp.loose, r.rtcp.loose = next.Datagram, next.Datagram
-	if !next.disabled() && !next.muted() {
+	if !next.Disabled() && !next.muted() {
 		r.rtp = r.rtp.signalled(next.RTP, next.Signalling)
 		r.rtcp = r.rtcp.signalled(next.RTCP, next.Signalling)
 	}
@@ -92,7 +92,7 @@ func (r *receiver) answer() {
 
 // targets are where RTP and RTCP for the far end go; zero: nowhere.
 func (r *receiver) targets() (rtp, rtcp netip.AddrPort) {
-	if r.remote.disabled() || r.remote.muted() {
+	if r.remote.Disabled() || r.remote.muted() {
 		return
 	}
 	rtp = r.rtp.target()
@@ -184,7 +184,7 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 		return refuse(TooLong)
 	case r.fromPast(ch, in):
 		return refuse(PastSender)
-	case r.remote.disabled():
+	case r.remote.Disabled():
 		return refuse(NoRemote)
 	}
 	v := verdict{ok: true, pkt: pkt}
@@ -280,6 +280,9 @@ func (r *receiver) snapshot() Stats {
 	s.Lost, s.SSRC, s.PayloadType = r.seq.lost(), r.seq.ssrc, r.seq.mainType
 	s.Jitter, s.JitterMean = r.seq.jitterTime(), r.seq.jitterMean()
 	s.Heard, s.RoundTrip = r.reports.snapshot()
-	s.Sound, s.Named, s.Source = r.sound.Sound, r.remote.RTP, r.rtp.source
+	s.Sound, s.Source = r.sound.Sound, r.rtp.source
+	if r.remote.RTP.IsValid() {
+		s.Named = r.remote.RTP
+	}
 	return s
 }
