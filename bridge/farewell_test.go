@@ -9,6 +9,7 @@ import (
 	"wakebridge/bridge"
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
+	"wakebridge/sipua/memnet"
 )
 
 // back is a phone's return over a new connection, with the leg it still has.
@@ -521,5 +522,29 @@ func TestTwoFlowsAreOneApp(t *testing.T) {
 		a.giveUp()
 		w.pass(time.Second)
 		first.Shut(errAway)
+	})
+}
+
+// A server that ends right after a BYE does not say it twice over one connection.
+func TestNoSecondByeAtTheEnd(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("v", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		phone.invited(0).pickUp()
+		w.pass(time.Second)
+		byes := 0
+		defer w.net.Tap(func(p memnet.Packet) {
+			if p.Dst.Addr() == phoneHost && strings.HasPrefix(string(p.Data), "BYE ") {
+				byes++
+			}
+		})()
+		w.net.ImpairBoth(phoneHost, serverHost, memnet.Impairment{Delay: 50 * time.Millisecond})
+		a.hangUp()
+		w.bridge.Close(w.t.Context())
+		w.pass(time.Second)
+		if byes != 1 {
+			t.Errorf("%d BYEs", byes)
+		}
 	})
 }

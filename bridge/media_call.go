@@ -219,6 +219,20 @@ func (m *callMedia) isAppSide(side *media.Side) bool {
 	return m.c.plan.Trunk == ""
 }
 
+// mayHide says that a leg may be behind a NAT, with an SDP that names an address which
+// nobody can reach: apps, and trunks that are answered where they come from.
+func (m *callMedia) mayHide(l *leg.Leg) bool {
+	if m.isApp(l) {
+		return true
+	}
+	name := m.c.plan.Trunk
+	if l == m.c.a.Leg {
+		name = m.c.origin.Trunk
+	}
+	t := m.c.b.cfg.Trunks.ByName(name)
+	return t != nil && t.ForceRPort
+}
+
 // said is what one leg said, what the other one did, and the keys that the streams
 // of the first have by that.
 type said struct {
@@ -230,7 +244,7 @@ type said struct {
 // (theirs) and what was agreed (both).
 func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 	m.agreed[l] = what.theirs
-	app, others := m.isApp(l), what.other.Streams()
+	others := what.other.Streams()
 	inUse := make([]*media.Secure, len(what.keys))
 	defer func() { m.keys[side].use(inUse) }()
 	for i, s := range what.theirs.Streams() {
@@ -243,7 +257,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 			continue
 		}
 		r := media.Remote{RTP: netip.AddrPortFrom(s.Addr, s.Port), RTCP: s.RTCP, Datagram: !s.IsRTP()}
-		if app {
+		if m.mayHide(l) || !s.Addr.IsValid() { // nobody resolves a host name in c=
 			r.Signalling = l.Flow().Remote().Addr()
 		}
 		if s.IsRTP() {

@@ -16,6 +16,7 @@ type mediaParty struct {
 	app     bool   // a user's app, not a trunk
 	who     string // for people: "the phone"
 	crypto  string
+	family  media.Family // of our sockets
 	stats   []media.StreamStats
 	due     []media.Due
 	streams []sdp.Stream // what it said last
@@ -29,7 +30,8 @@ const leastRated = 50
 func (m *callMedia) parties() []mediaParty {
 	var all []mediaParty
 	add := func(name string, l *leg.Leg, side *media.Side) {
-		p := mediaParty{leg: name, app: m.isApp(l), crypto: m.keys[side].suite(), stats: side.Stats(), due: side.Due(m.c.rec.Ended)}
+		p := mediaParty{leg: name, app: m.isApp(l), crypto: m.keys[side].suite(), family: media.FamilyOf(m.opened[side]),
+			stats: side.Stats(), due: side.Due(m.c.rec.Ended)}
 		if d := m.agreed[l]; d != nil {
 			p.streams = d.Streams()
 		}

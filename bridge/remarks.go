@@ -180,7 +180,7 @@ func (l listening) reached(from media.StreamStats, add func(fault, string)) {
 	s := l.s
 	switch {
 	case s.Sent.Packets == 0 && from.Rejected[media.NoDestination] >= leastRefused && l.due.Total >= leastDue:
-		add(faultUnreachable, fmt.Sprintf(" could be sent nothing: its SDP names %s, which is behind a NAT, and nothing came that shows its real address", s.Named))
+		add(faultUnreachable, " could be sent nothing: its SDP "+l.hiddenBy()+", and nothing came that shows its real address")
 	case from.Rejected[media.SendFailed] >= max(leastRefused, from.RTP.Packets/10):
 		add(faultUnreachable, fmt.Sprintf(" could not be sent everything: the system refused %d packets", from.Rejected[media.SendFailed]))
 	case s.Sent.Packets >= leastRefused && s.Heard.Reports == 0 && s.Heard.Empty >= leastEmpty:
@@ -188,6 +188,17 @@ func (l listening) reached(from media.StreamStats, add func(fault, string)) {
 	case s.Sent.Packets >= leastRefused && s.Heard.Reports > 0 && missed(s, from) >= muchMissed:
 		add(faultDeaf, fmt.Sprintf(" missed %.0f %% of what it was sent, by its reports (RTCP)", 100*missed(s, from)))
 	}
+}
+
+// hiddenBy says why the SDP address of a leg cannot be sent to.
+func (l listening) hiddenBy() string {
+	if !l.s.Named.IsValid() {
+		return "has a host name"
+	}
+	if f := media.FamilyOf(l.s.Named.Addr()); f != l.family {
+		return fmt.Sprintf("names %s, while its signalling goes over %s", l.s.Named, l.family)
+	}
+	return fmt.Sprintf("names %s, which is behind a NAT", l.s.Named)
 }
 
 func later(a, b time.Time) time.Time {

@@ -26,7 +26,7 @@ func talking(name string, app bool, change func(*mediaParty, *media.StreamStats)
 		First: answeredAt.Add(time.Second), FirstAnswered: answeredAt.Add(time.Second), Last: endedAt, Named: sdpAddr, Source: sdpAddr,
 		Heard: relay.Heard{Reports: 12},
 	}
-	p := mediaParty{leg: name, app: app, due: []media.Due{{Since: answeredAt, Total: time.Minute}},
+	p := mediaParty{leg: name, app: app, family: media.IPv4, due: []media.Due{{Since: answeredAt, Total: time.Minute}},
 		streams: []sdp.Stream{{Media: "audio", Proto: "RTP/AVP", Formats: []string{"0", "18"}, Codecs: []sdp.Codec{{Name: "PCMU", Clock: 8000}, {Name: "G729", Clock: 8000}}}}}
 	if change != nil {
 		change(&p, &s)
@@ -121,6 +121,16 @@ func TestRemarks(t *testing.T) {
 			nothingCame(nil)(p, s)
 			s.Sent = relay.Count{}
 		}, "the phone sent nothing; the phone could be sent nothing: its SDP names 192.168.1.7:4000, which is behind a NAT, and nothing came that shows its real address"},
+		{"a host name and mute", func(_ *mediaParty, s *media.StreamStats) { s.Rejected[media.NoDestination] = 3000 }, func(p *mediaParty, s *media.StreamStats) {
+			nothingCame(nil)(p, s)
+			s.Sent, s.Named = relay.Count{}, netip.AddrPort{}
+		}, "the phone sent nothing; the phone could be sent nothing: its SDP has a host name, and nothing came that shows its real address"},
+		{"the other family", func(p *mediaParty, s *media.StreamStats) {
+			nothingCame(map[media.Reason]uint64{media.WrongSource: 3000})(p, s)
+			s.Sent, p.family = relay.Count{}, media.IPv6
+		}, func(_ *mediaParty, s *media.StreamStats) { s.Rejected[media.NoDestination] = 3000 },
+			"the trunk's audio was refused: it came from 203.0.113.66:9, which its SDP does not name, but 192.168.1.7:4000 (3000 packets); " +
+				"the trunk could be sent nothing: its SDP names 192.168.1.7:4000, while its signalling goes over IPv6, and nothing came that shows its real address"},
 		{"the network is down", func(_ *mediaParty, s *media.StreamStats) { s.Rejected[media.SendFailed] = 1000 }, nil,
 			"the phone could not be sent everything: the system refused 1000 packets"},
 		{"nothing gets through to it", nil, func(_ *mediaParty, s *media.StreamStats) { s.Heard = relay.Heard{Empty: 12} }, "the phone heard nothing, by its reports (RTCP)"},

@@ -80,8 +80,10 @@ type Trunk struct {
 	// ProgressHeader puts X-Wake-Status into each 180 to the trunk.
 	// Default: false.
 	ProgressHeader bool `mapstructure:"progress_header"`
-	// ForceRPort sends responses to the port a request came from even if it
-	// did not ask for that (RFC 3581). Default: true.
+	// ForceRPort is for a trunk that may be behind a NAT: responses go to the
+	// port a request came from even if it did not ask for that (RFC 3581), and
+	// audio may come from the address of its signalling, whatever its SDP names.
+	// Default: true.
 	ForceRPort bool `mapstructure:"force_rport"`
 	// TrustIdentity takes the caller from P-Asserted-Identity (RFC 3325).
 	// Default: false.

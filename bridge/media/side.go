@@ -219,7 +219,7 @@ func every(lines []*line, such func(Remote) bool) bool {
 }
 
 // live says that signalling named a far end and did not refuse the line.
-func (l *line) live() bool { return l.remote.RTP.IsValid() && l.remote.RTP.Port() != 0 }
+func (l *line) live() bool { return !l.remote.Disabled() }
 
 // Answered says that the leg was answered: 2 s after the next acceptable packet
 // each latch turns strict, and time-outs begin to count. Idempotent.

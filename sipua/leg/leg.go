@@ -134,7 +134,9 @@ func (l *Leg) moveTo(f *sipua.Flow) {
 	if l.forget != nil {
 		l.forget()
 	}
-	l.inbox.left.Store(l.d.flow)
+	if l.d.flow != f {
+		l.inbox.left.Store(l.d.flow)
+	}
 	l.d.flow = f
 	l.inbox.flow.Store(f)
 	if l.phase == offered {

@@ -43,6 +43,9 @@ type Peer struct {
 	Progress bool
 	// TrustIdentity: P-Asserted-Identity of the trunk names the caller.
 	TrustIdentity bool
+	// ForceRPort: it may be behind a NAT. Its media may come from where its
+	// signalling does.
+	ForceRPort bool
 }
 
 // Target is one place where a trunk may be reached.

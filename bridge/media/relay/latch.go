@@ -127,8 +127,11 @@ func (l latch) target() netip.AddrPort {
 
 // hidden says that the SDP address cannot be the one behind the signalling's
 // source: a private address inside some other network, where a packet would
-// reach nobody or the wrong one.
+// reach nobody or the wrong one. A host name, which nobody resolves, is hidden too.
 func (l latch) hidden() bool {
+	if !l.want.Addr().IsValid() {
+		return true
+	}
 	return l.signal.IsValid() && private(l.want.Addr()) && !private(l.signal)
 }
 

@@ -136,6 +136,12 @@ func TestLatch(t *testing.T) {
 			{time.Hour, "", wanOther, true, wanOther},
 			{2 * time.Hour, "", wan, false, wanOther},
 		}},
+		{"a host name: nothing is sent until something comes from the signalling's address", netip.AddrPortFrom(netip.Addr{}, 4000), wan.Addr(), false, []step{
+			{0, "answer", none, true, none},
+			{0, "", attacker, false, none},
+			{0, "", wan, true, wan},
+			{time.Minute, "", wanOther, false, wan},
+		}},
 		{"datagrams: never strict, strangers neither", trunk, netip.Addr{}, true, []step{
 			{0, "answer", none, true, trunk},
 			{0, "", trunk, true, trunk},

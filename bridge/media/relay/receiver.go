@@ -77,7 +77,7 @@ func (r *receiver) setRemote(next Remote) {
 		r.clocks[t&0x7f] = hz
 	}
 	r.rtp.loose, r.rtcp.loose = next.Datagram, next.Datagram
-	if !next.disabled() && !next.muted() {
+	if !next.Disabled() && !next.muted() {
 		r.rtp = r.rtp.signalled(next.RTP, next.Signalling)
 		r.rtcp = r.rtcp.signalled(next.RTCP, next.Signalling)
 	}
@@ -95,7 +95,7 @@ func (r *receiver) answer() {
 
 // targets are where RTP and RTCP for the far end go; zero: nowhere.
 func (r *receiver) targets() (rtp, rtcp netip.AddrPort) {
-	if r.remote.disabled() || r.remote.muted() {
+	if r.remote.Disabled() || r.remote.muted() {
 		return
 	}
 	rtp = r.rtp.target()
@@ -195,7 +195,7 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 		return refuse(TooLong)
 	case r.fromPast(ch, in):
 		return refuse(PastSender)
-	case r.remote.disabled():
+	case r.remote.Disabled():
 		return refuse(NoRemote)
 	}
 	v := verdict{ok: true, pkt: pkt}
@@ -292,6 +292,9 @@ func (r *receiver) snapshot() Stats {
 	s.Jitter, s.JitterMean = r.seq.jitterTime(), r.seq.jitterMean()
 	s.Heard, s.RoundTrip = r.reports.snapshot()
 	s.Withheld = r.withheld.total
-	s.Sound, s.Named, s.Source = r.sound.Sound, r.remote.RTP, r.rtp.source
+	s.Sound, s.Source = r.sound.Sound, r.rtp.source
+	if r.remote.RTP.IsValid() {
+		s.Named = r.remote.RTP
+	}
 	return s
 }

@@ -11,14 +11,16 @@ type Remote struct {
 	// RTP is the address of the far end's m= line. Not valid or port 0: the
 	// line is refused, all packets are. An unspecified address (c=0.0.0.0, the
 	// hold of RFC 2543): nothing is sent, the addresses known before stay
-	// acceptable.
+	// acceptable. No address but a port (c= has a host name): packets from
+	// Signalling are acceptable; without that the line counts as refused.
 	RTP netip.AddrPort
 	// RTCP is where RTCP goes. Not valid: the port above RTP (RFC 3550 s11).
 	// Equal to RTP: RTCP shares the RTP port both ways (RFC 5761).
 	RTCP netip.AddrPort
 	// Signalling is the address that the far end's signalling comes from. If
 	// valid, packets from it are acceptable as well: a phone behind a NAT
-	// writes an address into its SDP that nobody can see. Not valid for trunks.
+	// writes an address into its SDP that nobody can see. Not valid for trunks
+	// whose SDP must be right.
 	Signalling netip.Addr
 	// PayloadTypes are those agreed, 0 to 127. Empty: any that is not RTCP.
 	PayloadTypes []uint8
@@ -46,15 +48,17 @@ type Secure struct {
 	Ours   srtp.Key // we send with it
 }
 
-// disabled says that the m= line carries nothing.
-func (r Remote) disabled() bool { return !r.RTP.IsValid() || r.RTP.Port() == 0 }
+// Disabled says that the m= line carries nothing.
+func (r Remote) Disabled() bool {
+	return !r.RTP.Addr().IsValid() && !r.Signalling.IsValid() || r.RTP.Port() == 0
+}
 
 // muted says that nothing may be sent to the far end for now.
-func (r Remote) muted() bool { return !r.disabled() && r.RTP.Addr().IsUnspecified() }
+func (r Remote) muted() bool { return !r.Disabled() && r.RTP.Addr().IsUnspecified() }
 
 // silent says that the far end need not send all the time: it is on hold, or receives a
 // fax, or the line is refused.
-func (r Remote) silent() bool { return r.Hold || r.Datagram || r.disabled() }
+func (r Remote) silent() bool { return r.Hold || r.Datagram || r.Disabled() }
 
 // mux says that RTCP shares the RTP port (RFC 5761).
 func (r Remote) mux() bool { return r.RTCP == r.RTP }
@@ -63,7 +67,7 @@ func (r Remote) mux() bool { return r.RTCP == r.RTP }
 func (r Remote) normal() Remote {
 	r.RTP, r.RTCP = plain(r.RTP), plain(r.RTCP)
 	r.Signalling = r.Signalling.Unmap().WithZone("")
-	if !r.RTCP.IsValid() && r.RTP.IsValid() && r.RTP.Port() > 0 && r.RTP.Port() < 65535 {
+	if r.RTCP.Port() == 0 && r.RTP.Port() > 0 && r.RTP.Port() < 65535 {
 		r.RTCP = netip.AddrPortFrom(r.RTP.Addr(), r.RTP.Port()+1)
 	}
 	return r

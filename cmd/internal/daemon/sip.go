@@ -47,7 +47,8 @@ func methods() []string {
 func peers(trunks []config.Trunk) ([]trunk.Peer, error) {
 	out := make([]trunk.Peer, 0, len(trunks))
 	for _, t := range trunks {
-		p := trunk.Peer{Name: t.Name, Match: t.Match, Qualify: t.Qualify, MaxCalls: t.MaxCalls, Progress: t.ProgressHeader, TrustIdentity: t.TrustIdentity}
+		p := trunk.Peer{Name: t.Name, Match: t.Match, Qualify: t.Qualify, MaxCalls: t.MaxCalls, Progress: t.ProgressHeader,
+			TrustIdentity: t.TrustIdentity, ForceRPort: t.ForceRPort}
 		if err := sip.ParseUri(t.Contact, &p.Contact); err != nil {
 			return nil, fmt.Errorf("trunks[%s].contact: %w", t.Name, err)
 		}

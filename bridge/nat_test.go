@@ -1,10 +1,13 @@
 package bridge_test
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"wakebridge/sipua/leg"
 )
 
 // hiddenSDP is the ua's description from behind a NAT: it names an address that nobody
@@ -82,4 +85,67 @@ func TestLineTakenUpAgain(t *testing.T) {
 		}
 		a.hangUp()
 	})
+}
+
+// naming is the ua's description with another address in c=.
+func (u *ua) naming(connection string) []byte {
+	return []byte(strings.Replace(string(u.sdp()), "c=IN IP4 "+u.host.String(), "c=IN "+connection, 1))
+}
+
+// Who names an address that nobody can reach, or a name that nobody resolves, is heard
+// from where its signalling comes, and hears. A trunk that must name its address does not.
+func TestMediaFromTheSignallingAddress(t *testing.T) {
+	const name, private = "IP4 pbx.example.com", "IP4 192.168.7.7"
+	for _, tt := range []struct {
+		what, pbx, phone string
+		force            bool
+		want             int
+	}{
+		{"the phone has a host name", "IP4 " + pbxHost.String(), name, false, 1},
+		{"the trunk has a host name", name, "IP4 " + phoneHost.String(), false, 1},
+		{"both have host names", name, name, false, 1},
+		{"a trunk behind a NAT", private, private, true, 1},
+		{"a trunk that should name its address", private, "IP4 " + phoneHost.String(), false, 0},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			inWorld(t, func(o *options) { o.peer.ForceRPort = tt.force }, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = pbx.naming(tt.pbx) })
+				b := phone.invited(0)
+				b.must(func() error { return b.Answer(phone.naming(tt.phone)) })
+				w.speak(pbx, phone)
+				w.pass(5 * time.Second)
+				if x, y := w.speak(pbx, phone); x != tt.want || y != tt.want {
+					t.Errorf("%d and %d packets arrived, want %d", x, y, tt.want)
+				}
+				stranger := w.ua("mallory", mobileHost)
+				if _, err := stranger.rtp.WriteTo(rtpPacket(9), net.UDPAddrFromAddrPort(phone.target())); err != nil {
+					t.Fatal(err)
+				}
+				w.settle()
+				if n := pbx.heard(); n != 0 {
+					t.Errorf("the trunk heard %d packets of a stranger", n)
+				}
+				a.hangUp()
+			})
+		})
+		t.Run(tt.what+", called", func(t *testing.T) {
+			inWorld(t, func(o *options) { o.peer.ForceRPort = tt.force }, func(w *world) {
+				b, pbx := w.ua("bob", bobHost), w.ua("100", pbxHost)
+				b.register(bob)
+				a := b.call("9100", func(inv *leg.Invite) {
+					inv.Body = b.naming(strings.Replace(tt.phone, phoneHost.String(), bobHost.String(), 1))
+				})
+				out := pbx.invited(0)
+				out.must(func() error { return out.Answer(pbx.naming(tt.pbx)) })
+				w.speak(b, pbx)
+				w.pass(5 * time.Second)
+				if x, y := w.speak(b, pbx); x != tt.want || y != tt.want {
+					t.Errorf("%d and %d packets arrived, want %d", x, y, tt.want)
+				}
+				a.hangUp()
+			})
+		})
+	}
 }
