@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/sipua"
@@ -23,62 +25,62 @@ const (
 
 // act carries out one action of the rules. A verb that comes too late (the leg
 // ended meanwhile) is no fault: its Ended event is on the way.
-func (c *Call) act(a action) {
-	switch a.kind {
-	case actTimer:
+func (c *Call) act(a rules.Action) {
+	switch a.Kind {
+	case rules.ActTimer:
 		c.startTimer(a)
-	case actPush:
+	case rules.ActPush:
 		c.push(a)
-	case actStopPush:
+	case rules.ActStopPush:
 		var why error
-		if c.state.attempts[a.attempt].awake() {
+		if c.state.Attempts[a.Attempt].Awake() {
 			why = ErrReached
 		}
-		c.attempts[a.attempt].stop(why)
-	case actInvite:
+		c.attempts[a.Attempt].stop(why)
+	case rules.ActInvite:
 		c.invite(a)
-	case actAgain:
+	case rules.ActAgain:
 		c.withLeg(a, "retransmit", func(l *leg.Leg) error { return l.Resend() })
-	case actCancel:
-		c.withLeg(a, "cancel", func(l *leg.Leg) error { return l.Cancel(a.reasons...) })
+	case rules.ActCancel:
+		c.withLeg(a, "cancel", func(l *leg.Leg) error { return l.Cancel(a.Reasons...) })
 		c.expectHeard(a)
-	case actBye:
-		c.withLeg(a, "bye", func(l *leg.Leg) error { return l.Bye(a.reasons...) })
-	case actRing:
+	case rules.ActBye:
+		c.withLeg(a, "bye", func(l *leg.Leg) error { return l.Bye(a.Reasons...) })
+	case rules.ActRing:
 		c.ring(a)
-	case actTone:
+	case rules.ActTone:
 		c.tone(a)
-	case actEarly:
+	case rules.ActEarly:
 		c.early(a)
-	case actAnswer:
+	case rules.ActAnswer:
 		c.answer(a)
-	case actReject:
+	case rules.ActReject:
 		c.reject(a)
-	case actByeCaller:
+	case rules.ActByeCaller:
 		c.byeCaller(a)
-	case actFate:
-		c.attempts[a.attempt].doubt = a
-		if !a.wait || !c.state.unanswered() {
-			c.resolve(c.attempts[a.attempt])
+	case rules.ActFate:
+		c.attempts[a.Attempt].doubt = a
+		if !a.Wait || !c.state.Unanswered() {
+			c.resolve(c.attempts[a.Attempt])
 		}
-	case actWatchAlive:
+	case rules.ActWatchAlive:
 		c.watchAlive(a)
-	case actBug:
-		c.log.Error("an event came that cannot come in this phase", "event", a.reason, "attempt", a.attempt)
+	case rules.ActBug:
+		c.log.Error("an event came that cannot come in this phase", "event", a.Reason, "attempt", a.Attempt)
 	}
 }
 
 // withLeg does something to the leg of an INVITE. One that is cancelled or ended
 // does not keep its device from other calls.
-func (c *Call) withLeg(a action, verb string, do func(*leg.Leg) error) {
-	t := c.attempts[a.attempt]
-	if a.invite >= len(t.legs) || t.legs[a.invite].leg == nil || t.legs[a.invite].over {
+func (c *Call) withLeg(a rules.Action, verb string, do func(*leg.Leg) error) {
+	t := c.attempts[a.Attempt]
+	if a.Invite >= len(t.legs) || t.legs[a.Invite].leg == nil || t.legs[a.Invite].over {
 		return
 	}
-	if a.kind != actAgain {
-		t.legs[a.invite].leave()
+	if a.Kind != rules.ActAgain {
+		t.legs[a.Invite].leave()
 	}
-	c.late(verb, do(t.legs[a.invite].leg))
+	c.late(verb, do(t.legs[a.Invite].leg))
 }
 
 func (c *Call) late(verb string, err error) {
@@ -92,29 +94,29 @@ func (c *Call) late(verb string, err error) {
 }
 
 // startTimer replaces the timer of that name; its event carries the generation.
-func (c *Call) startTimer(a action) {
-	key := timerKey{a.timer, a.attempt}
+func (c *Call) startTimer(a rules.Action) {
+	key := timerKey{a.Timer, a.Attempt}
 	if old := c.own.timers[key]; old != nil {
 		old.Stop()
 	}
-	after := a.after
-	switch a.timer {
-	case timerRing, timerWake, timerNoPush:
+	after := a.After
+	switch a.Timer {
+	case rules.TimerRing, rules.TimerWake, rules.TimerNoPush:
 		after -= time.Since(c.started) // one clock, from the INVITE
 	}
-	ev := event{kind: a.timer.event(), attempt: a.attempt, gen: a.gen}
+	ev := rules.Event{Kind: a.Timer.Event(), Attempt: a.Attempt, Gen: a.Gen}
 	c.own.timers[key] = time.AfterFunc(after, func() { c.own.box.post(func() { c.step(ev) }) })
 }
 
 // ring tells the caller that a device is being woken, or rings. Once it has an
 // SDP, that is what is repeated: 180 would make a PBX play its own tone instead.
-func (c *Call) ring(a action) {
+func (c *Call) ring(a rules.Action) {
 	c.heardRinging()
 	if sent := c.media.sent; sent != nil {
-		c.late("progress", c.a.Progress(183, sent, c.wakeStatus(a.stage)...))
+		c.late("progress", c.a.Progress(183, sent, c.wakeStatus(a.Stage)...))
 		return
 	}
-	c.late("ring", c.a.Ring(c.wakeStatus(a.stage)...))
+	c.late("ring", c.a.Ring(c.wakeStatus(a.Stage)...))
 }
 
 func (c *Call) heardRinging() {
@@ -124,17 +126,17 @@ func (c *Call) heardRinging() {
 	}
 }
 
-func (c *Call) wakeStatus(s stage) []sip.Header {
-	if !c.state.terms.Progress || s == stageNone {
+func (c *Call) wakeStatus(s rules.Stage) []sip.Header {
+	if !c.state.Terms.Progress || s == rules.StageNone {
 		return nil
 	}
 	return []sip.Header{sip.NewHeader(header.NameWakeStatus, s.String())}
 }
 
 // answer gives the winner's 2xx to the caller and joins the media.
-func (c *Call) answer(a action) {
-	t := c.attempts[a.attempt]
-	l := t.legs[a.invite]
+func (c *Call) answer(a rules.Action) {
+	t := c.attempts[a.Attempt]
+	l := t.legs[a.Invite]
 	if c.media.late {
 		c.media.propose(t, l.leg, l.session)
 	} else {
@@ -142,13 +144,13 @@ func (c *Call) answer(a action) {
 	}
 	if err := c.a.Answer(l.session.body); err != nil {
 		c.log.Error("the answer cannot be sent", "error", err)
-		c.rec.Result, c.rec.Status, c.rec.Reason = Failed, 500, "the answer cannot be sent: "+err.Error()
+		c.rec.Result, c.rec.Status, c.rec.Reason = rules.Failed, 500, "the answer cannot be sent: "+err.Error()
 		c.a.Drop() // its end ends the callee's leg
 		return
 	}
 	c.rec.Answered = time.Now()
-	c.rec.Result, c.rec.Status, c.rec.Reason = Answered, 200, "answered by "+t.name
-	c.reached(a.attempt, metricAnswered, c.rec.Answered)
+	c.rec.Result, c.rec.Status, c.rec.Reason = rules.Answered, 200, "answered by "+t.name
+	c.reached(a.Attempt, metricAnswered, c.rec.Answered)
 	if !c.media.late {
 		c.media.answered(t)
 	}
@@ -156,51 +158,51 @@ func (c *Call) answer(a action) {
 }
 
 // reject gives the caller the final response.
-func (c *Call) reject(a action) {
-	phrase := cmp.Or(a.phrase, sipua.Phrase(a.status))
-	c.rec.Status = a.status
-	c.rec.Reason = cmp.Or(c.rec.Reason, a.reason)
-	c.rec.Result = cmp.Or(c.rec.Result, a.result, resultOf(c.state, a.status))
-	c.hungUpBy(a.by)
-	c.note("%d to the caller: %s", a.status, a.reason)
-	err := c.a.Reject(a.status, phrase)
+func (c *Call) reject(a rules.Action) {
+	phrase := cmp.Or(a.Phrase, sipua.Phrase(a.Status))
+	c.rec.Status = a.Status
+	c.rec.Reason = cmp.Or(c.rec.Reason, a.Reason)
+	c.rec.Result = cmp.Or(c.rec.Result, a.Result, resultOf(c.state, a.Status))
+	c.hungUpBy(a.By)
+	c.note("%d to the caller: %s", a.Status, a.Reason)
+	err := c.a.Reject(a.Status, phrase)
 	c.late("reject", err)
 	if err != nil && !errors.Is(err, leg.ErrEnded) {
 		c.a.Drop() // a status or phrase that cannot be: the caller must not wait
 	}
 }
 
-func (c *Call) byeCaller(a action) {
-	c.rec.Reason = cmp.Or(a.reason, c.rec.Reason)
-	c.hungUpBy(a.by)
-	c.late("bye", c.a.Bye(a.reasons...))
+func (c *Call) byeCaller(a rules.Action) {
+	c.rec.Reason = cmp.Or(a.Reason, c.rec.Reason)
+	c.hungUpBy(a.By)
+	c.late("bye", c.a.Bye(a.Reasons...))
 }
 
 // resultOf names the outcome of a call that nobody answered.
-func resultOf(s state, status int) Result {
+func resultOf(s rules.State, status int) rules.Result {
 	if status == 487 {
-		return Cancelled
+		return rules.Cancelled
 	}
-	switch best(s.attempts).rank {
-	case rankDeclined:
-		return Declined
-	case rankBusy:
-		return Busy
-	case rankNoAnswer:
-		return NoAnswer
-	case rankUnreachable:
-		return Unreachable
-	case rankRefused, rankUnacceptable:
-		return Failed
+	switch rules.Best(s.Attempts).Rank {
+	case rules.RankDeclined:
+		return rules.Declined
+	case rules.RankBusy:
+		return rules.Busy
+	case rules.RankNoAnswer:
+		return rules.NoAnswer
+	case rules.RankUnreachable:
+		return rules.Unreachable
+	case rules.RankRefused, rules.RankUnacceptable:
+		return rules.Failed
 	}
-	return Rejected
+	return rules.Rejected
 }
 
 // fate leaves a word for a device that was pushed and will come too late.
-func (c *Call) fate(a action) {
-	t := c.attempts[a.attempt]
+func (c *Call) fate(a rules.Action) {
+	t := c.attempts[a.Attempt]
 	t.fate = &location.Fate{
-		AOR: t.device.AOR, DeviceKey: t.device.Key, UUID: t.uuid, Cause: a.status, Text: a.reason,
+		AOR: t.device.AOR, DeviceKey: t.device.Key, UUID: t.uuid, Cause: a.Status, Text: a.Reason,
 		ExpiresAt: c.expiresAt(), Recorded: time.Now(),
 	}
 	c.b.cfg.Fates.Put(*t.fate)
@@ -211,11 +213,11 @@ func (c *Call) fate(a action) {
 // would ring for it once more.
 func (c *Call) settleFates() {
 	for i, t := range c.attempts {
-		if c.state.attempts[i].phase.over() {
+		if c.state.Attempts[i].Phase.Over() {
 			c.resolve(t)
 		}
-		if t.fate != nil && !t.fate.Told && t.device.Push.FateHeader && c.state.winner != noWinner && t.fate.Cause == 480 {
-			t.fate.Cause, t.fate.Text = 200, textElsewhere
+		if t.fate != nil && !t.fate.Told && t.device.Push.FateHeader && c.state.Winner != rules.NoWinner && t.fate.Cause == 480 {
+			t.fate.Cause, t.fate.Text = 200, rules.TextElsewhere
 			c.b.cfg.Fates.Put(*t.fate)
 		}
 	}
@@ -225,12 +227,12 @@ func (c *Call) settleFates() {
 // only if it reads fates: others would ring.
 func (c *Call) resolve(t *try) {
 	a := t.doubt
-	t.doubt = action{}
-	if a.status == 0 || a.maybe && !t.device.Push.FateHeader {
+	t.doubt = rules.Action{}
+	if a.Status == 0 || a.Maybe && !t.device.Push.FateHeader {
 		return
 	}
-	if c.state.winner != noWinner {
-		a.status, a.reason = 200, textElsewhere
+	if c.state.Winner != rules.NoWinner {
+		a.Status, a.Reason = 200, rules.TextElsewhere
 	}
 	c.fate(a)
 }
@@ -246,9 +248,9 @@ func (c *Call) arrived(t *try) {
 // lastFate says how long a fate is kept, now that the call is over, and leaves
 // one for a device that lost it because the call ended out of order.
 func (c *Call) lastFate(i int, t *try) {
-	a := &c.state.attempts[i]
-	if t.fate == nil && !a.phase.over() && a.mayWake() && !a.arrived() {
-		c.fate(action{attempt: i, status: 480, reason: "Call ended"})
+	a := &c.state.Attempts[i]
+	if t.fate == nil && !a.Phase.Over() && a.MayWake() && !a.Arrived() {
+		c.fate(rules.Action{Attempt: i, Status: 480, Reason: "Call ended"})
 	}
 	for n := range t.legs {
 		if !t.legs[n].over { // the call does not wait for the 487 to its CANCEL
@@ -275,17 +277,17 @@ func (c *Call) lastFate(i int, t *try) {
 // expiresAt is when apps should not show the call any more: expiresBefore the end
 // of the waking, or a quarter of it where that is short.
 func (c *Call) expiresAt() time.Time {
-	wake := c.state.terms.WakeTimeout
+	wake := c.state.Terms.WakeTimeout
 	return c.started.Add(wake - min(expiresBefore, wake/4))
 }
 
 // watchAlive tells the rules when the device's doubtful flow shows life.
-func (c *Call) watchAlive(a action) {
-	f := c.b.cfg.Endpoint().Flow(a.flow)
+func (c *Call) watchAlive(a rules.Action) {
+	f := c.b.cfg.Endpoint().Flow(a.Flow)
 	if f == nil {
 		return
 	}
-	ev := event{kind: evAlive, attempt: a.attempt, flow: a.flow}
+	ev := rules.Event{Kind: rules.EvAlive, Attempt: a.Attempt, Flow: a.Flow}
 	forget := f.OnLife(func() { c.own.box.post(func() { c.step(ev) }) })
 	c.own.atEnd = append(c.own.atEnd, forget)
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -47,7 +49,7 @@ type Terms struct {
 	Node          string // host part of the Call-ID that devices see
 	RingTimeout   time.Duration
 	WakeTimeout   time.Duration
-	Ringing       RingPolicy
+	Ringing       rules.RingPolicy
 	DeclineOne    bool // a decline ends only the device that declined
 	DeclineWindow time.Duration
 	MaxDuration   time.Duration
@@ -74,7 +76,7 @@ type Bridge struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
-	rules   *rules
+	rules   *rules.Rules
 	wakes   *wakeLimits
 
 	wg        sync.WaitGroup // calls, and what tells late devices
@@ -109,7 +111,7 @@ type noted struct {
 // New makes a bridge without calls.
 func New(cfg Config) *Bridge {
 	return &Bridge{
-		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), rules: newRules(),
+		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), rules: rules.New(),
 		wakes: newWakeLimits(cfg.Terms.WakesPerUser, cfg.Terms.WakesPerCaller),
 		calls: make(map[string]*Call), inCall: make(map[deviceRef]int), recent: make(map[double]noted),
 		quit: make(chan struct{}),
@@ -163,7 +165,7 @@ func (b *Bridge) turnAway(tx *sipua.ServerTx, origin Origin, reason string, rej 
 	who := b.identify(tx.Request, origin)
 	now := time.Now()
 	rec := Record{ID: newUUID(), CallID: tx.Request.CallID().Value(), Started: now, Ended: now, From: who.uri.String(), To: tx.Request.Recipient.String(),
-		Trunk: origin.Trunk, Result: Rejected, Status: sipua.Status(rej), Reason: reason, HangupBy: string(byServer)}
+		Trunk: origin.Trunk, Result: rules.Rejected, Status: sipua.Status(rej), Reason: reason, HangupBy: string(rules.ByServer)}
 	b.log.Info("call refused", "call", rec.ID, "flow", tx.Flow(), "from", who.handle, "to", rec.To, "status", rec.Status, "reason", reason)
 	tx.Reject(rej)
 	b.metrics.calls.WithLabelValues(string(rec.Result)).Inc()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"wakebridge/bridge/media/capture"
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
@@ -25,7 +27,7 @@ type Call struct {
 	started time.Time
 
 	a        *inbound
-	state    state
+	state    rules.State
 	attempts []*try // as state.attempts
 	origin   Origin
 	caller   caller
@@ -56,7 +58,7 @@ type owner struct {
 const legsEndIn = 3 * time.Second
 
 type timerKey struct {
-	timer   timer
+	timer   rules.Timer
 	attempt int
 }
 
@@ -78,7 +80,7 @@ func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
 	}
 	c.own.ctx, c.own.cancel = context.WithCancel(context.Background())
 	c.log = b.log.With("call", c.id)
-	c.state = newState(terms{
+	c.state = rules.NewState(rules.Terms{
 		RingTimeout: b.cfg.Terms.RingTimeout, WakeTimeout: b.cfg.Terms.WakeTimeout, Ringing: b.cfg.Terms.Ringing,
 		DeclineOne: b.cfg.Terms.DeclineOne, DeclineWindow: b.cfg.Terms.DeclineWindow, MaxDuration: b.cfg.Terms.MaxDuration,
 	})
@@ -101,7 +103,7 @@ func (c *Call) run() {
 		c.rec.From = c.caller.uri.String()
 	})
 	c.work() // a CANCEL right behind the INVITE: nobody is woken for it
-	if !c.own.done && c.state.phase == routing {
+	if !c.own.done && c.state.Phase == rules.Routing {
 		c.guard(c.route)
 	}
 	for !c.own.done {
@@ -131,7 +133,7 @@ func (c *Call) guard(fn func()) {
 			return
 		}
 		c.panicked(p)
-		c.rec.Result, c.rec.Reason = Failed, "internal error"
+		c.rec.Result, c.rec.Reason = rules.Failed, "internal error"
 		if c.rec.Answered.IsZero() {
 			c.rec.Status = 500
 		}
@@ -160,15 +162,15 @@ func (c *Call) drop() {
 
 // Hangup ends the call for a reason that the record keeps. From any goroutine.
 func (c *Call) Hangup(reason string) {
-	c.own.box.post(func() { c.step(event{kind: evHangup, attempt: ofTheCall, reason: reason}) })
+	c.own.box.post(func() { c.step(rules.Event{Kind: rules.EvHangup, Attempt: rules.OfTheCall, Reason: reason}) })
 }
 
 // abandon ends the call's goroutine without waiting for the peers.
 func (c *Call) abandon() {
 	c.own.box.post(func() {
 		if c.rec.Result == "" {
-			c.rec.Result, c.rec.Reason = Failed, "the server was stopped"
-			c.hungUpBy(byServer)
+			c.rec.Result, c.rec.Reason = rules.Failed, "the server was stopped"
+			c.hungUpBy(rules.ByServer)
 		}
 		c.own.done = true
 		c.drop()
@@ -176,16 +178,16 @@ func (c *Call) abandon() {
 }
 
 // step lets the rules decide about an event and does what they want.
-func (c *Call) step(ev event) {
-	before := c.state.phase
-	next, actions := c.b.rules.next(c.state, ev, time.Now())
+func (c *Call) step(ev rules.Event) {
+	before := c.state.Phase
+	next, actions := c.b.rules.Next(c.state, ev, time.Now())
 	c.state = next
 	for _, a := range actions {
 		c.act(a)
 	}
-	if c.state.phase != before {
-		c.log.Debug("call", "phase", c.state.phase.String(), "event", ev.kind.String())
-		c.entered(c.state.phase)
+	if c.state.Phase != before {
+		c.log.Debug("call", "phase", c.state.Phase.String(), "event", ev.Kind.String())
+		c.entered(c.state.Phase)
 	}
 	for i := range c.attempts {
 		c.letGo(i)
@@ -194,12 +196,12 @@ func (c *Call) step(ev event) {
 }
 
 // entered does what a new phase asks for once.
-func (c *Call) entered(p phase) {
+func (c *Call) entered(p rules.Phase) {
 	switch p {
-	case answering:
+	case rules.Answering:
 		c.b.settled(c.double(), c.id)
 		c.settleFates()
-	case ending:
+	case rules.Ending:
 		// Legs may take a minute to close; nothing else waits for them.
 		c.rec.Ended = time.Now()
 		c.settleFates()
@@ -210,7 +212,7 @@ func (c *Call) entered(p phase) {
 
 // checkOver ends the call when its outcome is decided and no leg is left.
 func (c *Call) checkOver() {
-	if c.state.phase != ending || !c.a.over {
+	if c.state.Phase != rules.Ending || !c.a.over {
 		return
 	}
 	for _, t := range c.attempts {
@@ -221,7 +223,7 @@ func (c *Call) checkOver() {
 			}
 		}
 	}
-	c.state, _ = c.b.rules.next(c.state, event{kind: evClosed, attempt: ofTheCall}, time.Now())
+	c.state, _ = c.b.rules.Next(c.state, rules.Event{Kind: rules.EvClosed, Attempt: rules.OfTheCall}, time.Now())
 	c.own.done = true
 }
 
@@ -262,7 +264,7 @@ func (c *Call) record(format string, args ...any) (what string) {
 	return what
 }
 
-func (c *Call) hungUpBy(who party) {
+func (c *Call) hungUpBy(who rules.Party) {
 	if c.rec.HangupBy == "" {
 		c.rec.HangupBy = string(who)
 	}
@@ -337,7 +339,7 @@ func (c *Call) close() {
 		for _, l := range t.legs {
 			l.leave()
 		}
-		if i < len(c.state.attempts) {
+		if i < len(c.state.Attempts) {
 			c.lastFate(i, t)
 		}
 	}
@@ -346,14 +348,14 @@ func (c *Call) close() {
 // report writes the record.
 func (c *Call) report() {
 	for i, t := range c.attempts {
-		if i < len(c.state.attempts) {
-			t.rec.Outcome = c.state.attempts[i].told()
+		if i < len(c.state.Attempts) {
+			t.rec.Outcome = c.state.Attempts[i].Told()
 			t.rec.NotPushed = c.notPushed(i)
 		}
 		c.rec.Attempts = append(c.rec.Attempts, t.rec)
 	}
 	if c.rec.Result == "" {
-		c.rec.Result = Failed
+		c.rec.Result = rules.Failed
 	}
 	c.b.metrics.calls.WithLabelValues(string(c.rec.Result)).Inc()
 	c.log.Info("call over", "from", c.caller.handle, "to", c.rec.To, "result", c.rec.Result, "status", c.rec.Status,
@@ -364,12 +366,4 @@ func (c *Call) report() {
 	if missed := c.missed(); len(missed) > 0 {
 		c.b.cfg.Alerts.Missed(missed, c.rec)
 	}
-}
-
-// told is what the record says of an attempt.
-func (a *attempt) told() string {
-	if a.phase != won && a.outcome.reason != "" {
-		return a.outcome.reason
-	}
-	return a.phase.String()
 }

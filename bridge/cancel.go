@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 )
@@ -11,22 +13,22 @@ import (
 // expectHeard gives a device that rings a moment for the 487 to a CANCEL. One that reads
 // fates has its word at once, which the 487 takes back: it may come over a new connection
 // before we could know that the old one is dead.
-func (c *Call) expectHeard(a action) {
-	t := c.attempts[a.attempt]
-	if a.status == 0 || t.trunk != nil || a.invite >= len(t.legs) || t.legs[a.invite].over {
+func (c *Call) expectHeard(a rules.Action) {
+	t := c.attempts[a.Attempt]
+	if a.Status == 0 || t.trunk != nil || a.Invite >= len(t.legs) || t.legs[a.Invite].over {
 		return
 	}
-	t.legs[a.invite].taken = a
-	if now := c.state.attempts[a.attempt].flow; now != 0 { // it may have left the other one without a sign
-		c.cancelAgain(a.attempt, a.invite, c.b.cfg.Endpoint().Flow(now))
+	t.legs[a.Invite].taken = a
+	if now := c.state.Attempts[a.Attempt].Flow; now != 0 { // it may have left the other one without a sign
+		c.cancelAgain(a.Attempt, a.Invite, c.b.cfg.Endpoint().Flow(now))
 	}
 	if t.device.Push.FateHeader {
-		c.leaveFate(a.attempt, a.invite)
+		c.leaveFate(a.Attempt, a.Invite)
 	}
 	time.AfterFunc(answersSoon, func() { // posts to nobody once the call is over
 		c.own.box.post(func() {
-			if !t.legs[a.invite].over {
-				c.unheard(a.attempt, a.invite)
+			if !t.legs[a.Invite].over {
+				c.unheard(a.Attempt, a.Invite)
 			}
 		})
 	})
@@ -38,7 +40,7 @@ func (c *Call) expectHeard(a action) {
 // there. In this order: who registers in between has both.
 func (c *Call) unheard(i, n int) {
 	t := c.attempts[i]
-	if t.legs[n].taken.status == 0 {
+	if t.legs[n].taken.Status == 0 {
 		return
 	}
 	if c.leaveFate(i, n) || t.device.Push.FateHeader {
@@ -58,7 +60,7 @@ func (c *Call) unheard(i, n int) {
 func (c *Call) cancelAgain(i, n int, f *sipua.Flow) {
 	t := c.attempts[i]
 	l := t.legs[n]
-	if l.taken.status == 0 || f == nil || f.ID() == l.flow || slices.Contains(l.again, f.ID()) {
+	if l.taken.Status == 0 || f == nil || f.ID() == l.flow || slices.Contains(l.again, f.ID()) {
 		return
 	}
 	l.again = append(l.again, f.ID())
@@ -69,7 +71,7 @@ func (c *Call) cancelAgain(i, n int, f *sipua.Flow) {
 // cancelHeard: the device took the CANCEL that was said again.
 func (c *Call) cancelHeard(i, n int) {
 	t := c.attempts[i]
-	t.legs[n].taken = action{}
+	t.legs[n].taken = rules.Action{}
 	c.arrived(t)
 }
 
@@ -82,7 +84,7 @@ func (c *Call) cameBack(i int, d location.Device) {
 			c.cancelAgain(i, n, c.b.flowOf(d))
 		}
 	}
-	if t.fate != nil && !t.fate.Told && c.state.attempts[i].phase.over() {
+	if t.fate != nil && !t.fate.Told && c.state.Attempts[i].Phase.Over() {
 		c.b.overtaken(d)
 	}
 }
@@ -93,7 +95,7 @@ func (c *Call) cameBack(i int, d location.Device) {
 func (c *Call) leaveFate(i, n int) bool {
 	t := c.attempts[i]
 	why := t.legs[n].taken
-	if why.status == 0 || t.fate != nil || c.state.attempts[i].outcome.callee || !t.legs[n].arrived && !t.device.Push.FateHeader {
+	if why.Status == 0 || t.fate != nil || c.state.Attempts[i].Outcome.Callee || !t.legs[n].arrived && !t.device.Push.FateHeader {
 		return false
 	}
 	c.fate(why)

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/media"
@@ -82,7 +84,7 @@ func (c *Call) endCapture() {
 // answered it, or it was answered and ended by a fault, or there is something to say of
 // its audio, or one leg sent none.
 func (r *Record) failed() bool {
-	return r.Result != Answered || r.HangupBy == string(byServer) || len(r.Audio) > 0 || r.oneWay()
+	return r.Result != rules.Answered || r.HangupBy == string(rules.ByServer) || len(r.Audio) > 0 || r.oneWay()
 }
 
 // oneWay says that one leg sent media and the other one none.

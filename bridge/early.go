@@ -1,6 +1,10 @@
 package bridge
 
-import "bytes"
+import (
+	"bytes"
+
+	"wakebridge/bridge/rules"
+)
 
 // Early media: the SDP of a 183 goes to the caller while its attempt is the only one
 // (DESIGN s5). From then on the caller has an SDP, which the 200 repeats (RFC 3261
@@ -15,17 +19,17 @@ type early struct {
 
 // early passes on what a callee wants to be heard before it answers; where that
 // cannot be, the caller hears that it rings.
-func (c *Call) early(a action) {
-	t := c.attempts[a.attempt]
-	session, err := c.media.agree(t, t.legs[a.invite], t.legs[a.invite].early)
+func (c *Call) early(a rules.Action) {
+	t := c.attempts[a.Attempt]
+	session, err := c.media.agree(t, t.legs[a.Invite], t.legs[a.Invite].early)
 	if err != nil {
 		c.note("%s: early media cannot be relayed: %v", t.name, err)
 		c.ring(a)
 		return
 	}
-	c.media.connect(t, t.legs[a.invite].leg, session)
+	c.media.connect(t, t.legs[a.Invite].leg, session)
 	c.media.sent = session.body
-	c.media.heard = &early{t, t.legs[a.invite]}
+	c.media.heard = &early{t, t.legs[a.Invite]}
 	c.note("early media from %s", t.name)
 	c.ring(a)
 }

@@ -71,7 +71,7 @@ func (m *callMedia) begin(body []byte) error {
 	if !slices.ContainsFunc(answer.Streams(), sdp.Stream.Active) {
 		return errNoStream
 	}
-	t := m.c.attempts[m.c.state.winner]
+	t := m.c.attempts[m.c.state.Winner]
 	media.Join(m.a, t.side)
 	m.answered(t)
 	m.follow(x, m.offer)

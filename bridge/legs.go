@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/leg"
@@ -15,7 +17,7 @@ import (
 func (c *Call) callerEvent(ev leg.Event) {
 	switch ev := ev.(type) {
 	case leg.Cancelled:
-		c.step(event{kind: evCancelled, attempt: ofTheCall, reasons: crossing(ev.Reasons)})
+		c.step(rules.Event{Kind: rules.EvCancelled, Attempt: rules.OfTheCall, Reasons: crossing(ev.Reasons)})
 	case leg.Confirmed:
 		c.callerConfirmed(ev)
 	case leg.Offer:
@@ -30,8 +32,8 @@ func (c *Call) callerEvent(ev leg.Event) {
 		c.media.withdrawn(c.a.Leg)
 	case leg.FlowLost:
 		c.note("the caller's connection is gone")
-		if c.origin.Trunk == "" && (c.state.phase == routing || c.state.unanswered()) {
-			c.step(event{kind: evCallerGone, attempt: ofTheCall, reason: "its connection closed"})
+		if c.origin.Trunk == "" && (c.state.Phase == rules.Routing || c.state.Unanswered()) {
+			c.step(rules.Event{Kind: rules.EvCallerGone, Attempt: rules.OfTheCall, Reason: "its connection closed"})
 		}
 	case leg.Ended:
 		c.callerEnded(ev)
@@ -46,14 +48,14 @@ func (c *Call) callerConfirmed(ev leg.Confirmed) {
 		return
 	}
 	c.note("the caller confirmed")
-	c.step(event{kind: evConfirmed, attempt: ofTheCall})
-	if c.state.phase != bridged {
+	c.step(rules.Event{Kind: rules.EvConfirmed, Attempt: rules.OfTheCall})
+	if c.state.Phase != rules.Bridged {
 		return
 	}
 	if err := c.media.begin(ev.Body); err != nil {
-		c.rec.Result = Failed
-		c.step(event{kind: evHangup, attempt: ofTheCall, reasons: []string{reasonNoMedia},
-			reason: "the answer in the caller's ACK cannot be used: " + err.Error()})
+		c.rec.Result = rules.Failed
+		c.step(rules.Event{Kind: rules.EvHangup, Attempt: rules.OfTheCall, Reasons: []string{reasonNoMedia},
+			Reason: "the answer in the caller's ACK cannot be used: " + err.Error()})
 	}
 	c.media.straighten()
 }
@@ -64,17 +66,17 @@ func (c *Call) callerEnded(ev leg.Ended) {
 	c.a.leave()
 	c.b.seeOff(deviceRef{c.origin.User, c.a.device}, c.a.Leg, "", nil)
 	switch {
-	case c.state.phase == ending:
+	case c.state.Phase == rules.Ending:
 	case ev.ByRemote:
-		c.hungUpBy(byCaller)
-		c.step(event{kind: evCallerBye, attempt: ofTheCall, reasons: crossing(ev.Reasons)})
+		c.hungUpBy(rules.ByCaller)
+		c.step(rules.Event{Kind: rules.EvCallerBye, Attempt: rules.OfTheCall, Reasons: crossing(ev.Reasons)})
 	default:
-		c.hungUpBy(byServer)
+		c.hungUpBy(rules.ByServer)
 		c.rec.Reason = "the caller did not respond any more (" + ev.Cause.String() + ")"
 		if ev.Cause == leg.CauseAckTimeout {
-			c.rec.Result, c.rec.Reason = Failed, "the caller never confirmed the answer (no ACK)"
+			c.rec.Result, c.rec.Reason = rules.Failed, "the caller never confirmed the answer (no ACK)"
 		}
-		c.step(event{kind: evCallerGone, attempt: ofTheCall, reason: ev.Cause.String()})
+		c.step(rules.Event{Kind: rules.EvCallerGone, Attempt: rules.OfTheCall, Reason: ev.Cause.String()})
 	}
 	c.checkOver()
 }
@@ -124,7 +126,7 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 		c.media.withdrawn(l.leg)
 	case leg.FlowLost:
 		c.note("%s: its connection is gone", t.name)
-		c.step(event{kind: evFlowGone, attempt: i, flow: l.flow})
+		c.step(rules.Event{Kind: rules.EvFlowGone, Attempt: i, Flow: l.flow})
 	case leg.Ended:
 		l.over = true
 		l.leave()
@@ -133,12 +135,12 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 			word, t.fate = t.fate, nil
 		}
 		c.b.seeOff(deviceRef{t.device.AOR, t.device.Key}, l.leg, t.uuid, word)
-		if c.isWinner(i, n) && c.state.phase != ending {
+		if c.isWinner(i, n) && c.state.Phase != rules.Ending {
 			if !ev.ByRemote {
-				c.hungUpBy(byServer)
+				c.hungUpBy(rules.ByServer)
 				c.rec.Reason = t.name + " did not respond any more (" + ev.Cause.String() + ")"
 			}
-			c.step(event{kind: evCalleeBye, attempt: i, invite: n, reasons: crossing(ev.Reasons)})
+			c.step(rules.Event{Kind: rules.EvCalleeBye, Attempt: i, Invite: n, Reasons: crossing(ev.Reasons)})
 		}
 		c.letGo(i)
 		c.checkOver()
@@ -153,7 +155,7 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 		c.came(i, n)
 	}
 	if ev.Status == 100 {
-		c.step(event{kind: evTrying, attempt: i, invite: n})
+		c.step(rules.Event{Kind: rules.EvTrying, Attempt: i, Invite: n})
 		return
 	}
 	if t.rec.Rang.IsZero() {
@@ -168,13 +170,13 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 		l.early = ev.Body
 		c.media.earlyAgain(t, l, was)
 	}
-	c.step(event{kind: evRinging, attempt: i, invite: n, status: ev.Status, early: len(ev.Body) > 0 && !c.media.late})
+	c.step(rules.Event{Kind: rules.EvRinging, Attempt: i, Invite: n, Status: ev.Status, Early: len(ev.Body) > 0 && !c.media.late})
 }
 
 // came tells once per INVITE that a device that was pushed is here.
 func (c *Call) came(i, n int) {
 	t := c.attempts[i]
-	if t.trunk == nil && !t.legs[n].proved && c.state.attempts[i].wasPushed() {
+	if t.trunk == nil && !t.legs[n].proved && c.state.Attempts[i].WasPushed() {
 		t.legs[n].proved = true
 		c.b.cfg.Waker.Reached(t.device.AOR, t.device.Key)
 	}
@@ -201,19 +203,19 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 		t.rec.Answered = time.Now()
 	}
 	c.note("%s answered", t.name)
-	if !c.state.unanswered() || c.state.attempts[i].phase.over() {
-		c.step(event{kind: evAnswered, attempt: i, invite: n})
+	if !c.state.Unanswered() || c.state.Attempts[i].Phase.Over() {
+		c.step(rules.Event{Kind: rules.EvAnswered, Attempt: i, Invite: n})
 		return
 	}
 	c.media.keypads.allows(t.legs[n].leg, ev.Response)
 	session, err := c.media.agree(t, t.legs[n], answerOf(t.legs[n], ev))
 	if err != nil {
 		c.note("%s: its answer cannot be used: %v", t.name, err)
-		c.step(event{kind: evUnusable, attempt: i, invite: n, status: sipua.Status(err), reason: err.Error()})
+		c.step(rules.Event{Kind: rules.EvUnusable, Attempt: i, Invite: n, Status: sipua.Status(err), Reason: err.Error()})
 		return
 	}
 	t.legs[n].session = session
-	c.step(event{kind: evAnswered, attempt: i, invite: n})
+	c.step(rules.Event{Kind: rules.EvAnswered, Attempt: i, Invite: n})
 }
 
 func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
@@ -225,19 +227,19 @@ func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 		t.legs[n].arrived = true
 		c.unheard(i, n)
 	}
-	out := event{kind: evFailed, attempt: i, invite: n, status: ev.Status, phrase: header.Clean(ev.Phrase)}
-	if ev.Response != nil && out.fromDevice() {
+	out := rules.Event{Kind: rules.EvFailed, Attempt: i, Invite: n, Status: ev.Status, Phrase: header.Clean(ev.Phrase)}
+	if ev.Response != nil && out.FromDevice() {
 		c.came(i, n)
 	}
 	if ev.Err != nil {
-		out.reason = ev.Err.Error()
-		out.own = errors.Is(ev.Err, sipua.ErrUnsafeHeader)
-		out.noFlow = !out.own
+		out.Reason = ev.Err.Error()
+		out.Own = errors.Is(ev.Err, sipua.ErrUnsafeHeader)
+		out.NoFlow = !out.Own
 	}
-	if c.state.attempts[i].phase.over() {
+	if c.state.Attempts[i].Phase.Over() {
 		c.log.Debug("INVITE ended", "device", t.name, "status", ev.Status)
 	} else {
-		c.note("%s: %d %s", t.name, out.status, cmp.Or(out.reason, out.phrase))
+		c.note("%s: %d %s", t.name, out.Status, cmp.Or(out.Reason, out.Phrase))
 		if unacceptable := ev.Status == 488 || ev.Status == 415; unacceptable && c.media.sent != nil {
 			c.note("%s was offered only the codecs of the SDP that the caller has (media.ringback, early media)", t.name)
 		}
@@ -247,17 +249,17 @@ func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 
 // winner is the leg that was answered, nil while there is none or when it ended.
 func (c *Call) winner() *tried {
-	if c.state.winner == noWinner {
+	if c.state.Winner == rules.NoWinner {
 		return nil
 	}
-	l := c.attempts[c.state.winner].legs[c.state.answer]
+	l := c.attempts[c.state.Winner].legs[c.state.Answer]
 	if l.over {
 		return nil
 	}
 	return l
 }
 
-func (c *Call) isWinner(i, n int) bool { return c.state.winner == i && c.state.answer == n }
+func (c *Call) isWinner(i, n int) bool { return c.state.Winner == i && c.state.Answer == n }
 
 // move carries an established leg over to the flow that its device came back on.
 func (c *Call) move(l *leg.Leg, id sipua.FlowID) {
@@ -272,7 +274,7 @@ func (c *Call) move(l *leg.Leg, id sipua.FlowID) {
 // letGo gives the ports of an attempt back that lost: the call may last.
 func (c *Call) letGo(i int) {
 	t := c.attempts[i]
-	if i >= len(c.state.attempts) || !c.state.attempts[i].phase.over() || c.state.winner == i || t.side == nil {
+	if i >= len(c.state.Attempts) || !c.state.Attempts[i].Phase.Over() || c.state.Winner == i || t.side == nil {
 		return
 	}
 	for _, l := range t.legs {

@@ -74,9 +74,9 @@ const (
 // pushed and got so far. What is behind "registered" counts only for a device that
 // registered since: an INVITE over a connection that was there needs no waking.
 func (c *Call) reached(i int, stage string, at time.Time) {
-	a := &c.state.attempts[i]
-	came := a.came || stage == metricPushWritten || stage == metricPushAccepted || stage == metricRegistered
-	if c.own.stages[stage] || !a.wasPushed() || !came {
+	a := &c.state.Attempts[i]
+	came := a.Came || stage == metricPushWritten || stage == metricPushAccepted || stage == metricRegistered
+	if c.own.stages[stage] || !a.WasPushed() || !came {
 		return
 	}
 	c.own.stages[stage] = true

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 
+	"wakebridge/bridge/rules"
+
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/media/quality"
 	"wakebridge/bridge/sdp"
@@ -37,12 +39,12 @@ func (m *callMedia) parties() []mediaParty {
 		}
 		all = append(all, p)
 	}
-	if m.a != nil && (m.agreed[m.c.a.Leg] != nil || m.c.state.winner != noWinner) {
+	if m.a != nil && (m.agreed[m.c.a.Leg] != nil || m.c.state.Winner != rules.NoWinner) {
 		add(legA, m.c.a.Leg, m.a)
 	}
-	if w := m.c.state.winner; w != noWinner && m.c.attempts[w].side != nil {
+	if w := m.c.state.Winner; w != rules.NoWinner && m.c.attempts[w].side != nil {
 		t := m.c.attempts[w]
-		add(legB, t.legs[m.c.state.answer].leg, t.side)
+		add(legB, t.legs[m.c.state.Answer].leg, t.side)
 	}
 	name(all)
 	return all

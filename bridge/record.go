@@ -3,40 +3,27 @@ package bridge
 import (
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"wakebridge/bridge/media"
-)
-
-// Result is the outcome of a call in one word.
-type Result string
-
-// The results.
-const (
-	Answered    Result = "answered"
-	Cancelled   Result = "cancelled"
-	Declined    Result = "declined"
-	Busy        Result = "busy"
-	NoAnswer    Result = "no-answer"
-	Unreachable Result = "unreachable"
-	Rejected    Result = "rejected" // by a route, a limit, authentication
-	Failed      Result = "failed"
 )
 
 // Record is what is kept of a call. Times are zero when the moment never came.
 type Record struct {
-	ID       string    `json:"id"`
-	CallID   string    `json:"call_id"` // of the A leg
-	Started  time.Time `json:"started"`
-	Rang     time.Time `json:"rang,omitzero"`
-	Answered time.Time `json:"answered,omitzero"`
-	Ended    time.Time `json:"ended"`
-	From     string    `json:"from"`
-	To       string    `json:"to"`
-	Trunk    string    `json:"trunk,omitempty"` // it came from, or went to
-	User     string    `json:"user,omitempty"`  // called
-	Result   Result    `json:"result"`
-	Status   int       `json:"status"` // final response to the caller
-	Reason   string    `json:"reason"` // for a person
-	HangupBy string    `json:"hangup_by,omitempty"`
+	ID       string       `json:"id"`
+	CallID   string       `json:"call_id"` // of the A leg
+	Started  time.Time    `json:"started"`
+	Rang     time.Time    `json:"rang,omitzero"`
+	Answered time.Time    `json:"answered,omitzero"`
+	Ended    time.Time    `json:"ended"`
+	From     string       `json:"from"`
+	To       string       `json:"to"`
+	Trunk    string       `json:"trunk,omitempty"` // it came from, or went to
+	User     string       `json:"user,omitempty"`  // called
+	Result   rules.Result `json:"result"`
+	Status   int          `json:"status"` // final response to the caller
+	Reason   string       `json:"reason"` // for a person
+	HangupBy string       `json:"hangup_by,omitempty"`
 	Detail
 }
 

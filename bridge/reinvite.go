@@ -32,7 +32,7 @@ func (m *callMedia) sides(from *leg.Leg) (own *media.Side, other *leg.Leg, its *
 	if b == nil || m.closed {
 		return nil, nil, nil, false
 	}
-	side := m.c.attempts[m.c.state.winner].side
+	side := m.c.attempts[m.c.state.Winner].side
 	switch from {
 	case m.c.a.Leg:
 		return m.a, b.leg, side, true

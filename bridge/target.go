@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/sdp"
@@ -29,9 +31,9 @@ func (c *Call) route() {
 		c.refuse(sipua.Status(err), phraseOf(err), "the offer cannot be relayed: "+err.Error())
 		return
 	}
-	c.state.terms.Tone = c.media.prepareTone()
+	c.state.Terms.Tone = c.media.prepareTone()
 	if t := c.b.cfg.Trunks.ByName(c.origin.Trunk); t != nil {
-		c.state.terms.Progress = t.Progress
+		c.state.Terms.Progress = t.Progress
 		release, ok := c.acquire(t)
 		if !ok {
 			return
@@ -74,7 +76,7 @@ func (c *Call) readOffer() error {
 func (c *Call) openMedia() bool {
 	err := c.media.open()
 	if err != nil {
-		c.rec.Result = Failed
+		c.rec.Result = rules.Failed
 		c.refuse(sipua.Status(err), "", "the caller can have no media: "+err.Error())
 	}
 	return err == nil
@@ -83,9 +85,9 @@ func (c *Call) openMedia() bool {
 // refuse ends a call that has no target.
 func (c *Call) refuse(status int, phrase, reason string) {
 	if c.rec.Result == "" {
-		c.rec.Result = Rejected
+		c.rec.Result = rules.Rejected
 	}
-	c.step(event{kind: evRefuse, attempt: ofTheCall, status: status, phrase: phrase, reason: reason})
+	c.step(rules.Event{Kind: rules.EvRefuse, Attempt: rules.OfTheCall, Status: status, Phrase: phrase, Reason: reason})
 }
 
 // acquire counts the call at a trunk, or refuses it.
@@ -126,24 +128,24 @@ func (c *Call) toTrunk() {
 }
 
 func (c *Call) connected(t *trunk.Trunk, flow *sipua.Flow, err error) {
-	if c.state.phase != routing {
+	if c.state.Phase != rules.Routing {
 		return // cancelled meanwhile
 	}
 	if err != nil {
-		c.rec.Result = Unreachable
+		c.rec.Result = rules.Unreachable
 		c.refuse(sipua.Status(err), "", "trunk "+t.Name+" cannot be reached: "+err.Error())
 		return
 	}
 	c.attempts = []*try{newTrunkTry(t, flow, c.plan.Number)}
 	c.b.cfg.Records.Begin(c.rec)
-	c.step(event{kind: evRouted, attempt: ofTheCall, targets: []attempt{{trunk: true, flow: flow.ID(), alive: true}}})
+	c.step(rules.Event{Kind: rules.EvRouted, Attempt: rules.OfTheCall, Targets: []rules.Attempt{{Trunk: true, Flow: flow.ID(), Alive: true}}})
 }
 
 // toUser rings and wakes the devices of a user.
 func (c *Call) toUser() {
 	c.rec.User = c.plan.User.String()
 	if c.b.isDouble(c.double(), c.id, c.started) {
-		c.rec.Result = Busy
+		c.rec.Result = rules.Busy
 		c.refuse(mergedAnswer, "", "the same caller already reaches this user (calls.merge_window)")
 		return
 	}
@@ -153,21 +155,21 @@ func (c *Call) toUser() {
 	})
 	c.own.atEnd = append(c.own.atEnd, stop)
 	if len(devices) == 0 {
-		c.rec.Result = Unreachable
+		c.rec.Result = rules.Unreachable
 		c.refuse(480, "", "the user has no device: it never registered, or logged out")
 		return
 	}
 	if !c.openMedia() {
 		return
 	}
-	targets := make([]attempt, 0, len(devices))
+	targets := make([]rules.Attempt, 0, len(devices))
 	for _, d := range devices {
 		t := newDeviceTry(c, d)
 		targets = append(targets, c.reach(t, d))
 		c.attempts = append(c.attempts, t)
 	}
 	c.b.cfg.Records.Begin(c.rec)
-	c.step(event{kind: evRouted, attempt: ofTheCall, targets: targets})
+	c.step(rules.Event{Kind: rules.EvRouted, Attempt: rules.OfTheCall, Targets: targets})
 }
 
 // double is what a second INVITE of the same call would share with this one; no
@@ -180,26 +182,26 @@ func (c *Call) double() double {
 }
 
 // reach is the rules' view of a device.
-func (c *Call) reach(t *try, d location.Device) attempt {
-	a := attempt{busy: c.b.cfg.Terms.WaitingBusy && c.b.InCall(d.AOR, d.Key)}
+func (c *Call) reach(t *try, d location.Device) rules.Attempt {
+	a := rules.Attempt{Busy: c.b.cfg.Terms.WaitingBusy && c.b.InCall(d.AOR, d.Key)}
 	switch {
 	case d.Wakeable:
-		a.hasVoIP, a.hasPush = !d.Push.VoIP.IsZero(), !d.Push.Alert.IsZero()
-		if a.hasPush && d.VoIPFirst(c.started) {
-			a.hasPush = false
+		a.HasVoIP, a.HasPush = !d.Push.VoIP.IsZero(), !d.Push.Alert.IsZero()
+		if a.HasPush && d.VoIPFirst(c.started) {
+			a.HasPush = false
 			c.note("%s got too many alert pushes (429 of the push service): none in this call", t.name)
 		}
-		a.push = c.pushTerms(t, d)
+		a.Push = c.pushTerms(t, d)
 	case !d.LoggedOut.IsZero():
-		a.push.none = "it logged out"
+		a.Push.None = "it logged out"
 	case d.Push.HasToken():
-		a.push.none = "it was not seen for too long (push.device_ttl, push.after_expiry)"
+		a.Push.None = "it was not seen for too long (push.device_ttl, push.after_expiry)"
 	default:
-		a.push.none = "it has no push token"
+		a.Push.None = "it has no push token"
 	}
 	if b, ok := d.Flow(); ok {
 		if f := c.b.cfg.Endpoint().Flow(sipua.FlowID(b.Flow)); f != nil && t.bind(b) {
-			a.flow, a.alive, t.boot = f.ID(), f.Alive(), boot(b.CallID)
+			a.Flow, a.Alive, t.boot = f.ID(), f.Alive(), boot(b.CallID)
 		}
 	}
 	return a
@@ -214,7 +216,7 @@ func (c *Call) located(ch location.Change) {
 	if ch.Kind == location.Registered {
 		c.cameBack(i, ch.Device)
 	}
-	if c.state.phase == ending {
+	if c.state.Phase == rules.Ending {
 		return
 	}
 	switch ch.Kind {
@@ -222,7 +224,7 @@ func (c *Call) located(ch location.Change) {
 		c.registered(i, ch)
 	case location.FlowLost:
 		c.note("%s: its connection is gone", c.attempts[i].name)
-		c.step(event{kind: evFlowGone, attempt: i, flow: sipua.FlowID(ch.Flow)})
+		c.step(rules.Event{Kind: rules.EvFlowGone, Attempt: i, Flow: sipua.FlowID(ch.Flow)})
 	}
 }
 
@@ -240,7 +242,7 @@ func (c *Call) registered(i int, ch location.Change) {
 	c.note("%s registered", t.name)
 	flow := sipua.FlowID(b.Flow)
 	anew := t.boot.another(ch.Device, b)
-	if c.state.winner == i {
+	if c.state.Winner == i {
 		if l := c.winner(); l != nil {
 			anew = anew && isOver(l.leg.Flow())
 			c.move(l.leg, flow)
@@ -253,11 +255,11 @@ func (c *Call) registered(i int, ch location.Change) {
 			c.late("follow", l.leg.Follow(f))
 		}
 	}
-	kind := evRegistered
-	if flow == c.state.attempts[i].flow {
-		kind = evSameFlow
+	kind := rules.EvRegistered
+	if flow == c.state.Attempts[i].Flow {
+		kind = rules.EvSameFlow
 	}
-	c.step(event{kind: kind, attempt: i, flow: flow, reborn: anew})
+	c.step(rules.Event{Kind: kind, Attempt: i, Flow: flow, Reborn: anew})
 }
 
 // boot is the Call-ID of an app's REGISTERs, the same until it is started anew (RFC 3261
@@ -321,10 +323,10 @@ func (c *Call) callerLocated(ch location.Change) {
 	}
 	anew := c.a.boot.another(ch.Device, b)
 	anew = anew && isOver(c.a.Flow())
-	if c.state.phase == answering || c.state.phase == bridged {
+	if c.state.Phase == rules.Answering || c.state.Phase == rules.Bridged {
 		c.move(c.a.Leg, sipua.FlowID(b.Flow))
 	}
-	if c.state.phase == bridged { // before its ACK, no BYE
+	if c.state.Phase == rules.Bridged { // before its ACK, no BYE
 		c.probe(c.a.Leg, anew)
 	}
 }

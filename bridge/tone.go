@@ -3,6 +3,7 @@ package bridge
 import (
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/media/audio"
+	"wakebridge/bridge/rules"
 	"wakebridge/bridge/sdp"
 )
 
@@ -19,7 +20,7 @@ func (m *callMedia) prepareTone() bool {
 
 // tone lets the caller hear ringing by a 183 and a tone of ours; where that cannot
 // be, by a 180.
-func (c *Call) tone(a action) {
+func (c *Call) tone(a rules.Action) {
 	if err := c.media.promise(); err != nil {
 		c.note("no ringback tone can be played: %v", err)
 		c.ring(a)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/media"
@@ -33,7 +35,7 @@ type try struct {
 	wake    context.CancelCauseFunc
 	wakeCtx context.Context
 	fate    *location.Fate
-	doubt   action // the fate that waits for the end of the waiting; no status: none
+	doubt   rules.Action // the fate that waits for the end of the waiting; no status: none
 	boot    boot
 	rec     AttemptRecord
 }
@@ -53,7 +55,7 @@ type tried struct {
 	early   []byte           // SDP of its newest 1xx
 	session *session         // what its 2xx agreed
 	again   []sipua.FlowID   // over which its CANCEL was said again
-	taken   action           // the CANCEL of a call that is over for the device; no status: none
+	taken   rules.Action     // the CANCEL of a call that is over for the device; no status: none
 }
 
 func newTrunkTry(t *trunk.Trunk, f *sipua.Flow, number string) *try {
@@ -123,24 +125,24 @@ func (c *Call) mayWake() string {
 }
 
 // push wakes the device.
-func (c *Call) push(a action) {
-	t := c.attempts[a.attempt]
-	i := a.attempt
+func (c *Call) push(a rules.Action) {
+	t := c.attempts[a.Attempt]
+	i := a.Attempt
 	if why := c.mayWake(); why != "" {
 		c.note("%s is not woken: %s", t.name, why)
-		c.own.box.post(func() { c.step(event{kind: evPushRefused, attempt: i, alert: a.alert, reason: why}) })
+		c.own.box.post(func() { c.step(rules.Event{Kind: rules.EvPushRefused, Attempt: i, Alert: a.Alert, Reason: why}) })
 		return
 	}
 	if t.wakeCtx == nil {
 		ctx, stop := context.WithCancelCause(c.own.ctx)
-		ctx, release := context.WithDeadline(ctx, c.started.Add(c.state.terms.WakeTimeout))
+		ctx, release := context.WithDeadline(ctx, c.started.Add(c.state.Terms.WakeTimeout))
 		t.wakeCtx, t.wake = ctx, func(why error) { stop(why); release() }
 	}
-	c.note("%s sent to wake %s", pushName(a.alert), t.name)
+	c.note("%s sent to wake %s", pushName(a.Alert), t.name)
 	w := c.wake(t)
-	s := &c.state.attempts[i]
-	w.AlertOnly, w.VoIPOnly = a.alert, !a.alert && s.alert != pushNone
-	w.Fleeting = a.alert && s.voip == pushAccepted || !a.alert && s.alert == pushAccepted
+	s := &c.state.Attempts[i]
+	w.AlertOnly, w.VoIPOnly = a.Alert, !a.Alert && s.Alert != rules.PushNone
+	w.Fleeting = a.Alert && s.VoIP == rules.PushAccepted || !a.Alert && s.Alert == rules.PushAccepted
 	c.own.unheard++
 	c.b.cfg.Waker.Wake(t.wakeCtx, w, func(r WakeResult) { c.own.outcomes.post(func() { c.woken(i, r) }) })
 }
@@ -175,38 +177,38 @@ func (c *Call) woken(i int, r WakeResult) {
 	if r.Stopped || c.own.done {
 		return // no answer was needed; whether the push arrived, the device's REGISTER tells
 	}
-	ev := event{kind: evPushRefused, attempt: i, alert: r.Alert, reason: r.Words, maybe: r.Unanswered}
+	ev := rules.Event{Kind: rules.EvPushRefused, Attempt: i, Alert: r.Alert, Reason: r.Words, Maybe: r.Unanswered}
 	if r.Accepted {
-		ev.kind = evPushAccepted
+		ev.Kind = rules.EvPushAccepted
 		c.reached(i, metricPushAccepted, r.At)
 	}
 	c.step(ev)
 }
 
 // invite sends an INVITE to a device or trunk.
-func (c *Call) invite(a action) {
-	t := c.attempts[a.attempt]
-	i, n := a.attempt, a.invite
+func (c *Call) invite(a rules.Action) {
+	t := c.attempts[a.Attempt]
+	i, n := a.Attempt, a.Invite
 	flow := t.flow
 	if t.trunk == nil {
-		flow = c.b.cfg.Endpoint().Flow(a.flow)
+		flow = c.b.cfg.Endpoint().Flow(a.Flow)
 	}
-	t.doubt = action{}
-	l := &tried{flow: a.flow, leave: func() {}}
+	t.doubt = rules.Action{}
+	l := &tried{flow: a.Flow, leave: func() {}}
 	t.legs = append(t.legs, l)
-	fail := func(ev event) {
+	fail := func(ev rules.Event) {
 		l.over = true
-		ev.kind, ev.attempt, ev.invite = evFailed, i, n
+		ev.Kind, ev.Attempt, ev.Invite = rules.EvFailed, i, n
 		c.own.box.post(func() { c.step(ev) })
 	}
 	if flow == nil {
-		fail(event{noFlow: true, reason: "its connection is gone"})
+		fail(rules.Event{NoFlow: true, Reason: "its connection is gone"})
 		return
 	}
 	offer, err := c.media.invitationTo(t, l, flow)
 	if err != nil {
 		c.note("%s: no INVITE can be made: %v", t.name, err)
-		fail(event{own: true, status: sipua.Status(err), phrase: phraseOf(err), reason: err.Error()})
+		fail(rules.Event{Own: true, Status: sipua.Status(err), Phrase: phraseOf(err), Reason: err.Error()})
 		return
 	}
 	if t.trunk == nil {

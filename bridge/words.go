@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"wakebridge/bridge/rules"
+
 	"wakebridge/sipua/location"
 )
 
@@ -79,10 +81,10 @@ func millis(d time.Duration) int64 {
 }
 
 // pushTerms are those of a device that may be woken.
-func (c *Call) pushTerms(t *try, d location.Device) pushTerms {
-	var p pushTerms
+func (c *Call) pushTerms(t *try, d location.Device) rules.PushTerms {
+	var p rules.PushTerms
 	if c.b.cfg.Alerts != nil {
-		p.repeat = c.b.cfg.Alerts.Repeat(d.Push)
+		p.Repeat = c.b.cfg.Alerts.Repeat(d.Push)
 	}
 	if !d.AlertFirst(c.started) {
 		if d.Push.VoIP.Held(c.started) {
@@ -90,13 +92,13 @@ func (c *Call) pushTerms(t *try, d location.Device) pushTerms {
 		}
 		return p
 	}
-	p.suspect, p.after = true, max(d.VoIPDue().Sub(c.started), 0)
+	p.Suspect, p.After = true, max(d.VoIPDue().Sub(c.started), 0)
 	when := "a VoIP push follows"
 	switch {
-	case p.after >= c.state.terms.WakeTimeout:
+	case p.After >= c.state.Terms.WakeTimeout:
 		when = "no VoIP push in this call"
-	case p.after > 0:
-		when += " after " + short(p.after)
+	case p.After > 0:
+		when += " after " + short(p.After)
 	}
 	if !d.Suspected() {
 		c.note("%s was pushed to too often (429 of the push service): alert push first, %s", t.name, when)
@@ -108,17 +110,17 @@ func (c *Call) pushTerms(t *try, d location.Device) pushTerms {
 
 // notPushed says why a device was sent no push at all, "" if it was sent one.
 func (c *Call) notPushed(i int) string {
-	t, a := c.attempts[i], &c.state.attempts[i]
+	t, a := c.attempts[i], &c.state.Attempts[i]
 	switch {
 	case t.trunk != nil || len(t.rec.Pushes) > 0:
 		return ""
-	case a.wasPushed() && c.permit.refused != "":
+	case a.WasPushed() && c.permit.refused != "":
 		return c.permit.refused
-	case a.wasPushed():
+	case a.WasPushed():
 		return "its push was stopped before it left: the device came, or the call was over"
-	case a.push.none != "":
-		return a.push.none
-	case a.busy:
+	case a.Push.None != "":
+		return a.Push.None
+	case a.Busy:
 		return "it is in another call (calls.waiting)"
 	}
 	return "no push was needed: its connection was alive"
@@ -130,8 +132,8 @@ func (c *Call) missed() []Missed {
 		return nil
 	}
 	switch c.rec.Result {
-	case Cancelled, NoAnswer, Unreachable, Failed:
-	case Answered, Declined, Busy, Rejected:
+	case rules.Cancelled, rules.NoAnswer, rules.Unreachable, rules.Failed:
+	case rules.Answered, rules.Declined, rules.Busy, rules.Rejected:
 		return nil // on another phone of theirs, or before anybody was called
 	}
 	if !c.rec.Answered.IsZero() {
@@ -155,7 +157,7 @@ func (c *Call) missed() []Missed {
 func (t *try) comesUntil() (time.Time, bool) {
 	for _, p := range t.rec.Pushes {
 		if p.Accepted || !p.Written.IsZero() {
-			return p.At.Add(secondChanceAfter), true
+			return p.At.Add(rules.SecondChanceAfter), true
 		}
 	}
 	return time.Time{}, false

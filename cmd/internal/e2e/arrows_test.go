@@ -45,6 +45,7 @@ func rooms() map[string][]string {
 			"sipua", "sipua/leg", "sipua/header", "sipua/digest", "sipua/location", "sipua/trunk", "bridge/*",
 		},
 		"bridge/route":         nil,
+		"bridge/rules":         {"sipua", "sipua/header"}, // pure: flows are numbers, Reason headers are text
 		"bridge/sdp":           nil,
 		"bridge/info":          {"bridge/media/dtmf"}, // bodies of INFO: media knows no SIP, sdp is another language
 		"bridge/media":         inMedia,

@@ -1,4 +1,4 @@
-package bridge
+package rules
 
 // toneInstead makes the caller's first 180 a 183 with an SDP of our own and the
 // ringback tone, while somebody is being woken and nobody holds an offer yet. What a
@@ -8,22 +8,22 @@ package bridge
 func (m *machine) toneInstead() {
 	at := m.first - 1
 	m.first = 0
-	if at < 0 || !m.s.terms.Tone || m.s.early {
+	if at < 0 || !m.s.Terms.Tone || m.s.early {
 		return
 	}
 	wakes := false
-	for i := range m.s.attempts {
-		a := &m.s.attempts[i]
+	for i := range m.s.Attempts {
+		a := &m.s.Attempts[i]
 		if a.standing() {
 			return
 		}
-		wakes = wakes || a.phase == pushing || a.phase == pushed
+		wakes = wakes || a.Phase == pushing || a.Phase == pushed
 	}
 	if !wakes {
 		return
 	}
 	m.s.early, m.s.tone = true, true
-	m.acts[at].kind = actTone
+	m.acts[at].Kind = ActTone
 }
 
 // mayHear says that the caller may hear a callee before it answers: only one, and in

@@ -1,0 +1,119 @@
+package rules
+
+import "slices"
+
+// invite sends an INVITE on the attempt's flow.
+func (m *machine) invite(a *Attempt, i int) {
+	a.invites = append(a.invites, Invite{flow: a.Flow})
+	a.Phase, a.Outcome = inviting, Outcome{}
+	m.do(Action{Kind: ActInvite, Attempt: i, Invite: len(a.invites) - 1, Flow: a.Flow})
+}
+
+// invited is the INVITE that an event is about.
+func (a *Attempt) invited(ev Event) *Invite {
+	if ev.Invite < 0 || ev.Invite >= len(a.invites) {
+		return &Invite{over: true}
+	}
+	return &a.invites[ev.Invite]
+}
+
+func trying(_ *machine, a *Attempt, ev Event) { a.invited(ev).provisional = true }
+
+func rang(m *machine, a *Attempt, ev Event) {
+	in := a.invited(ev)
+	in.provisional = true
+	if in.over {
+		return
+	}
+	if a.rangAt.IsZero() {
+		a.rangAt = m.now
+	}
+	a.Phase = rings
+	m.do(Action{Kind: ActStopPush, Attempt: ev.Attempt})
+	if ev.Early && m.mayHear() {
+		m.s.early, m.s.tone = true, false
+		m.provisional(StageRinging)
+		m.do(Action{Kind: ActEarly, Attempt: ev.Attempt, Invite: ev.Invite, Stage: StageRinging})
+		return
+	}
+	m.tell(StageRinging)
+}
+
+// answered: the first 2xx wins, also without a 180.
+func answered(m *machine, a *Attempt, ev Event) {
+	in := a.invited(ev)
+	if in.over || !m.s.Unanswered() {
+		lateAnswer(m, a, ev)
+		return
+	}
+	in.provisional = true
+	a.Phase, a.Outcome = won, Outcome{}
+	m.s.Phase, m.s.Winner, m.s.Answer = Answering, ev.Attempt, ev.Invite
+	m.s.tone = false
+	m.do(Action{Kind: ActStopPush, Attempt: ev.Attempt})
+	in.over = true
+	m.cancel(a, ev.Attempt, Action{}) // duplicates, without a reason
+	in.over = false
+	m.do(Action{Kind: ActAnswer, Attempt: ev.Attempt, Invite: ev.Invite})
+	m.loseAll(ev.Attempt, 200, TextElsewhere, []string{reasonElsewhere})
+}
+
+// unusable: the device answered with what the caller cannot be given. The others
+// may do better.
+func unusable(m *machine, a *Attempt, ev Event) {
+	in := a.invited(ev)
+	if in.over || !m.s.Unanswered() {
+		lateAnswer(m, a, ev)
+		return
+	}
+	in.over, in.provisional = true, true
+	m.do(Action{Kind: ActBye, Attempt: ev.Attempt, Invite: ev.Invite})
+	ev.Reason = described("the answer cannot be passed on", ev)
+	m.fail(a, ownFailure(ev), ev.Attempt)
+}
+
+// lateAnswer ends the dialog of a 2xx that nobody waits for any more. That of a
+// duplicate must not tell its device that another one answered.
+func lateAnswer(m *machine, a *Attempt, ev Event) {
+	if ev.Attempt == m.s.Winner && ev.Invite == m.s.Answer {
+		m.bug(ev) // a leg is answered once
+		return
+	}
+	in := a.invited(ev)
+	in.over, in.provisional = true, true
+	var reasons []string
+	if m.s.Winner != NoWinner && m.s.Winner != ev.Attempt {
+		reasons = []string{reasonElsewhere}
+	}
+	m.do(Action{Kind: ActBye, Attempt: ev.Attempt, Invite: ev.Invite, Reasons: reasons})
+}
+
+// inviteFailed: of several INVITEs to one device the last one standing decides,
+// but a decline is the user's word on any of them.
+func inviteFailed(m *machine, a *Attempt, ev Event) {
+	in := a.invited(ev)
+	counts := !in.over
+	in.over, in.provisional = true, in.provisional || ev.FromDevice()
+	declined := ev.Status == 600 || ev.Status == 603
+	if !declined && (!counts || a.standing()) {
+		return
+	}
+	o, reached := outcomeOf(a, ev, m.s.Terms.DeclineWindow, m.now)
+	ev.Flow = in.flow
+	switch {
+	case reached:
+		m.fail(a, o, ev.Attempt)
+	case !ev.NoFlow && !a.WasPushed() && !a.canPush():
+		m.fail(a, o, ev.Attempt) // nothing could bring it back sooner than itself
+	default:
+		m.recover(a, ev, o)
+	}
+}
+
+// FromDevice says that a failure is the word of whom we invited, and not that he
+// could not be reached.
+func (ev Event) FromDevice() bool {
+	return !ev.NoFlow && !ev.Own && !slices.Contains([]int{408, 430, 480, 503}, ev.Status)
+}
+
+func inviteOver(_ *machine, a *Attempt, ev Event) { a.invited(ev).over = true }
