@@ -4,7 +4,7 @@
 //
 // One goroutine owns one call. Everything else (legs, pushes, registrations,
 // timers) posts to its mailbox. What an event means is decided by two tables of
-// pure rules (rules*.go); the owner carries out the actions that
+// pure rules (package rules); the owner carries out the actions that
 // they return.
 //
 // The package knows neither how a push is sent nor where configuration comes
