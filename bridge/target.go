@@ -250,11 +250,6 @@ func (c *Call) registered(i int, ch location.Change) {
 		}
 		return
 	}
-	for _, l := range t.legs { // it may answer from there what it got over another connection
-		if f := c.b.flowOf(ch.Device); !l.over && f != nil {
-			c.late("follow", l.leg.Follow(f))
-		}
-	}
 	kind := rules.EvRegistered
 	if flow == c.state.Attempts[i].Flow {
 		kind = rules.EvSameFlow

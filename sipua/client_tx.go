@@ -27,12 +27,14 @@ type ClientTx struct {
 
 // progress is how far a request of ours has come.
 type progress struct {
-	sent     bool  // Request has come to its end
-	gone     error // why the flow went before
-	queue    []*sip.Response
-	feeding  bool
-	final    bool // a final response or an error was delivered
-	finalRes *sip.Response
+	sent    bool  // Request has come to its end
+	gone    error // why the flow went before
+	queue   []*sip.Response
+	feeding bool
+	// answeredOn is the flow on which the newest final response came.
+	answeredOn *Flow
+	final      bool // a final response or an error was delivered
+	finalRes   *sip.Response
 }
 
 // Request sends a request on f and delivers what comes back: any number of
@@ -124,6 +126,14 @@ func (tx *ClientTx) Sent() *sip.Request { return tx.req }
 // Flow is the flow that it was sent on.
 func (tx *ClientTx) Flow() *Flow { return tx.flow }
 
+// AnsweredOn is the flow on which the newest final response came: another one than Flow if
+// the party answered over another connection. nil: there was none.
+func (tx *ClientTx) AnsweredOn() *Flow {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return tx.answeredOn
+}
+
 // Terminate forgets the transaction: nothing more is sent or delivered.
 func (tx *ClientTx) Terminate() {
 	tx.mu.Lock()
@@ -206,6 +216,9 @@ func (tx *ClientTx) receive(f *Flow, res *sip.Response) {
 		return
 	}
 	tx.queue = append(tx.queue, res)
+	if res.StatusCode >= 200 {
+		tx.answeredOn = f
+	}
 	start := !tx.feeding
 	tx.feeding = true
 	tx.mu.Unlock()

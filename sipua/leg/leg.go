@@ -115,20 +115,6 @@ func (l *Leg) SetFlow(f *sipua.Flow) error {
 	return nil
 }
 
-// Follow says where the device of our INVITE is now, which has no final response yet: if
-// it answers, the dialog goes on there, beginning with the ACK. Errors: ErrState,
-// ErrEnded.
-func (l *Leg) Follow(f *sipua.Flow) error {
-	switch {
-	case l.parted:
-		return ErrEnded
-	case l.phase != calling:
-		return ErrState
-	}
-	l.calls.next = f
-	return nil
-}
-
 // moveTo makes f the leg's flow.
 func (l *Leg) moveTo(f *sipua.Flow) {
 	if l.forget != nil {

@@ -87,8 +87,6 @@ type invitation struct {
 	acks map[string]*sip.Request
 	// unacked: our ACK of the 2xx is still to be sent.
 	unacked bool
-	// next is where the device is now; nil: where the INVITE went.
-	next *sipua.Flow
 }
 
 // start sends the INVITE of v on the leg's flow.
@@ -161,8 +159,8 @@ func (l *Leg) answered(res *sip.Response) {
 	l.d.localSeq = seq
 	l.phase = established
 	v.unacked = true
-	if v.next != nil {
-		l.moveTo(v.next)
+	if f := v.tx.AnsweredOn(); f != nil && f != l.d.flow { // the dialog goes on there, beginning with the ACK
+		l.moveTo(f)
 	}
 	event := Answered{Body: session(res), Response: res}
 	if v.cancel == nil {

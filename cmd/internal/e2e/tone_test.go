@@ -34,7 +34,8 @@ func doze(t *testing.T, s *server, user string, hz float64) *dozer {
 	}
 	d := &dozer{device: s.apns.NewDevice("iphone")}
 	d.Phone = phone(t, softphone.Config{AOR: sipua.NewAOR(user, daemon.DevDomain), Password: "secret", Dial: dial}, phoneHost, softphone.Tone(hz))
-	d.account = account(s, d.device.RegisterVoIP(daemon.DevBundle), d.device.RegisterAlert(daemon.DevBundle))
+	voip := d.device.RegisterVoIP(daemon.DevBundle)
+	d.account = account(s, voip, d.device.RegisterAlert(daemon.DevBundle))
 	if err := d.device.UseEnvironment(apnssim.Production); err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +45,14 @@ func doze(t *testing.T, s *server, user string, hz float64) *dozer {
 	}
 	reg.Close()
 	d.Disconnect(registered.Flow)
+	wait(t, 10*time.Second, "the phone to be asleep", func() (bool, string) { // or its INVITE goes to the old connection
+		for _, known := range s.Memory().Devices(sipua.NewAOR(user, daemon.DevDomain)) {
+			if _, awake := known.Flow(); awake && known.Push.VoIP.Value == voip {
+				return false, "its flow is open"
+			}
+		}
+		return true, ""
+	})
 	return d
 }
 
