@@ -82,6 +82,8 @@ func changeNetwork(t *testing.T, secure bool, anna, alice []int16) {
 	must(t, out.Hangup())
 	_, err = in.Ended(ctx) // the BYE comes to the new place
 	must(t, err)
+	_, err = out.Ended(ctx)
+	must(t, err)
 	r := s.record(t, 0)
 	if r.HangupBy != "caller" || len(r.Media) != 2 {
 		t.Fatalf("record: %+v", r)
