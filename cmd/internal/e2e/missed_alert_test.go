@@ -118,7 +118,7 @@ func TestPhoneComesBackLateWhileTheCallerWaits(t *testing.T) {
 	if until := s.apns.Requests(apnssim.Filter{Topic: sim.DefaultBundle})[0].Get("apns-expiration"); until != "0" {
 		t.Errorf("the alert may be kept until %s", until)
 	}
-	io.WriteString(typed, "airplane off\nwait push voip\nwait ringing\ndecline\nwait ended declined\n")
+	io.WriteString(typed, "airplane off\nwait push voip\nwait 180-sent\ndecline\nwait ended declined\n")
 	typed.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
