@@ -474,7 +474,7 @@ func TestRefreshNow(t *testing.T) {
 		}
 		next[registration.Registered](b)
 		synctest.Wait()
-		if n := len(b.seen); n > 1 { // the three may fall on a REGISTER under way
+		if n := len(b.seen); n > 2 { // the three fall on one REGISTER, or on those under way
 			t.Errorf("%d more", n)
 		}
 	})
