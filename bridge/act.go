@@ -265,12 +265,9 @@ func (c *Call) lastFate(i int, t *try) {
 	if t.fate.Told {
 		return
 	}
-	devices, stop := c.b.cfg.Locator.Watch(t.device.AOR, func(location.Change) {})
-	stop()
-	for _, d := range devices {
-		if b, ok := d.Flow(); ok && d.Key == t.device.Key && time.Since(b.Registered) < answersSoon {
-			c.b.overtaken(d)
-		}
+	d := c.b.located(t.device)
+	if b, ok := d.Flow(); ok && time.Since(b.Registered) < answersSoon {
+		c.b.overtaken(d)
 	}
 }
 

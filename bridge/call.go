@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"wakebridge/bridge/rules"
-
 	"wakebridge/bridge/media/capture"
+	"wakebridge/bridge/rules"
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/leg"

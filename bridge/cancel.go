@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"wakebridge/bridge/rules"
-
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 )
@@ -46,13 +45,7 @@ func (c *Call) unheard(i, n int) {
 	if c.leaveFate(i, n) || t.device.Push.FateHeader {
 		c.note("%s did not answer the CANCEL: it is told when it registers", t.name)
 	}
-	devices, stop := c.b.cfg.Locator.Watch(t.device.AOR, func(location.Change) {})
-	stop()
-	for _, d := range devices {
-		if d.Key == t.device.Key {
-			c.cancelAgain(i, n, c.b.flowOf(d))
-		}
-	}
+	c.cancelAgain(i, n, c.b.flowOf(c.b.located(t.device)))
 }
 
 // cancelAgain says a CANCEL again on f, if that is another flow than the one on which

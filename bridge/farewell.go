@@ -206,6 +206,18 @@ func (p *parting) again() {
 	}
 }
 
+// located is a device as it is now; without a key if it is not known any more.
+func (b *Bridge) located(d location.Device) location.Device {
+	devices, stop := b.cfg.Locator.Watch(d.AOR, func(location.Change) {})
+	stop()
+	for _, now := range devices {
+		if now.Key == d.Key {
+			return now
+		}
+	}
+	return location.Device{}
+}
+
 // flowOf is the flow over which a device is reached, nil if there is none.
 func (b *Bridge) flowOf(d location.Device) *sipua.Flow {
 	binding, ok := d.Flow()

@@ -25,9 +25,9 @@ const (
 const quietOffer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 9 RTP/AVP 0 8\r\na=inactive\r\n"
 
 // Late tells a device that registered too late, and does not read X-Call-Ended (or whose
-// answer left without it), what became of its calls: an INVITE with the Call-ID that the push named, and a
-// CANCEL with the Reason as soon as it arrived. It returns at once, with those fates
-// that the answer to the REGISTER must tell instead: all of a device in another call,
+// answer left without it), what became of its calls: an INVITE with the Call-ID that the
+// push named, and a CANCEL with the Reason as soon as it arrived. It returns at once, with
+// those fates that the answer to the REGISTER must tell instead: all of a device in another call,
 // and those of which an app shows nothing any more.
 func (b *Bridge) Late(d location.Device, fates []location.Fate) (rest []location.Fate) {
 	binding, ok := d.Flow()

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"wakebridge/bridge/rules"
-
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
 	"wakebridge/sipua/leg"

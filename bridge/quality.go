@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"math"
 
-	"wakebridge/bridge/rules"
-
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/media/quality"
+	"wakebridge/bridge/rules"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua/leg"
 )

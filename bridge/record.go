@@ -3,9 +3,8 @@ package bridge
 import (
 	"time"
 
-	"wakebridge/bridge/rules"
-
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/rules"
 )
 
 // Record is what is kept of a call. Times are zero when the moment never came.

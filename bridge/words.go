@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"wakebridge/bridge/rules"
-
 	"wakebridge/sipua/location"
 )
 
