@@ -72,6 +72,56 @@ func TestSprayedPackets(t *testing.T) {
 	})
 }
 
+// M1, M2: signalling opens the latch of a call again and again. Neither a stranger nor
+// another host behind the phone's own NAT takes the place of a phone that talks, with
+// pauses between its words.
+func TestSprayedWhileSignallingReopens(t *testing.T) {
+	neighbour := netip.MustParseAddr("192.168.1.8")
+	inWorld(t, nil, func(w *world) {
+		if _, err := w.net.NAT(router, memnet.NATOptions{}, phone, neighbour); err != nil {
+			w.Fatal(err)
+		}
+		trunk, app := w.far(pbx, 12000), w.far(phone, 4000)
+		x, near := w.far(stranger, 4000), w.far(neighbour, 4002)
+		a, b := w.side(1), w.side(1)
+		aPort, bPort := a.Ports()[0], b.Ports()[0]
+		a.SetRemote(0, media.Remote{RTP: trunk.addr(), PayloadTypes: []uint8{0}})
+		behind := media.Remote{RTP: app.addr(), Signalling: router, PayloadTypes: []uint8{0}}
+		b.SetRemote(0, behind)
+		media.Join(a, b)
+		a.Answered()
+		b.Answered()
+		app.talk(bPort, "phone", 120) // past the window of the set-up
+		said := 120
+		for i := range 1000 { // 20 s, a re-INVITE each
+			if i%50 == 0 {
+				b.SetRemote(0, behind)
+			}
+			if i%50 < 20 || i%50 == 49 { // 400 ms of words, 580 ms of pause
+				app.say(bPort, "phone")
+				said++
+			}
+			trunk.say(aPort, "trunk")
+			for _, evil := range []*end{x, near} {
+				evil.say(aPort, "evil")
+				evil.say(bPort, "evil")
+			}
+			time.Sleep(frame)
+		}
+		if n := app.hears("trunk"); n < 999 {
+			w.Errorf("the phone heard %d of 1000", n)
+		}
+		if n := trunk.hears("phone"); n != said {
+			w.Errorf("the trunk heard %d of %d", n, said)
+		}
+		for _, evil := range []*end{x, near} {
+			if n := len(evil.heard()); n != 0 {
+				w.Errorf("%s received %d packets", evil.addr(), n)
+			}
+		}
+	})
+}
+
 // M9: the old call's peer goes on sending while a new call takes the same
 // ports, from a host that the new call's SDP names as well.
 func TestOldCallNeverReachesTheNext(t *testing.T) {

@@ -13,6 +13,10 @@ const (
 	// equally good one may replace it: a phone that moves passes, one that
 	// shoots between a talking phone's packets does not.
 	latchQuiet = 200 * time.Millisecond
+	// latchQuietAgain is the same in a call that goes on, for one that does not even go on
+	// with the SSRC of before: who shares a talking phone's public address must not take its
+	// place in a pause between words, only because signalling opened the latch again.
+	latchQuietAgain = time.Second
 )
 
 // rank says how well a packet's source fits what signalling said.
@@ -36,6 +40,7 @@ type latch struct {
 	heard    time.Time      // last packet taken
 	strictAt time.Time      // zero: no packet was taken since answer or reopening
 	answered bool
+	again    bool // reopened: source is from before
 	loose    bool // never strict
 }
 
@@ -58,9 +63,18 @@ func (l latch) strict(now time.Time) bool {
 	return !l.loose && !l.strictAt.IsZero() && !now.Before(l.strictAt)
 }
 
-// take judges a packet's source. If ok the caller stores next, once it knows
-// that the packet is good otherwise.
-func (l latch) take(from netip.AddrPort, now time.Time) (next latch, ok bool) {
+// quiet is how long the learned source must have been silent before an equal one takes
+// its place. goesOn: that has the SSRC of before.
+func (l latch) quiet(goesOn bool) time.Duration {
+	if l.again && !goesOn {
+		return latchQuietAgain
+	}
+	return latchQuiet
+}
+
+// take judges the source of a packet, which may go on with the SSRC of before. If ok the
+// caller stores next, once it knows that the packet is good otherwise.
+func (l latch) take(from netip.AddrPort, now time.Time, goesOn bool) (next latch, ok bool) {
 	if l.strict(now) {
 		if from != l.source {
 			return l, false
@@ -73,7 +87,7 @@ func (l latch) take(from netip.AddrPort, now time.Time) (next latch, ok bool) {
 		return l, false
 	}
 	if from != l.source {
-		if r <= max(l.rank, l.rankOf(l.source)) && now.Sub(l.heard) < latchQuiet {
+		if r <= max(l.rank, l.rankOf(l.source)) && now.Sub(l.heard) < l.quiet(goesOn) {
 			return l, false
 		}
 		l.source = from
@@ -110,6 +124,7 @@ func (l latch) signalled(want netip.AddrPort, signal netip.Addr) latch {
 // takes its place.
 func (l latch) reopened() latch {
 	l.rank, l.strictAt = rankNone, time.Time{}
+	l.again = l.source.IsValid()
 	return l
 }
 

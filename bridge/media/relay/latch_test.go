@@ -23,7 +23,7 @@ var (
 func TestLatch(t *testing.T) {
 	type step struct {
 		at   time.Duration
-		do   string // "answer", "resume", "signal": new address want; else a packet from
+		do   string // "answer", "resume", "signal": new address want; else a packet from: "goes on" with the SSRC of before
 		from netip.AddrPort
 		ok   bool
 		to   netip.AddrPort // target afterwards
@@ -119,6 +119,21 @@ func TestLatch(t *testing.T) {
 			{time.Minute + 30*time.Millisecond, "", wanOther, false, wan},
 			{time.Minute + latchWindow + 20*time.Millisecond, "", wanOther, false, wan},
 		}},
+		{"a reopened latch: nor in a pause of its words", lan, wan.Addr(), false, []step{
+			{0, "answer", none, true, none},
+			{0, "", wan, true, wan},
+			{0, "signal", lan, true, wan},
+			{300 * time.Millisecond, "", wanOther, false, wan},
+			{latchQuietAgain - 1, "", wanOther, false, wan},
+			{latchQuietAgain, "", wanOther, true, wanOther},
+		}},
+		{"a reopened latch: the phone itself need not wait so long", lan, wan.Addr(), false, []step{
+			{0, "answer", none, true, none},
+			{0, "", wan, true, wan},
+			{0, "signal", lan, true, wan},
+			{latchQuiet - 1, "goes on", wanOther, false, wan},
+			{latchQuiet, "goes on", wanOther, true, wanOther},
+		}},
 		{"a NAT that shows the phone at other ports", lan, wan.Addr(), false, []step{
 			{0, "answer", none, true, none},
 			{0, "", wan, true, wan},
@@ -163,7 +178,7 @@ func TestLatch(t *testing.T) {
 				case "signal":
 					l = l.signalled(s.from, tt.signal)
 				default:
-					l, ok = l.take(s.from, start.Add(s.at))
+					l, ok = l.take(s.from, start.Add(s.at), s.do == "goes on")
 				}
 				if ok != s.ok || l.target() != s.to {
 					t.Fatalf("step %d (%s %s at %s): ok %v, target %s; want %v, %s", i, s.do, s.from, s.at, ok, l.target(), s.ok, s.to)
@@ -191,7 +206,7 @@ func TestLatchNeverFollowsAStranger(t *testing.T) {
 			default:
 				from := rapid.SampledFrom(all).Draw(t, "from")
 				strict, before := l.strict(now), l.source
-				next, ok := l.take(from, now)
+				next, ok := l.take(from, now, rapid.Bool().Draw(t, "goes on"))
 				if ok && l.rankOf(from) == rankNone {
 					t.Fatalf("believed a stranger, %s", from)
 				}

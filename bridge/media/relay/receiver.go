@@ -206,7 +206,8 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 			return refuse(WrongSource)
 		}
 	}
-	next, ok := l.take(in.from, in.at)
+	ssrc, _ := ssrcOf(pkt)
+	next, ok := l.take(in.from, in.at, r.seq.started && ssrc == r.seq.ssrc)
 	authentic := false
 	if r.secure.on {
 		v.pkt, authentic = r.secure.open(v.rtcp, pkt)
