@@ -424,7 +424,7 @@ func TestNobodyIsWokenWithoutPorts(t *testing.T) {
 	inWorld(t, func(o *options) { o.shown = netip.MustParseAddr("2001:db8::1") }, func(w *world) {
 		pbx := w.ua("100", pbxHost)
 		w.sleeper("va")
-		pbx.call("alice").expect("503")
+		pbx.call("alice").expect("488")
 		w.pushed(0)
 		if r := w.record(); r.Result != bridge.Failed || !strings.Contains(r.Reason, "IPv6: no media address of this family") || len(r.Media) != 0 {
 			t.Errorf("record: %+v", r)
