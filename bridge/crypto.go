@@ -41,7 +41,8 @@ var (
 	errClear error = &srtpError{"SRTP Required", "a stream that is not RTP has no protection, but media.srtp requires SRTP"}
 	errOff   error = &srtpError{"SRTP Not Allowed", "the peer offers SRTP only, but media.srtp is off for it"}
 	errOpen  error = &srtpError{"SRTP Keys Need TLS", "SRTP keys may not go over this transport (media.srtp.keys_over: tls)"}
-	errShort error = &srtpError{"SRTP Key Lifetime Too Short", "the peer's SRTP keys are good for less than 2^24 packets (lifetime in a=crypto)"}
+	errShort error = &srtpError{"SRTP Key Lifetime Too Short", "the peer's SRTP keys are good for too few packets (the lifetime in a=crypto: 2^20 for sound, 2^24 for video)"}
+	errTwice error = &srtpError{"SRTP Offered Too", "the stream stands twice in the offer, with keys and without"}
 	errKeys  error = &srtpError{"SRTP Keys Unusable", "the answer's a=crypto is none of those offered"}
 )
 
@@ -67,32 +68,55 @@ func (s SRTP) mayTell(f *sipua.Flow) bool {
 }
 
 // admit refuses those streams of a peer's offer that the policy does not take. The
-// error says why none is left.
+// error says why none is left. Plain RTP that offers keys (RFC 8643) keeps them only if
+// they are taken. A stream that is offered twice, with protection and without, for the
+// peer to be told which (FreeSWITCH and telephones do so where SRTP is optional), is one:
+// the protected one if it is taken.
 func (s SRTP) admit(offer *sdp.Description, app bool, f *sipua.Flow) (*sdp.Description, error) {
-	policy := s.policy(app)
-	return offer.Without(func(_ int, st sdp.Stream) error {
-		switch {
-		case !st.IsRTP() && policy == SRTPRequired:
-			return errClear
-		case !st.IsRTP():
-			return nil
-		case !st.IsSecure() && policy == SRTPRequired:
-			return errPlain
-		case !st.IsSecure():
-			return nil
-		case policy == SRTPOff:
-			return errOff
-		case !s.mayTell(f):
-			return errOpen
+	usable := func(st sdp.Stream) bool {
+		_, ok := strongest(st.Crypto)
+		return ok && s.policy(app) != SRTPOff && s.mayTell(f)
+	}
+	offer = offer.Plainly(func(_ int, st sdp.Stream) bool { return !usable(st) })
+	streams := offer.Streams()
+	return offer.Without(func(i int, st sdp.Stream) error {
+		if err := s.takes(st, app, f); err != nil {
+			return err
 		}
-		if _, ok := strongest(st.Crypto); ok {
-			return nil
+		for j, other := range streams {
+			same := j != i && other.Active() && other.IsRTP() && other.Media == st.Media && other.Port == st.Port && other.Addr == st.Addr
+			if same && !st.IsSecure() && other.IsSecure() && s.takes(other, app, f) == nil {
+				return errTwice
+			}
 		}
-		if st.ShortLived {
-			return errShort
-		}
-		return sdp.ErrSRTP
+		return nil
 	})
+}
+
+// takes is nil for a stream of a peer's offer that the policy takes.
+func (s SRTP) takes(st sdp.Stream, app bool, f *sipua.Flow) error {
+	policy := s.policy(app)
+	switch {
+	case !st.IsRTP() && policy == SRTPRequired:
+		return errClear
+	case !st.IsRTP():
+		return nil
+	case !st.IsSecure() && policy == SRTPRequired:
+		return errPlain
+	case !st.IsSecure():
+		return nil
+	case policy == SRTPOff:
+		return errOff
+	case !s.mayTell(f):
+		return errOpen
+	}
+	if _, ok := strongest(st.Crypto); ok {
+		return nil
+	}
+	if st.ShortLived {
+		return errShort
+	}
+	return sdp.ErrSRTP
 }
 
 // protected refuses those streams of an offer to a peer that cannot be protected, fax by
@@ -134,8 +158,12 @@ func (m *callMedia) protected(offer *sdp.Description, side *media.Side) (*sdp.De
 func (c *Call) noteUnprotected(offer, kept *sdp.Description) {
 	left := kept.Streams()
 	for i, s := range offer.Streams() {
-		if s.Active() && !s.IsRTP() && !left[i].Active() {
+		switch {
+		case !s.Active() || left[i].Active():
+		case !s.IsRTP():
 			c.note("m-line %d (%.20s, %.20s) is refused: SRTP is required, and it is not RTP", i+1, s.Media, s.Proto)
+		case !s.IsSecure():
+			c.note("m-line %d (%.20s, %.20s) is refused: another offers the same with SRTP", i+1, s.Media, s.Proto)
 		}
 	}
 }
@@ -161,6 +189,7 @@ type keyring struct {
 	made  map[slot]srtp.Key
 	spent map[slot]bool
 	inUse []*media.Secure // by m-line; nil: plain, or no stream
+	opportunistic []bool // by m-line: the keys in use are under the profile of plain RTP
 	// secured: some stream had a key. What was protected once is never plain again, also
 	// after a time without streams (a hold by port 0, T.38).
 	secured bool
@@ -200,23 +229,32 @@ func tagOf(s srtp.Suite) int {
 	return 0
 }
 
+// protection is what a description of ours says of keys, by m-line.
+type protection struct {
+	keys [][]sdp.Crypto
+	// opportunistic: the keys stand under the profile of plain RTP (RFC 8643).
+	opportunistic []bool
+}
+
 // offer is what to offer for each RTP stream of d: every suite, the strongest first.
-func (k *keyring) offer(d *sdp.Description) ([][]sdp.Crypto, error) {
+func (k *keyring) offer(d *sdp.Description, opportunistic func(i int) bool) (protection, error) {
 	streams := d.Streams()
 	lines := make([][]sdp.Crypto, len(streams))
+	open := make([]bool, len(streams))
 	for i, s := range streams {
+		open[i] = opportunistic(i)
 		if !s.Active() || !s.IsRTP() {
 			continue
 		}
 		for _, suite := range srtp.Suites() {
 			key, err := k.ours(slot{i, suite})
 			if err != nil {
-				return nil, err
+				return protection{}, err
 			}
 			lines[i] = append(lines[i], sdp.Crypto{Tag: tagOf(suite), Suite: suite.String(), Secret: key.Secret()})
 		}
 	}
-	return lines, nil
+	return protection{lines, open}, nil
 }
 
 // chosen is one a=crypto line of a peer that we go by.
@@ -242,10 +280,12 @@ func strongest(lines []sdp.Crypto) (chosen, bool) {
 
 // answer is what to answer for each stream of a peer's offer, and the keys that the
 // streams have then.
-func (k *keyring) answer(offer *sdp.Description) ([][]sdp.Crypto, []*media.Secure, error) {
+func (k *keyring) answer(offer *sdp.Description) (protection, []*media.Secure, error) {
 	streams := offer.Streams()
 	lines, keys := make([][]sdp.Crypto, len(streams)), make([]*media.Secure, len(streams))
+	open := make([]bool, len(streams))
 	for i, s := range streams {
+		open[i] = s.IsOpportunistic()
 		if !s.Active() || !s.IsSecure() {
 			continue
 		}
@@ -256,12 +296,12 @@ func (k *keyring) answer(offer *sdp.Description) ([][]sdp.Crypto, []*media.Secur
 		suite := theirs.key.Suite()
 		ours, err := k.ours(slot{i, suite})
 		if err != nil {
-			return nil, nil, err
+			return protection{}, nil, err
 		}
 		lines[i] = []sdp.Crypto{{Tag: theirs.tag, Suite: suite.String(), Secret: ours.Secret()}}
 		keys[i] = &media.Secure{Theirs: theirs.key, Ours: ours}
 	}
-	return lines, keys, nil
+	return protection{lines, open}, keys, nil
 }
 
 // answered are the keys of each stream after the answer to what offer made. Each suite
@@ -312,8 +352,19 @@ func (m *callMedia) answeredKeys(side *media.Side, answer *sdp.Description) ([]*
 	return keys, err
 }
 
-// use notes what the streams have now. A key of ours that went out of use is spent.
-func (k *keyring) use(keys []*media.Secure) {
+// isOpportunistic says that the peer has its keys for a stream under the profile of plain
+// RTP: that it knows the other one, too, is not certain.
+func (k *keyring) isOpportunistic(i int) bool {
+	return i < len(k.opportunistic) && k.opportunistic[i]
+}
+
+// use notes what the streams have now, by what the peer said. A key of ours that went out
+// of use is spent.
+func (k *keyring) use(said *sdp.Description, keys []*media.Secure) {
+	k.opportunistic = k.opportunistic[:0]
+	for _, s := range said.Streams() {
+		k.opportunistic = append(k.opportunistic, s.IsOpportunistic())
+	}
 	for i, was := range k.inUse {
 		if was == nil || i < len(keys) && keys[i] != nil && keys[i].Ours.Equal(was.Ours) {
 			continue
@@ -347,16 +398,16 @@ func (k *keyring) suite() string {
 
 // offerSRTP are the keys to offer to a side whose call is answered: it keeps to what
 // was agreed, and where nothing was, to the policy.
-func (m *callMedia) offerSRTP(d *sdp.Description, side *media.Side, f *sipua.Flow) ([][]sdp.Crypto, error) {
+func (m *callMedia) offerSRTP(d *sdp.Description, side *media.Side, f *sipua.Flow) (protection, error) {
 	ring := m.keys[side]
 	secure, orPlain, err := m.c.b.cfg.Terms.SRTP.offers(m.isAppSide(side), f)
 	switch {
 	case !ring.secured && (err != nil || !secure || orPlain):
-		return nil, err
+		return protection{}, err
 	case !m.c.b.cfg.Terms.SRTP.mayTell(f):
-		return nil, errOpen
+		return protection{}, errOpen
 	}
-	return ring.offer(d)
+	return ring.offer(d, ring.isOpportunistic)
 }
 
 // invitationTo makes what an INVITE offers to a device or trunk, and notes it in l.
@@ -390,3 +441,5 @@ func (m *callMedia) otherwise(t *try, l *tried, f *sipua.Flow, status int) []byt
 	m.c.note("%s refuses SRTP (%d): INVITE with plain RTP", t.name, status)
 	return offer
 }
+
+func never(int) bool { return false }

@@ -39,13 +39,15 @@ func (c *Call) offerForCaller() error {
 	return nil
 }
 
-// lateKeys are those to offer a caller that made no offer.
-func (m *callMedia) lateKeys(d *sdp.Description) ([][]sdp.Crypto, error) {
-	secure, _, err := m.c.b.cfg.Terms.SRTP.offers(m.isApp(m.c.a.Leg), m.c.a.Flow())
+// lateKeys are those to offer a caller that made no offer. It cannot refuse SRTP and be
+// asked again, so where plain RTP will do it is offered that, and keys for whom knows of
+// them (RFC 8643).
+func (m *callMedia) lateKeys(d *sdp.Description) (protection, error) {
+	secure, orPlain, err := m.c.b.cfg.Terms.SRTP.offers(m.isApp(m.c.a.Leg), m.c.a.Flow())
 	if err != nil || !secure {
-		return nil, err
+		return protection{}, err
 	}
-	return m.keys[m.a].offer(d)
+	return m.keys[m.a].offer(d, func(int) bool { return orPlain })
 }
 
 // propose is connect for a caller that made no offer: the callee's side is ready, the

@@ -70,7 +70,7 @@ func (m *callMedia) open() (err error) {
 	return err
 }
 
-// newSide opens ports for a leg, in the family of its flow. Errors: 503.
+// newSide opens ports for a leg, in the family of its flow. Errors: 503, 488.
 func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 	addr := m.c.b.cfg.MediaAddr(f)
 	side, err := m.c.b.cfg.Media.NewSide(media.FamilyOf(addr), len(m.offer.Streams()))
@@ -95,8 +95,9 @@ func (m *callMedia) shown(side *media.Side, f *sipua.Flow) netip.Addr {
 
 // describe makes the description that a leg gets: d with our address and ports, and
 // our keys for the streams that have some.
-func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, keys [][]sdp.Crypto) (*sdp.Description, error) {
-	out, err := d.Relay(sdp.Relay{Addr: m.shown(side, f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true, Crypto: keys})
+func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, p protection) (*sdp.Description, error) {
+	out, err := d.Relay(sdp.Relay{Addr: m.shown(side, f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true,
+		Crypto: p.keys, Opportunistic: p.opportunistic})
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +125,9 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 		return nil, err
 	}
 	offer = m.keypads.invitation(offer)
-	var keys [][]sdp.Crypto
+	var keys protection
 	if secure {
-		if keys, err = m.keys[t.side].offer(offer); err != nil {
+		if keys, err = m.keys[t.side].offer(offer, never); err != nil {
 			return nil, err
 		}
 	}
@@ -168,7 +169,7 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 		return nil, err
 	}
 	s.basis = m.keypads.answerOf(l.leg, m.offer, answer)
-	var lines [][]sdp.Crypto
+	var lines protection
 	if m.late {
 		s.basis = s.basis.Widened(m.offer) // follow tells the callee what the caller chose
 		lines, err = m.lateKeys(s.basis)
@@ -246,7 +247,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 	m.agreed[l] = what.theirs
 	others := what.other.Streams()
 	inUse := make([]*media.Secure, len(what.keys))
-	defer func() { m.keys[side].use(inUse) }()
+	defer func() { m.keys[side].use(what.theirs, inUse) }()
 	for i, s := range what.theirs.Streams() {
 		if i >= len(side.Ports()) {
 			return

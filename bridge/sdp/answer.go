@@ -11,8 +11,9 @@ import (
 // (for RTP under another payload type, if the answerer likes). Formats that were not
 // are struck with what is said of them: gateways list all that they have, not what they
 // were asked for. M-lines that are missing at the end are refused, as those mean who know
-// no video. The error wraps ErrNotAnAnswer and names the m-line; it is one if
-// nothing that was offered is left but tones and comfort noise.
+// no video. Keys for plain RTP are struck where none were offered; where they were, the
+// secure profile will do as well. The error wraps ErrNotAnAnswer and names the m-line; it
+// is one if nothing that was offered is left but tones and comfort noise.
 func Answers(offer, answer *Description) (*Description, error) {
 	n := len(answer.media)
 	if n > len(offer.media) || n == 0 && len(offer.media) > 0 {
@@ -37,8 +38,13 @@ func Answers(offer, answer *Description) (*Description, error) {
 			return nil, fmt.Errorf("m-line %d accepts a stream that was not offered: %w", i+1, ErrNotAnAnswer)
 		}
 		// RTP/AVP and RTP/AVPF are mixed up by many; SRTP is not a matter of taste.
-		if isRTP(a.proto) != isRTP(o.proto) || isSecure(a.proto) != isSecure(o.proto) {
+		keyed, _ := o.cryptos()
+		open := !isSecure(o.proto) && len(keyed) > 0
+		if isRTP(a.proto) != isRTP(o.proto) || isSecure(a.proto) != isSecure(o.proto) && !open {
 			return nil, fmt.Errorf("m-line %d changes %s to %s: %w", i+1, o.proto, a.proto, ErrNotAnAnswer)
+		}
+		if !isSecure(a.proto) && len(keyed) == 0 {
+			a.lines = unkeyed(a.lines)
 		}
 		if f := a.strike(o); f != "" {
 			return nil, fmt.Errorf("m-line %d has the format %s that was not offered: %w", i+1, f, ErrNotAnAnswer)

@@ -14,10 +14,13 @@ import (
 // suites.
 const maxCrypto = 32
 
-// minLifetime is for how many packets a key must be good: three days of sound, some
-// hours of video. The 2^20 of RFC 4568's examples is minutes of that. When it is over, the
-// key's author may send no more (RFC 3711 s9.2), and hardly any offers a new key in time.
-const minLifetime = 1 << 24
+// For how many packets a key must be good. When that is over, its author may send no
+// more (RFC 3711 s9.2), and hardly any offers a new key in time. The 2^20 of RFC 4568's
+// examples, which telephones repeat, are six hours of sound, but minutes of video.
+const (
+	minLifetimeAudio = 1 << 20
+	minLifetime      = 1 << 24
+)
 
 // Crypto is one a=crypto line (RFC 4568) with a single master key and no parameter
 // that changes the protection. As text it is its tag and suite, whatever the verb.
@@ -53,12 +56,16 @@ func (c Crypto) line() string {
 // cryptos are the usable a=crypto lines of an m-line, in order, the first of each
 // tag; shortLived says that some would be but for their lifetime.
 func (m media) cryptos() (all []Crypto, shortLived bool) {
+	least := uint64(minLifetime)
+	if m.kind == "audio" {
+		least = minLifetimeAudio
+	}
 	for _, line := range m.lines {
 		if attribute(line) != "crypto" || len(all) == maxCrypto {
 			continue
 		}
 		c, ok := parseCrypto(value(line))
-		if ok && c.Lifetime > 0 && c.Lifetime < minLifetime {
+		if ok && c.Lifetime > 0 && c.Lifetime < least {
 			shortLived = true
 			continue
 		}
@@ -218,17 +225,36 @@ func (d *Description) Without(refuse func(i int, s Stream) error) (*Description,
 	return out, nil
 }
 
-// As is what d came to on another leg, for Answers: with the profiles of sent, which
-// was made of it, and what sent refuses refused.
+// As is what d came to on another leg, for Answers: with the profiles and keys of sent,
+// which was made of it, and what sent refuses refused.
 func (d *Description) As(sent *Description) *Description {
 	out := d.clone()
 	for i := range out.media {
 		if i >= len(sent.media) {
 			break
 		}
-		if out.media[i].proto = sent.media[i].proto; sent.media[i].port == 0 {
-			out.media[i].port = 0
+		m, s := &out.media[i], sent.media[i]
+		if m.proto = s.proto; s.port == 0 {
+			m.port = 0
+		}
+		m.lines = append(unkeyed(m.lines), keep(s.lines, "crypto")...)
+	}
+	return out
+}
+
+// Plainly is d without the keys of those streams of a plain profile that refuse says:
+// they are plain RTP then.
+func (d *Description) Plainly(refuse func(i int, s Stream) bool) *Description {
+	out := d.clone()
+	for i, s := range d.Streams() {
+		if s.IsOpportunistic() && refuse(i, s) {
+			out.media[i].lines = unkeyed(out.media[i].lines)
 		}
 	}
 	return out
+}
+
+// unkeyed are the lines but a=crypto.
+func unkeyed(lines []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return attribute(l) == "crypto" })
 }

@@ -114,7 +114,8 @@ func TestCryptoOfStreams(t *testing.T) {
 		"feedback":      {"m=audio 4000 RTP/SAVPF 0\n" + line, 1},
 		"the same tag":  {"m=audio 4000 RTP/SAVP 0\n" + line + line, 1},
 		"too many":      {"m=audio 4000 RTP/SAVP 0\n" + many, maxCrypto},
-		"plain":         {"m=audio 4000 RTP/AVP 0\n" + line, 0},
+		"opportunistic": {"m=audio 4000 RTP/AVP 0\n" + line, 1},
+		"not RTP":       {"m=audio 4000 udptl t38\n" + line, 0},
 		"DTLS":          {"m=audio 4000 UDP/TLS/RTP/SAVP 0\n" + line, 0},
 		"the session's": {line + "m=audio 4000 RTP/SAVP 0\n", 0},
 	} {
@@ -126,15 +127,24 @@ func TestCryptoOfStreams(t *testing.T) {
 
 // A key that ends in the middle of a call is none.
 func TestLifetimeOfKeys(t *testing.T) {
-	const head = "v=0\nm=audio 4000 RTP/SAVP 0\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + key30
-	for lifetime, short := range map[string]bool{"": false, "|2^31": false, "|2^24": false, "|16777216|1:4": false, "|1:4": false,
-		"|2^23": true, "|16777215": true, "|2^20|1:4": true, "|2^1": true, "|2": true} {
-		s := parse(t, head+lifetime+"\n").Streams()[0]
-		if s.ShortLived != short || (len(s.Crypto) == 0) != short {
-			t.Errorf("%s: short %v, %v", lifetime, s.ShortLived, s.Crypto)
+	const line = "\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + key30
+	const head = "v=0\nm=audio 4000 RTP/SAVP 0" + line
+	for _, tt := range []struct {
+		head  string
+		short map[string]bool
+	}{
+		{head, map[string]bool{"": false, "|2^31": false, "|2^20": false, "|1048576|1:4": false, "|1:4": false,
+			"|2^19": true, "|1048575": true, "|2^19|1:4": true, "|2^1": true, "|2": true}},
+		{"v=0\nm=video 4000 RTP/SAVP 99" + line, map[string]bool{"": false, "|2^24": false, "|16777216|1:4": false, "|2^23": true, "|2^20": true}},
+	} {
+		for lifetime, short := range tt.short {
+			s := parse(t, tt.head+lifetime+"\n").Streams()[0]
+			if s.ShortLived != short || (len(s.Crypto) == 0) != short {
+				t.Errorf("%s: short %v, %v", lifetime, s.ShortLived, s.Crypto)
+			}
 		}
 	}
-	both := parse(t, head+"|2^20\na=crypto:1 AES_CM_128_HMAC_SHA1_32 inline:"+key30+"\n").Streams()[0]
+	both := parse(t, head+"|2^19\na=crypto:1 AES_CM_128_HMAC_SHA1_32 inline:"+key30+"\n").Streams()[0]
 	if len(both.Crypto) != 1 || both.Crypto[0].Suite != "AES_CM_128_HMAC_SHA1_32" {
 		t.Errorf("beside one that lasts: %v", both.Crypto)
 	}

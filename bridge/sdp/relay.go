@@ -25,6 +25,8 @@ type Relay struct {
 	// Crypto are our keys by m-line: a stream with some becomes RTP/SAVP, one with
 	// none RTP/AVP, whatever its author offered (AVPF stays AVPF).
 	Crypto [][]Crypto
+	// Opportunistic m-lines have their keys under the profile of plain RTP (RFC 8643).
+	Opportunistic []bool
 }
 
 // errNoAddr is a fault of the caller, not of the description.
@@ -51,11 +53,12 @@ func (d *Description) Relay(r Relay) (*Description, error) {
 		if i < len(r.Ports) {
 			port = r.Ports[i]
 		}
-		var keys []Crypto
+		var with protection
 		if i < len(r.Crypto) {
-			keys = r.Crypto[i]
+			with.keys = r.Crypto[i]
 		}
-		kept, err := r.stream(m.clone(), port, keys)
+		with.opportunistic = i < len(r.Opportunistic) && r.Opportunistic[i]
+		kept, err := r.stream(m.clone(), port, with)
 		if err != nil {
 			lost.note(m, err)
 			kept = refused(m)
@@ -106,8 +109,14 @@ func refused(m media) media {
 	return media{kind: m.kind, proto: m.proto, formats: slices.Clone(m.formats)}
 }
 
+// protection is what one m-line gets.
+type protection struct {
+	keys          []Crypto
+	opportunistic bool
+}
+
 // stream edits one m-line. An error refuses the stream.
-func (r Relay) stream(m media, port uint16, keys []Crypto) (media, error) {
+func (r Relay) stream(m media, port uint16, with protection) (media, error) {
 	if m.port == 0 || port == 0 {
 		return refused(m), nil
 	}
@@ -122,12 +131,13 @@ func (r Relay) stream(m media, port uint16, keys []Crypto) (media, error) {
 			return m, ErrNoCodec
 		}
 	}
-	proto := profile(m.proto, len(keys) > 0)
-	if len(keys) > 0 && isRTP(proto) && !isSecure(proto) {
+	secure := len(with.keys) > 0 && !with.opportunistic
+	proto := profile(m.proto, secure)
+	if secure && isRTP(proto) && !isSecure(proto) {
 		return m, fmt.Errorf("%s has no secure profile: %w", proto, ErrSRTP) // rather than plain where keys were to be
 	}
 	m.port, m.proto = port, proto
-	m.lines = insert(r.lines(m, keys), "i", r.connections(m.lines))
+	m.lines = insert(r.lines(m, with.keys), "i", r.connections(m.lines))
 	return m, nil
 }
 
@@ -152,7 +162,7 @@ func (r Relay) lines(m media, keys []Crypto) []string {
 			lines = append(lines, line)
 		}
 	}
-	if isSecure(m.proto) {
+	if isRTP(m.proto) {
 		for _, k := range keys {
 			lines = append(lines, k.line())
 		}

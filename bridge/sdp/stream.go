@@ -57,10 +57,11 @@ type Stream struct {
 	Direction Direction
 	// Codecs are in the order of Formats, for RTP only.
 	Codecs []Codec
-	// Crypto are the keys of a secure RTP stream that can be used, in order.
+	// Crypto are the keys of an RTP stream that can be used, in order. Those of a plain
+	// profile offer protection to whom knows of it (RFC 8643).
 	Crypto []Crypto
-	// ShortLived: there are keys that are good for less than 2^24 packets; Crypto is
-	// without them.
+	// ShortLived: there are keys that are good for too few packets (2^20 of sound, 2^24 of
+	// anything else); Crypto is without them.
 	ShortLived bool
 
 	params map[string]string // a=fmtp by format, for RTP only
@@ -79,7 +80,7 @@ func (d *Description) Streams() []Stream {
 		s.finishRTCP()
 		if s.IsRTP() {
 			s.Codecs, s.params = m.codecs(), m.params()
-			if s.IsSecure() && !isDTLS(s.Proto) {
+			if !isDTLS(s.Proto) {
 				s.Crypto, s.ShortLived = m.cryptos()
 			}
 		}
@@ -140,8 +141,13 @@ func (s *Stream) finishRTCP() {
 // IsRTP says that the profile is RTP, plain or secure.
 func (s Stream) IsRTP() bool { return isRTP(s.Proto) }
 
-// IsSecure says that the profile is SRTP or anything else over DTLS or TLS.
-func (s Stream) IsSecure() bool { return isSecure(s.Proto) }
+// IsSecure says that the profile is SRTP or anything else over DTLS or TLS, or that there
+// are keys for a plain one.
+func (s Stream) IsSecure() bool { return isSecure(s.Proto) || len(s.Crypto) > 0 }
+
+// IsOpportunistic says that there are keys, but the profile is that of plain RTP: who
+// knows nothing of RFC 8643 answers in the clear.
+func (s Stream) IsOpportunistic() bool { return !isSecure(s.Proto) && len(s.Crypto) > 0 }
 
 // Active says that the stream is neither refused nor ended.
 func (s Stream) Active() bool { return s.Port != 0 }
