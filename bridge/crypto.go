@@ -186,10 +186,10 @@ func (s SRTP) offers(app bool, f *sipua.Flow) (secure, orPlain bool, err error) 
 // a re-INVITE goes on counting under it; one that went out of use never comes back,
 // because its count began anew (RFC 3711 s9.1).
 type keyring struct {
-	made  map[slot]srtp.Key
-	spent map[slot]bool
-	inUse []*media.Secure // by m-line; nil: plain, or no stream
-	opportunistic []bool // by m-line: the keys in use are under the profile of plain RTP
+	made          map[slot]srtp.Key
+	spent         map[slot]bool
+	inUse         []*media.Secure // by m-line; nil: plain, or no stream
+	opportunistic []bool          // by m-line: the keys in use are under the profile of plain RTP
 	// secured: some stream had a key. What was protected once is never plain again, also
 	// after a time without streams (a hold by port 0, T.38).
 	secured bool
