@@ -122,6 +122,63 @@ func TestSprayedWhileSignallingReopens(t *testing.T) {
 	})
 }
 
+// M1, M2: nor does it while the phone is on hold, sends nothing and its neighbour does, and
+// after that.
+func TestSprayedDuringHold(t *testing.T) {
+	neighbour := netip.MustParseAddr("192.168.1.8")
+	inWorld(t, nil, func(w *world) {
+		if _, err := w.net.NAT(router, memnet.NATOptions{}, phone, neighbour); err != nil {
+			w.Fatal(err)
+		}
+		trunk, app, near := w.far(pbx, 12000), w.far(phone, 4000), w.far(neighbour, 4002)
+		a, b := w.side(1), w.side(1)
+		aPort, bPort := a.Ports()[0], b.Ports()[0]
+		atTrunk := media.Remote{RTP: trunk.addr(), PayloadTypes: []uint8{0}}
+		behind := media.Remote{RTP: app.addr(), Signalling: router, PayloadTypes: []uint8{0}}
+		signal := func(hold bool) {
+			atTrunk.Hold, behind.Hold = hold, hold
+			a.SetRemote(0, atTrunk)
+			b.SetRemote(0, behind)
+		}
+		signal(false)
+		media.Join(a, b)
+		a.Answered()
+		b.Answered()
+		app.talk(bPort, "phone", 200)
+		signal(true)
+		for range 250 {
+			near.say(bPort, "evil")
+			time.Sleep(frame)
+		}
+		signal(false)
+		for range 200 {
+			near.say(bPort, "evil")
+			app.say(bPort, "phone")
+			trunk.say(aPort, "trunk")
+			time.Sleep(frame)
+		}
+		if n := app.hears("trunk"); n < 199 {
+			w.Errorf("the phone heard %d of 200", n)
+		}
+		// The first shot after the hold may be the phone, begun anew: one packet.
+		heard, evil := 0, 0
+		for _, g := range trunk.heard() {
+			switch g.payload {
+			case "phone":
+				heard++
+			case "evil":
+				evil++
+			}
+		}
+		if heard != 400 || evil > 1 {
+			w.Errorf("the trunk heard %d of 400, and %d of the neighbour", heard, evil)
+		}
+		if n := len(near.heard()); n > 1 {
+			w.Errorf("the neighbour received %d packets", n)
+		}
+	})
+}
+
 // M9: the old call's peer goes on sending while a new call takes the same
 // ports, from a host that the new call's SDP names as well.
 func TestOldCallNeverReachesTheNext(t *testing.T) {

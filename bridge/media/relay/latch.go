@@ -13,9 +13,10 @@ const (
 	// equally good one may replace it: a phone that moves passes, one that
 	// shoots between a talking phone's packets does not.
 	latchQuiet = 200 * time.Millisecond
-	// latchQuietAgain is the same in a call that goes on, for one that does not even go on
-	// with the SSRC of before: who shares a talking phone's public address must not take its
-	// place in a pause between words, only because signalling opened the latch again.
+	// latchQuietAgain is the same in a call that goes on, for one that does not go on with
+	// the SSRC of before: who shares a talking phone's public address must not take its
+	// place in a pause between words, only because signalling opened the latch again. During
+	// a hold no pause is long enough.
 	latchQuietAgain = time.Second
 )
 
@@ -36,12 +37,17 @@ type latch struct {
 	want     netip.AddrPort // by SDP
 	signal   netip.Addr     // by signalling's source; zero: none
 	source   netip.AddrPort // learned; zero: nothing came yet
+	ssrc     uint32         // of the last packet taken
 	rank     rank           // of source
 	heard    time.Time      // last packet taken
 	strictAt time.Time      // zero: no packet was taken since answer or reopening
 	answered bool
 	again    bool // reopened: source is from before
+	held     bool // the far end need not send now
 	loose    bool // never strict
+	// proven is who talked before one without its SSRC took its place, for want of anything
+	// better; zero: nobody did. If it talks again, it was no move.
+	proven Sender
 }
 
 // rankOf judges a source by what signalling said, whatever was learned.
@@ -63,50 +69,66 @@ func (l latch) strict(now time.Time) bool {
 	return !l.loose && !l.strictAt.IsZero() && !now.Before(l.strictAt)
 }
 
-// quiet is how long the learned source must have been silent before an equal one takes
-// its place. goesOn: that has the SSRC of before.
-func (l latch) quiet(goesOn bool) time.Duration {
-	if l.again && !goesOn {
-		return latchQuietAgain
+// take judges a packet by its source. If ok the caller stores next, once it knows that the
+// packet is good otherwise.
+func (l latch) take(from Sender, now time.Time) (next latch, ok bool) {
+	r := l.rankOf(from.Source)
+	if l.returns(from, r) {
+		l.proven, l.source = Sender{}, from.Source
 	}
-	return latchQuiet
-}
-
-// take judges the source of a packet, which may go on with the SSRC of before. If ok the
-// caller stores next, once it knows that the packet is good otherwise.
-func (l latch) take(from netip.AddrPort, now time.Time, goesOn bool) (next latch, ok bool) {
-	if l.strict(now) {
-		if from != l.source {
+	switch {
+	case l.strict(now):
+		if from.Source != l.source {
 			return l, false
 		}
-		l.heard = now
+		l.heard, l.ssrc = now, from.SSRC
 		return l, true
-	}
-	r := l.rankOf(from)
-	if r == rankNone || r < l.rank {
+	case r == rankNone || r < l.rank:
 		return l, false
-	}
-	if from != l.source {
-		if r <= max(l.rank, l.rankOf(l.source)) && now.Sub(l.heard) < l.quiet(goesOn) {
-			return l, false
+	case from.Source != l.source:
+		if r <= max(l.rank, l.rankOf(l.source)) {
+			if !l.mayFollow(from, now) {
+				return l, false
+			}
+			if l.again && from.SSRC != l.ssrc && !l.proven.Source.IsValid() {
+				l.proven = Sender{l.source, l.ssrc}
+			}
 		}
-		l.source = from
+		l.source = from.Source
 	}
-	l.rank, l.heard = r, now
-	if l.answered && l.strictAt.IsZero() {
-		l.strictAt = now.Add(latchWindow)
-	}
-	return l, true
+	return l.heardFrom(from, r, now), true
 }
 
-// moved is the latch after a packet that proved, by its key, who sent it: wherever
-// it came from, that is where the far end is now (DESIGN s7).
-func (l latch) moved(from netip.AddrPort, now time.Time) latch {
-	l.source, l.rank, l.heard = from, rankExact, now
+// mayFollow says that a source which is no better may take the learned one's place,
+// because that is silent.
+func (l latch) mayFollow(from Sender, now time.Time) bool {
+	quiet := now.Sub(l.heard)
+	if l.again && from.SSRC != l.ssrc {
+		return !l.held && quiet >= latchQuietAgain
+	}
+	return quiet >= latchQuiet
+}
+
+// returns says that a packet is of him whose place another took.
+func (l latch) returns(from Sender, r rank) bool {
+	known := l.proven.Source.IsValid() && (from.Source == l.proven.Source || from.SSRC == l.proven.SSRC)
+	return known && r != rankNone && r >= l.rank
+}
+
+// heardFrom is the latch after a packet that it takes.
+func (l latch) heardFrom(from Sender, r rank, now time.Time) latch {
+	l.rank, l.heard, l.ssrc = r, now, from.SSRC
 	if l.answered && l.strictAt.IsZero() {
 		l.strictAt = now.Add(latchWindow)
 	}
 	return l
+}
+
+// moved is the latch after a packet that proved, by its key, who sent it: wherever
+// it came from, that is where the far end is now (DESIGN s7).
+func (l latch) moved(from Sender, now time.Time) latch {
+	l.source, l.proven = from.Source, Sender{}
+	return l.heardFrom(from, rankExact, now)
 }
 
 // signalled is the latch after signalling named an address: a new one forgets
@@ -115,7 +137,7 @@ func (l latch) signalled(want netip.AddrPort, signal netip.Addr) latch {
 	if l.want == want && l.signal == signal {
 		return l.reopened()
 	}
-	return latch{want: want, signal: signal, answered: l.answered, loose: l.loose}
+	return latch{want: want, signal: signal, answered: l.answered, held: l.held, loose: l.loose}
 }
 
 // reopened is the latch that may learn again but sends where it sent until it

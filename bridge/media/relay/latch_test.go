@@ -15,6 +15,7 @@ var (
 	trunkOther = netip.MustParseAddrPort("192.0.2.10:12002")
 	lan        = netip.MustParseAddrPort("192.168.1.7:4000")
 	wan        = netip.MustParseAddrPort("198.51.100.7:61000")
+	wanThird   = netip.MustParseAddrPort("198.51.100.7:61002")
 	wanOther   = netip.MustParseAddrPort("198.51.100.7:61001")
 	attacker   = netip.MustParseAddrPort("203.0.113.66:4000")
 	attackerOn = netip.MustParseAddrPort("203.0.113.66:12000") // the trunk's port, another host
@@ -23,7 +24,7 @@ var (
 func TestLatch(t *testing.T) {
 	type step struct {
 		at   time.Duration
-		do   string // "answer", "resume", "signal": new address want; else a packet from: "goes on" with the SSRC of before
+		do   string // "answer", "resume", "signal": new address want, "hold", "unhold"; else a packet from, "other": with another SSRC
 		from netip.AddrPort
 		ok   bool
 		to   netip.AddrPort // target afterwards
@@ -123,16 +124,50 @@ func TestLatch(t *testing.T) {
 			{0, "answer", none, true, none},
 			{0, "", wan, true, wan},
 			{0, "signal", lan, true, wan},
-			{300 * time.Millisecond, "", wanOther, false, wan},
-			{latchQuietAgain - 1, "", wanOther, false, wan},
-			{latchQuietAgain, "", wanOther, true, wanOther},
+			{300 * time.Millisecond, "other", wanOther, false, wan},
+			{latchQuietAgain - 1, "other", wanOther, false, wan},
+			{latchQuietAgain, "other", wanOther, true, wanOther},
 		}},
 		{"a reopened latch: the phone itself need not wait so long", lan, wan.Addr(), false, []step{
 			{0, "answer", none, true, none},
 			{0, "", wan, true, wan},
 			{0, "signal", lan, true, wan},
-			{latchQuiet - 1, "goes on", wanOther, false, wan},
-			{latchQuiet, "goes on", wanOther, true, wanOther},
+			{latchQuiet - 1, "", wanOther, false, wan},
+			{latchQuiet, "", wanOther, true, wanOther},
+		}},
+		{"a reopened latch: who took the place of a silent phone gives it back when that talks, even if the latch is strict", lan, wan.Addr(), false, []step{
+			{0, "answer", none, true, none},
+			{0, "", wan, true, wan},
+			{time.Minute, "signal", lan, true, wan},
+			{time.Minute, "other", wanOther, true, wanOther},
+			{time.Minute + 20*time.Millisecond, "other", wanOther, true, wanOther},
+			{2 * time.Minute, "other", wanOther, true, wanOther},
+			{2 * time.Minute, "", wan, true, wan},
+			{2*time.Minute + time.Second, "other", wanOther, false, wan},
+			{3 * time.Minute, "signal", lan, true, wan},
+			{3 * time.Minute, "other", wanOther, true, wanOther},
+			{3 * time.Minute, "", wanThird, true, wanThird}, // the phone, whom its NAT shows elsewhere
+			{3*time.Minute + time.Millisecond, "other", wanOther, false, wanThird},
+		}},
+		{"on hold nobody takes the place of a phone that need not talk", lan, wan.Addr(), false, []step{
+			{0, "answer", none, true, none},
+			{0, "", wan, true, wan},
+			{time.Minute, "hold", none, true, wan},
+			{time.Minute, "other", wanOther, false, wan},
+			{time.Hour, "other", wanOther, false, wan},
+			{time.Hour, "", wan, true, wan},
+			{2 * time.Hour, "unhold", none, true, wan},
+			{2 * time.Hour, "other", wanOther, true, wanOther}, // it may have begun anew
+			{2 * time.Hour, "", wan, true, wan},                // it had not
+			{2 * time.Hour, "other", wanOther, false, wan},
+		}},
+		{"a better source stays when the former one comes back", trunk, wan.Addr(), false, []step{
+			{0, "answer", none, true, trunk},
+			{0, "", wan, true, wan},
+			{time.Minute, "resume", none, true, wan},
+			{time.Minute, "other", trunk, true, trunk},
+			{time.Minute + time.Second, "", wan, false, trunk},
+			{time.Hour, "", wan, false, trunk},
 		}},
 		{"a NAT that shows the phone at other ports", lan, wan.Addr(), false, []step{
 			{0, "answer", none, true, none},
@@ -177,8 +212,15 @@ func TestLatch(t *testing.T) {
 					l = l.reopened()
 				case "signal":
 					l = l.signalled(s.from, tt.signal)
+				case "hold", "unhold":
+					l.held = s.do == "hold"
+					l = l.reopened()
 				default:
-					l, ok = l.take(s.from, start.Add(s.at), s.do == "goes on")
+					ssrc := uint32(1)
+					if s.do == "other" {
+						ssrc = 2
+					}
+					l, ok = l.take(Sender{s.from, ssrc}, start.Add(s.at))
 				}
 				if ok != s.ok || l.target() != s.to {
 					t.Fatalf("step %d (%s %s at %s): ok %v, target %s; want %v, %s", i, s.do, s.from, s.at, ok, l.target(), s.ok, s.to)
@@ -206,14 +248,14 @@ func TestLatchNeverFollowsAStranger(t *testing.T) {
 			default:
 				from := rapid.SampledFrom(all).Draw(t, "from")
 				strict, before := l.strict(now), l.source
-				next, ok := l.take(from, now, rapid.Bool().Draw(t, "goes on"))
+				next, ok := l.take(Sender{from, rapid.Uint32Range(1, 3).Draw(t, "ssrc")}, now)
 				if ok && l.rankOf(from) == rankNone {
 					t.Fatalf("believed a stranger, %s", from)
 				}
 				if !ok && next != l {
 					t.Fatalf("a refused packet changed the latch: %+v, %+v", l, next)
 				}
-				if strict && next.source != before {
+				if strict && next.source != before && !l.returns(Sender{from, next.ssrc}, l.rankOf(from)) {
 					t.Fatalf("a strict latch moved from %s to %s", before, next.source)
 				}
 				l = next

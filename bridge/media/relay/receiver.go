@@ -77,6 +77,7 @@ func (r *receiver) setRemote(next Remote) {
 		r.clocks[t&0x7f] = hz
 	}
 	r.rtp.loose, r.rtcp.loose = next.Datagram, next.Datagram
+	r.rtp.held, r.rtcp.held = next.silent(), next.silent()
 	if !next.Disabled() && !next.muted() {
 		r.rtp = r.rtp.signalled(next.RTP, next.Signalling)
 		r.rtcp = r.rtcp.signalled(next.RTCP, next.Signalling)
@@ -206,8 +207,11 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 			return refuse(WrongSource)
 		}
 	}
-	ssrc, _ := ssrcOf(pkt)
-	next, ok := l.take(in.from, in.at, r.seq.started && ssrc == r.seq.ssrc)
+	from := Sender{Source: in.from}
+	if !r.remote.Datagram {
+		from.SSRC, _ = ssrcOf(pkt)
+	}
+	next, ok := l.take(from, in.at)
 	authentic := false
 	if r.secure.on {
 		v.pkt, authentic = r.secure.open(v.rtcp, pkt)
@@ -222,7 +226,7 @@ func (r *receiver) judge(ch channel, in inbound) verdict {
 		return refuse(reason)
 	}
 	if !ok && r.isNews(ch, v.rtcp) {
-		next = l.moved(in.from, in.at)
+		next = l.moved(from, in.at)
 	}
 	v.moved = next.source != l.source
 	*l = next
