@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/sdes"
 	"wakebridge/sipua/leg"
 )
 
@@ -270,7 +271,7 @@ func TestWrongKeysInTheRecord(t *testing.T) {
 	const line = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
 	for name, key := range map[string]string{"other keys": "a=crypto:5 x inline:AAAAAAAABwgJCgsMDQ4PEBESExQVFhcYGRobHB0e", "none": ""} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+			inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Required, AnyTransport: true} }, func(w *world) {
 				pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 				phone.register(alice)
 				a := pbx.call("alice")

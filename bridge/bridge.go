@@ -16,6 +16,7 @@ import (
 
 	"wakebridge/bridge/media"
 	"wakebridge/bridge/media/capture"
+	"wakebridge/bridge/sdes"
 	"wakebridge/sipua"
 	"wakebridge/sipua/trunk"
 )
@@ -56,7 +57,7 @@ type Terms struct {
 	MergeWindow   time.Duration
 	WaitingBusy   bool // a device in a call gets no second one
 	Codecs        []string
-	SRTP          SRTP
+	SRTP          sdes.Terms
 	DTMF          DTMF
 	// Ringback is played to callers again and again while a phone is woken, at
 	// audio.SampleRate; empty: they get a 180.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua/leg"
 	"wakebridge/sipua/memnet"
@@ -341,7 +342,7 @@ func TestInviteWithoutOfferAndSRTP(t *testing.T) {
 			t.Errorf("record: %s, %s", r.Result, r.Reason)
 		}
 	})
-	inWorld(t, secure(bridge.SRTPOff, bridge.SRTPRequired), func(w *world) { // keys over UDP
+	inWorld(t, secure(sdes.Off, sdes.Required), func(w *world) { // keys over UDP
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)
 		pbx.call("alice", noOffer).expect("488")
@@ -349,7 +350,7 @@ func TestInviteWithoutOfferAndSRTP(t *testing.T) {
 			t.Error("the phone was called")
 		}
 	})
-	inWorld(t, secure(bridge.SRTPRequired, bridge.SRTPOff), func(w *world) { // the app's is required, and it is not on TLS
+	inWorld(t, secure(sdes.Required, sdes.Off), func(w *world) { // the app's is required, and it is not on TLS
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice", noOffer)

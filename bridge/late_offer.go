@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua/leg"
 )
@@ -26,7 +27,7 @@ var (
 // offerForCaller begins the media of a call whose caller makes no offer.
 func (c *Call) offerForCaller() error {
 	terms := c.b.cfg.Terms
-	if _, _, err := terms.SRTP.offers(c.origin.Trunk == "", c.tx.Flow()); err != nil {
+	if _, _, err := terms.SRTP.Offers(c.origin.Trunk == "", private(c.tx.Flow())); err != nil {
 		return err // before anybody is woken
 	}
 	offer, err := sdp.Plain(terms.Codecs)
@@ -42,12 +43,12 @@ func (c *Call) offerForCaller() error {
 // lateKeys are those to offer a caller that made no offer. It cannot refuse SRTP and be
 // asked again, so where plain RTP will do it is offered that, and keys for whom knows of
 // them (RFC 8643).
-func (m *callMedia) lateKeys(d *sdp.Description) (protection, error) {
-	secure, orPlain, err := m.c.b.cfg.Terms.SRTP.offers(m.isApp(m.c.a.Leg), m.c.a.Flow())
+func (m *callMedia) lateKeys(d *sdp.Description) (sdes.Protection, error) {
+	secure, orPlain, err := m.c.b.cfg.Terms.SRTP.Offers(m.isApp(m.c.a.Leg), private(m.c.a.Flow()))
 	if err != nil || !secure {
-		return protection{}, err
+		return sdes.Protection{}, err
 	}
-	return m.keys[m.a].offer(d, func(int) bool { return orPlain })
+	return m.keys[m.a].Offer(d, func(int) bool { return orPlain })
 }
 
 // propose is connect for a caller that made no offer: the callee's side is ready, the

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua/leg"
 )
@@ -283,7 +284,7 @@ func TestResumeWhileTheOtherHolds(t *testing.T) {
 // has keys for it: never in the clear.
 func TestNewStreamWaitsForItsKeys(t *testing.T) {
 	const cm80 = "AES_CM_128_HMAC_SHA1_80"
-	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+	inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Required, AnyTransport: true} }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice")

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
@@ -19,7 +20,7 @@ type callMedia struct {
 	offer   *sdp.Description // the caller's newest
 	a       *media.Side
 	origin  map[*media.Side]sdp.Origin    // o= of what we send, by side
-	keys    map[*media.Side]*keyring      // of SRTP, by side
+	keys    map[*media.Side]*sdes.Ring    // of SRTP, by side
 	opened  map[*media.Side]netip.Addr    // what was shown at first, in the family of the side's sockets
 	sent    []byte                        // SDP that the caller has, before the 2xx
 	sound   sdp.Sound                     // our answer for the ringback tone
@@ -46,7 +47,7 @@ type session struct {
 }
 
 func newCallMedia(c *Call, offer *sdp.Description) *callMedia {
-	m := &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*keyring),
+	m := &callMedia{c: c, offer: offer, origin: make(map[*media.Side]sdp.Origin), keys: make(map[*media.Side]*sdes.Ring),
 		opened: make(map[*media.Side]netip.Addr), agreed: make(map[*leg.Leg]*sdp.Description), wishes: make(map[*leg.Leg][]sdp.Direction)}
 	m.keypads = newKeypads(m, c.b.cfg.Terms.DTMF)
 	m.keypads.allows(c.a.Leg, c.tx.Request)
@@ -78,7 +79,7 @@ func (m *callMedia) newSide(f *sipua.Flow) (*media.Side, error) {
 		return nil, noPorts(err)
 	}
 	m.c.show(side, addr)
-	m.origin[side], m.keys[side], m.opened[side] = sdp.NewOrigin(addr), newKeyring(), addr
+	m.origin[side], m.keys[side], m.opened[side] = sdp.NewOrigin(addr), sdes.NewRing(), addr
 	return side, nil
 }
 
@@ -95,9 +96,9 @@ func (m *callMedia) shown(side *media.Side, f *sipua.Flow) netip.Addr {
 
 // describe makes the description that a leg gets: d with our address and ports, and
 // our keys for the streams that have some.
-func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, p protection) (*sdp.Description, error) {
+func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, p sdes.Protection) (*sdp.Description, error) {
 	out, err := d.Relay(sdp.Relay{Addr: m.shown(side, f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true,
-		Crypto: p.keys, Opportunistic: p.opportunistic})
+		Crypto: p.Keys, Opportunistic: p.Opportunistic})
 	if err != nil {
 		return nil, err
 	}
@@ -125,9 +126,9 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 		return nil, err
 	}
 	offer = m.keypads.invitation(offer)
-	var keys protection
+	var keys sdes.Protection
 	if secure {
-		if keys, err = m.keys[t.side].offer(offer, never); err != nil {
+		if keys, err = m.keys[t.side].Offer(offer, never); err != nil {
 			return nil, err
 		}
 	}
@@ -169,12 +170,12 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 		return nil, err
 	}
 	s.basis = m.keypads.answerOf(l.leg, m.offer, answer)
-	var lines protection
+	var lines sdes.Protection
 	if m.late {
 		s.basis = s.basis.Widened(m.offer) // follow tells the callee what the caller chose
 		lines, err = m.lateKeys(s.basis)
 	} else {
-		lines, s.a, err = m.keys[m.a].answer(m.offer)
+		lines, s.a, err = m.keys[m.a].Answer(m.offer)
 	}
 	if err != nil {
 		return nil, err
@@ -247,7 +248,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 	m.agreed[l] = what.theirs
 	others := what.other.Streams()
 	inUse := make([]*media.Secure, len(what.keys))
-	defer func() { m.keys[side].use(what.theirs, inUse) }()
+	defer func() { m.keys[side].Use(what.theirs, inUse) }()
 	for i, s := range what.theirs.Streams() {
 		if i >= len(side.Ports()) {
 			return
@@ -281,7 +282,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 func (m *callMedia) moved(l *leg.Leg) {
 	own, other, _, ok := m.sides(l)
 	if theirs, others := m.agreed[l], m.agreed[other]; ok && theirs != nil && others != nil {
-		m.hold(own, l, said{theirs, others, m.keys[own].inUse})
+		m.hold(own, l, said{theirs, others, m.keys[own].InUse()})
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 
 	pion "github.com/pion/srtp/v3"
 
-	"wakebridge/bridge"
+	"wakebridge/bridge/sdes"
 	"wakebridge/sipua/leg"
 )
 
@@ -16,8 +16,8 @@ import (
 // is optional.
 
 // trunksSRTP sets the policy for the PBX; the app speaks RTP.
-func trunksSRTP(p bridge.SRTPPolicy) func(*options) {
-	return func(o *options) { o.terms.SRTP = bridge.SRTP{Trunks: p, AnyTransport: true} }
+func trunksSRTP(p sdes.Policy) func(*options) {
+	return func(o *options) { o.terms.SRTP = sdes.Terms{Trunks: p, AnyTransport: true} }
 }
 
 // offersKeys makes a ua's SDP that of plain RTP with keys.
@@ -42,7 +42,7 @@ func (w *world) sealedBoth(when string, pbx, phone *ua, out, in *pion.Context, s
 // The answer takes the keys where the policy does, under the profile that was offered; a
 // re-INVITE in either direction keeps both.
 func TestPlainOfferWithKeys(t *testing.T) {
-	for _, policy := range []bridge.SRTPPolicy{bridge.SRTPOptional, bridge.SRTPRequired} {
+	for _, policy := range []sdes.Policy{sdes.Optional, sdes.Required} {
 		inWorld(t, trunksSRTP(policy), func(w *world) {
 			line := cryptoLine(3, "AES_CM_128_HMAC_SHA1_80", 30, 1)
 			pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
@@ -95,10 +95,10 @@ func TestPlainOfferWithKeysStaysPlain(t *testing.T) {
 		set  func(*options)
 		line string
 	}{
-		"off":             {trunksSRTP(bridge.SRTPOff), good},
-		"keys need TLS":   {func(o *options) { o.terms.SRTP = bridge.SRTP{Trunks: bridge.SRTPOptional} }, good},
-		"an unknown one":  {trunksSRTP(bridge.SRTPOptional), cryptoLine(1, "F8_128_HMAC_SHA1_80", 30, 1)},
-		"a key for hours": {trunksSRTP(bridge.SRTPOptional), good + "|2^19"},
+		"off":             {trunksSRTP(sdes.Off), good},
+		"keys need TLS":   {func(o *options) { o.terms.SRTP = sdes.Terms{Trunks: sdes.Optional} }, good},
+		"an unknown one":  {trunksSRTP(sdes.Optional), cryptoLine(1, "F8_128_HMAC_SHA1_80", 30, 1)},
+		"a key for hours": {trunksSRTP(sdes.Optional), good + "|2^19"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, tt.set, func(w *world) {
@@ -129,7 +129,7 @@ func TestLateOfferOfOptionalSRTP(t *testing.T) {
 		"secure": func(u *ua) []byte { return u.securing(line) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, trunksSRTP(bridge.SRTPOptional), func(w *world) {
+			inWorld(t, trunksSRTP(sdes.Optional), func(w *world) {
 				pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 				phone.register(alice)
 				a := pbx.call("alice", noOffer)
@@ -163,14 +163,14 @@ func TestLateOfferOfOptionalSRTP(t *testing.T) {
 func TestStreamOfferedTwice(t *testing.T) {
 	line := cryptoLine(1, "AES_CM_128_HMAC_SHA1_80", 30, 1)
 	for name, tt := range map[string]struct {
-		policy bridge.SRTPPolicy
+		policy sdes.Policy
 		first  bool // the secure line stands first
 		secure bool // it is taken
 	}{
-		"optional, secure first": {bridge.SRTPOptional, true, true},
-		"optional, plain first":  {bridge.SRTPOptional, false, true},
-		"required":               {bridge.SRTPRequired, false, true},
-		"off":                    {bridge.SRTPOff, true, false},
+		"optional, secure first": {sdes.Optional, true, true},
+		"optional, plain first":  {sdes.Optional, false, true},
+		"required":               {sdes.Required, false, true},
+		"off":                    {sdes.Off, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, trunksSRTP(tt.policy), func(w *world) {

@@ -31,7 +31,7 @@ const leastRated = 50
 func (m *callMedia) parties() []mediaParty {
 	var all []mediaParty
 	add := func(name string, l *leg.Leg, side *media.Side) {
-		p := mediaParty{leg: name, app: m.isApp(l), crypto: m.keys[side].suite(), family: media.FamilyOf(m.opened[side]),
+		p := mediaParty{leg: name, app: m.isApp(l), crypto: m.keys[side].Suite(), family: media.FamilyOf(m.opened[side]),
 			stats: side.Stats(), due: side.Due(m.c.rec.Ended)}
 		if d := m.agreed[l]; d != nil {
 			p.streams = d.Streams()

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
@@ -51,7 +52,7 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 	}
 	fail := func(err error) {
 		m.c.note("re-INVITE refused: %v", err)
-		m.c.late("reject offer", from.RejectOffer(sipua.Status(err), phraseOf(err)))
+		m.c.late("reject offer", from.RejectOffer(sipua.Status(err), sdes.Phrase(err)))
 	}
 	switch {
 	case !ok:
@@ -152,7 +153,7 @@ func (m *callMedia) passAnswer(x *exchange, body []byte) error {
 	if err != nil {
 		return err
 	}
-	lines, ownKeys, err := m.keys[own].answer(x.offer)
+	lines, ownKeys, err := m.keys[own].Answer(x.offer)
 	if err != nil {
 		return err
 	}

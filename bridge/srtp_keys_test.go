@@ -11,6 +11,7 @@ import (
 	pion "github.com/pion/srtp/v3"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/sdes"
 	"wakebridge/sipua/leg"
 )
 
@@ -25,7 +26,7 @@ func TestUnusableKeys(t *testing.T) {
 		"plain":             "plain",
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+			inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Required, AnyTransport: true} }, func(w *world) {
 				pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 				phone.register(alice)
 				a := pbx.call("alice")
@@ -46,7 +47,7 @@ func TestUnusableKeys(t *testing.T) {
 // There are phones that answer by the tag 1, whichever line they take.
 func TestSuiteUnderAnotherTag(t *testing.T) {
 	const line = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
-	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+	inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Required, AnyTransport: true} }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice")
@@ -71,7 +72,7 @@ func TestSuiteUnderAnotherTag(t *testing.T) {
 // answer goes on with the same keys.
 func TestEarlySRTP(t *testing.T) {
 	const line = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
-	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+	inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Required, AnyTransport: true} }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice")
@@ -133,7 +134,7 @@ func TestRestoredSRTP(t *testing.T) {
 		next = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
 		bad  = "a=crypto:5 F8_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
 	)
-	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPOptional, AnyTransport: true} }, func(w *world) {
+	inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Optional, AnyTransport: true} }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice")
@@ -194,7 +195,7 @@ func TestKeysAfterEarlyMedia(t *testing.T) {
 		other = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:Hh0cGxoZGBcWFRQTEhEQDw4NDAsKCQgHBgUEAwIB"
 	)
 	set := func(o *options) {
-		o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, Trunks: bridge.SRTPOptional, AnyTransport: true}
+		o.terms.SRTP = sdes.Terms{Apps: sdes.Required, Trunks: sdes.Optional, AnyTransport: true}
 	}
 	inWorld(t, set, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
@@ -262,8 +263,8 @@ func answerTo(d *dialog) string {
 // streams and without keys, and what resumes it must be offered with new ones.
 func TestResumedSRTPIsNotPlain(t *testing.T) {
 	const line = "a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e"
-	for _, apps := range []bridge.SRTPPolicy{bridge.SRTPRequired, bridge.SRTPOptional} {
-		inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: apps, AnyTransport: true} }, func(w *world) {
+	for _, apps := range []sdes.Policy{sdes.Required, sdes.Optional} {
+		inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: apps, AnyTransport: true} }, func(w *world) {
 			pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 			phone.register(alice)
 			a := pbx.call("alice")
@@ -291,7 +292,7 @@ func TestResumedSRTPIsNotPlain(t *testing.T) {
 
 // A peer that answers with our own key would have both directions encrypted alike.
 func TestEchoedKeyIsRefused(t *testing.T) {
-	inWorld(t, func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }, func(w *world) {
+	inWorld(t, func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Required, AnyTransport: true} }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice")

@@ -13,13 +13,13 @@ import (
 
 	pion "github.com/pion/srtp/v3"
 
-	"wakebridge/bridge"
+	"wakebridge/bridge/sdes"
 	"wakebridge/sipua/leg"
 )
 
 // secureTrunk lets the PBX speak SRTP, and the app RTP.
 func secureTrunk(o *options) {
-	o.terms.SRTP = bridge.SRTP{Trunks: bridge.SRTPRequired, AnyTransport: true}
+	o.terms.SRTP = sdes.Terms{Trunks: sdes.Required, AnyTransport: true}
 }
 
 // cryptoLine is a line with a key of n octets, all of them fill.
@@ -162,7 +162,7 @@ func TestOneOfSeveralKeys(t *testing.T) {
 func TestRequiredRefusesWhatIsNotRTP(t *testing.T) {
 	line := cryptoLine(1, "AEAD_AES_256_GCM", 44, 1)
 	const fax = "m=image 40004 udptl t38"
-	set := func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: bridge.SRTPRequired, AnyTransport: true} }
+	set := func(o *options) { o.terms.SRTP = sdes.Terms{Apps: sdes.Required, AnyTransport: true} }
 	inWorld(t, set, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
 		phone.register(alice)

@@ -16,13 +16,14 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/media/audio"
+	"wakebridge/bridge/sdes"
 	"wakebridge/sipua"
 	"wakebridge/sipua/softphone"
 )
 
 // secure gives the bridge a policy.
-func secure(apps, trunks bridge.SRTPPolicy) func(*options) {
-	return func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: apps, Trunks: trunks} }
+func secure(apps, trunks sdes.Policy) func(*options) {
+	return func(o *options) { o.terms.SRTP = sdes.Terms{Apps: apps, Trunks: trunks} }
 }
 
 // phone is a softphone whose SDP and SRTP are pion's, at a host of its own.
@@ -163,7 +164,7 @@ func crypto(r bridge.Record) []string {
 func TestRTPToSRTP(t *testing.T) {
 	for _, suite := range softphone.Suites() {
 		t.Run(suite, func(t *testing.T) {
-			inWorld(t, secure(bridge.SRTPOptional, bridge.SRTPOff), func(w *world) {
+			inWorld(t, secure(sdes.Optional, sdes.Off), func(w *world) {
 				w.listenTLS()
 				pbx := w.phone("100", pbxHost, 440, nil)
 				app := w.phone("alice", phoneHost, 880, func(c *softphone.AudioConfig) { c.Suites = []string{suite} })
@@ -190,7 +191,7 @@ func TestRTPToSRTP(t *testing.T) {
 // Two apps with different suites: each leg has its own keys.
 func TestSRTPToSRTP(t *testing.T) {
 	const weak, strong = "AES_CM_128_HMAC_SHA1_32", "AEAD_AES_256_GCM"
-	inWorld(t, secure(bridge.SRTPRequired, bridge.SRTPOff), func(w *world) {
+	inWorld(t, secure(sdes.Required, sdes.Off), func(w *world) {
 		w.listenTLS()
 		caller := w.phone("bob", bobHost, 440, func(c *softphone.AudioConfig) {
 			c.Security, c.Suites = softphone.SRTPOnly, []string{weak, "AES_CM_128_HMAC_SHA1_80"}
@@ -218,7 +219,7 @@ func TestSRTPToSRTP(t *testing.T) {
 // An app that refuses SRTP gets plain RTP, within the same attempt.
 func TestPlainAfter488(t *testing.T) {
 	for _, status := range []int{488, 415, 606} {
-		inWorld(t, secure(bridge.SRTPOptional, bridge.SRTPOff), func(w *world) {
+		inWorld(t, secure(sdes.Optional, sdes.Off), func(w *world) {
 			w.listenTLS()
 			pbx := w.phone("100", pbxHost, 440, nil)
 			app := w.phone("alice", phoneHost, 880, func(c *softphone.AudioConfig) { c.Security = softphone.SRTPNever })
@@ -258,7 +259,7 @@ func TestSRTPPolicy(t *testing.T) {
 		over     sipua.Transport
 	}
 	tests := map[string]struct {
-		apps           bridge.SRTPPolicy
+		apps           sdes.Policy
 		any            bool
 		caller, callee side
 		status         int
@@ -266,23 +267,23 @@ func TestSRTPPolicy(t *testing.T) {
 		invites        int // that the callee gets
 		reason         string
 	}{
-		"plain, but required": {bridge.SRTPRequired, false, side{softphone.SRTPNever, sipua.TLS}, side{softphone.SRTPOnly, sipua.TLS},
+		"plain, but required": {sdes.Required, false, side{softphone.SRTPNever, sipua.TLS}, side{softphone.SRTPOnly, sipua.TLS},
 			488, "SRTP Required", 0, "media.srtp requires SRTP"},
-		"keys over TCP": {bridge.SRTPOptional, false, side{softphone.SRTPOnly, sipua.TCP}, side{softphone.SRTPNever, sipua.TLS},
+		"keys over TCP": {sdes.Optional, false, side{softphone.SRTPOnly, sipua.TCP}, side{softphone.SRTPNever, sipua.TLS},
 			488, "SRTP Keys Need TLS", 0, "keys_over"},
-		"off": {bridge.SRTPOff, true, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS},
+		"off": {sdes.Off, true, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS},
 			488, "SRTP Not Allowed", 0, "media.srtp is off"},
-		"required of a callee over TCP": {bridge.SRTPRequired, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPAnswered, sipua.TCP},
+		"required of a callee over TCP": {sdes.Required, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPAnswered, sipua.TCP},
 			488, "SRTP Keys Need TLS", 0, "keys_over"},
-		"required of a callee that refuses": {bridge.SRTPRequired, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS},
+		"required of a callee that refuses": {sdes.Required, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS},
 			488, "", 1, "refuses SRTP (488), and media.srtp requires it"},
-		"optional over TCP is plain": {bridge.SRTPOptional, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TCP}, 200, "", 1, ""},
-		"keys over any":              {bridge.SRTPRequired, true, side{softphone.SRTPOnly, sipua.TCP}, side{softphone.SRTPOnly, sipua.TCP}, 200, "", 1, ""},
-		"off is plain":               {bridge.SRTPOff, false, side{softphone.SRTPAnswered, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS}, 200, "", 1, ""},
+		"optional over TCP is plain": {sdes.Optional, false, side{softphone.SRTPOnly, sipua.TLS}, side{softphone.SRTPNever, sipua.TCP}, 200, "", 1, ""},
+		"keys over any":              {sdes.Required, true, side{softphone.SRTPOnly, sipua.TCP}, side{softphone.SRTPOnly, sipua.TCP}, 200, "", 1, ""},
+		"off is plain":               {sdes.Off, false, side{softphone.SRTPAnswered, sipua.TLS}, side{softphone.SRTPNever, sipua.TLS}, 200, "", 1, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			set := func(o *options) { o.terms.SRTP = bridge.SRTP{Apps: tt.apps, AnyTransport: tt.any} }
+			set := func(o *options) { o.terms.SRTP = sdes.Terms{Apps: tt.apps, AnyTransport: tt.any} }
 			inWorld(t, set, func(w *world) {
 				w.listenTLS()
 				caller := w.phone("bob", bobHost, 440, func(c *softphone.AudioConfig) { c.Security = tt.caller.security })

@@ -10,6 +10,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
@@ -28,7 +29,7 @@ func (c *Call) route() {
 	c.plan = c.b.cfg.Router.Route(Query{Origin: c.origin, Called: c.tx.Request.Recipient})
 	c.note("%s", c.plan.Reason)
 	if err := c.readOffer(); err != nil {
-		c.refuse(sipua.Status(err), phraseOf(err), "the offer cannot be relayed: "+err.Error())
+		c.refuse(sipua.Status(err), sdes.Phrase(err), "the offer cannot be relayed: "+err.Error())
 		return
 	}
 	c.state.Terms.Tone = c.media.prepareTone()

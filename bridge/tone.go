@@ -42,7 +42,7 @@ func (c *Call) tone(a rules.Action) {
 // promise makes the SDP that the caller gets with the tone. From now on, devices are
 // offered what it has.
 func (m *callMedia) promise() error {
-	lines, keys, err := m.keys[m.a].answer(m.offer)
+	lines, keys, err := m.keys[m.a].Answer(m.offer)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/media/audio"
+	"wakebridge/bridge/sdes"
 	"wakebridge/sipua"
 	"wakebridge/sipua/leg"
 	"wakebridge/sipua/softphone"
@@ -338,7 +339,7 @@ func TestNoToneForPhonesAwake(t *testing.T) {
 
 // A caller with SRTP hears the tone by its own keys, and the phone afterwards.
 func TestToneBySRTP(t *testing.T) {
-	inWorld(t, func(o *options) { toned(o); secure(bridge.SRTPOptional, bridge.SRTPOff)(o) }, func(w *world) {
+	inWorld(t, func(o *options) { toned(o); secure(sdes.Optional, sdes.Off)(o) }, func(w *world) {
 		w.listenTLS()
 		caller := w.phone("bob", bobHost, 440, func(c *softphone.AudioConfig) { c.Security = softphone.SRTPOnly })
 		caller.register(sipua.TLS)

@@ -10,6 +10,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
 	"wakebridge/sipua/header"
@@ -208,7 +209,7 @@ func (c *Call) invite(a rules.Action) {
 	offer, err := c.media.invitationTo(t, l, flow)
 	if err != nil {
 		c.note("%s: no INVITE can be made: %v", t.name, err)
-		fail(rules.Event{Own: true, Status: sipua.Status(err), Phrase: phraseOf(err), Reason: err.Error()})
+		fail(rules.Event{Own: true, Status: sipua.Status(err), Phrase: sdes.Phrase(err), Reason: err.Error()})
 		return
 	}
 	if t.trunk == nil {

@@ -6,6 +6,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/sdes"
 	"wakebridge/config"
 	"wakebridge/sipua"
 	"wakebridge/sipua/location"
@@ -95,9 +96,9 @@ func terms(cfg *config.Config, node string) bridge.Terms {
 }
 
 // secureMedia is section media.srtp.
-func secureMedia(c config.SRTP) bridge.SRTP {
-	policy := map[string]bridge.SRTPPolicy{"off": bridge.SRTPOff, "optional": bridge.SRTPOptional, "required": bridge.SRTPRequired}
-	return bridge.SRTP{Apps: policy[c.Apps], Trunks: policy[c.Trunks], AnyTransport: c.KeysOver == "any"}
+func secureMedia(c config.SRTP) sdes.Terms {
+	policy := map[string]sdes.Policy{"off": sdes.Off, "optional": sdes.Optional, "required": sdes.Required}
+	return sdes.Terms{Apps: policy[c.Apps], Trunks: policy[c.Trunks], AnyTransport: c.KeysOver == "any"}
 }
 
 // keysBy is media.dtmf.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"wakebridge/bridge"
+	"wakebridge/bridge/sdes"
 	"wakebridge/config"
 	"wakebridge/sipua/location"
 	"wakebridge/sipua/registrar"
@@ -18,7 +19,7 @@ func TestTerms(t *testing.T) {
 	want := bridge.Terms{
 		Node: "n1", RingTimeout: 50 * time.Second, WakeTimeout: 30 * time.Second, Ringing: bridge.RingOnPush, DeclineWindow: 28 * time.Second,
 		MaxDuration: 4 * time.Hour, MergeWindow: 2 * time.Second, Codecs: []string{},
-		SRTP:         bridge.SRTP{Apps: bridge.SRTPOptional},
+		SRTP:         sdes.Terms{Apps: sdes.Optional},
 		WakesPerUser: bridge.Rate{Count: 20, Per: time.Minute}, WakesPerCaller: bridge.Rate{Count: 6, Per: time.Minute},
 	}
 	if !reflect.DeepEqual(base, want) {
@@ -41,8 +42,8 @@ func TestTerms(t *testing.T) {
 		{"media.allow", func(c *config.Config) { c.Media.Allow = []string{"alaw"} }, func(b *bridge.Terms) { b.Codecs = []string{"alaw"} }},
 		{"media.dtmf rfc4733", func(c *config.Config) { c.Media.DTMF = "rfc4733" }, func(b *bridge.Terms) { b.DTMF = bridge.DTMFEvents }},
 		{"media.dtmf info", func(c *config.Config) { c.Media.DTMF = "info" }, func(b *bridge.Terms) { b.DTMF = bridge.DTMFInfo }},
-		{"media.srtp.apps", func(c *config.Config) { c.Media.SRTP.Apps = "required" }, func(b *bridge.Terms) { b.SRTP.Apps = bridge.SRTPRequired }},
-		{"media.srtp.trunks", func(c *config.Config) { c.Media.SRTP.Trunks = "optional" }, func(b *bridge.Terms) { b.SRTP.Trunks = bridge.SRTPOptional }},
+		{"media.srtp.apps", func(c *config.Config) { c.Media.SRTP.Apps = "required" }, func(b *bridge.Terms) { b.SRTP.Apps = sdes.Required }},
+		{"media.srtp.trunks", func(c *config.Config) { c.Media.SRTP.Trunks = "optional" }, func(b *bridge.Terms) { b.SRTP.Trunks = sdes.Optional }},
 		{"media.srtp.keys_over", func(c *config.Config) { c.Media.SRTP.KeysOver = "any" }, func(b *bridge.Terms) { b.SRTP.AnyTransport = true }},
 		{"limits.wakes_per_user", func(c *config.Config) { c.Limits.WakesPerUser = config.Rate{} }, func(b *bridge.Terms) { b.WakesPerUser = bridge.Rate{} }},
 		{"limits.wakes_per_caller", func(c *config.Config) { c.Limits.WakesPerCaller = config.Rate{Count: 1, Per: time.Hour} },

@@ -47,7 +47,8 @@ func rooms() map[string][]string {
 		"bridge/route":         nil,
 		"bridge/rules":         {"sipua", "sipua/header"}, // pure: flows are numbers, Reason headers are text
 		"bridge/sdp":           nil,
-		"bridge/info":          {"bridge/media/dtmf"}, // bodies of INFO: media knows no SIP, sdp is another language
+		"bridge/sdes":          {"bridge/sdp", "bridge/media", "bridge/media/srtp"}, // keys, as SDP tells them and streams use them
+		"bridge/info":          {"bridge/media/dtmf"},                               // bodies of INFO: media knows no SIP, sdp is another language
 		"bridge/media":         inMedia,
 		"bridge/media/relay":   inMedia,
 		"bridge/media/srtp":    inMedia,

@@ -1,4 +1,4 @@
-package bridge
+package sdes
 
 import (
 	"errors"
@@ -28,11 +28,11 @@ func TestKeysComeOnce(t *testing.T) {
 		audio   = "m=audio 4000 RTP/SAVP 0\r\n"
 	)
 	plain := sdpOf(t, "m=audio 4000 RTP/AVP 0\r\n")
-	k := newKeyring()
+	k := NewRing()
 	offer := func() [6]srtp.Key {
 		t.Helper()
-		p, err := k.offer(plain, never)
-		lines := p.keys
+		p, err := k.Offer(plain, func(int) bool { return false })
+		lines := p.Keys
 		if err != nil || len(lines) != 1 || len(lines[0]) != 6 {
 			t.Fatalf("%v, %v", lines, err)
 		}
@@ -47,14 +47,14 @@ func TestKeysComeOnce(t *testing.T) {
 		}
 		return keys
 	}
-	answer := func(text string) ([]*media.Secure, error) { return k.answered(sdpOf(t, text)) }
+	answer := func(text string) ([]*media.Secure, error) { return k.Answered(sdpOf(t, text)) }
 	take := func(text string) {
 		t.Helper()
 		keys, err := answer(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.use(sdpOf(t, text), keys)
+		k.Use(sdpOf(t, text), keys)
 	}
 	first := offer()
 	take(audio + suite80)
@@ -75,8 +75,8 @@ func TestKeysComeOnce(t *testing.T) {
 	if third := offer(); third[5].Equal(second[5]) || !third[4].Equal(second[4]) {
 		t.Error("a key of a stream that ended is offered again")
 	}
-	if k.suite() != "" {
-		t.Errorf("in use: %s", k.suite())
+	if k.Suite() != "" {
+		t.Errorf("in use: %s", k.Suite())
 	}
 }
 
@@ -87,27 +87,27 @@ func TestAdmit(t *testing.T) {
 	foreign := sdpOf(t, "m=audio 4000 RTP/SAVP 0\r\na=crypto:1 F8_128_HMAC_SHA1_80 inline:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e\r\n")
 	tests := []struct {
 		name   string
-		policy SRTP
+		policy Terms
 		offer  *sdp.Description
 		active []bool // nil: refused
 	}{
-		{"optional", SRTP{Apps: SRTPOptional, AnyTransport: true}, both, []bool{true, true, true}},
-		{"required", SRTP{Apps: SRTPRequired, AnyTransport: true}, both, []bool{true, false, false}},
-		{"only fax, required", SRTP{Apps: SRTPRequired, AnyTransport: true}, sdpOf(t, "m=image 4004 udptl t38\r\n"), nil},
-		{"off", SRTP{AnyTransport: true}, both, []bool{false, true, true}},
-		{"no keys over this transport", SRTP{Apps: SRTPOptional}, both, []bool{false, true, true}},
-		{"neither is possible", SRTP{Apps: SRTPRequired}, both, nil},
-		{"a suite that nobody knows", SRTP{Apps: SRTPOptional, AnyTransport: true}, foreign, nil},
+		{"optional", Terms{Apps: Optional, AnyTransport: true}, both, []bool{true, true, true}},
+		{"required", Terms{Apps: Required, AnyTransport: true}, both, []bool{true, false, false}},
+		{"only fax, required", Terms{Apps: Required, AnyTransport: true}, sdpOf(t, "m=image 4004 udptl t38\r\n"), nil},
+		{"off", Terms{AnyTransport: true}, both, []bool{false, true, true}},
+		{"no keys over this transport", Terms{Apps: Optional}, both, []bool{false, true, true}},
+		{"neither is possible", Terms{Apps: Required}, both, nil},
+		{"a suite that nobody knows", Terms{Apps: Optional, AnyTransport: true}, foreign, nil},
 	}
 	short := sdpOf(t, "m=audio 4000 RTP/SAVP 0\r\n"+strings.TrimSpace(key)+"|2^19\r\n")
-	if _, err := (SRTP{Apps: SRTPOptional, AnyTransport: true}).admit(short, true, nil); !errors.Is(err, errShort) || phraseOf(err) != "SRTP Key Lifetime Too Short" {
+	if _, err := (Terms{Apps: Optional, AnyTransport: true}).Admit(short, true, false); !errors.Is(err, ErrShort) || Phrase(err) != "SRTP Key Lifetime Too Short" {
 		t.Errorf("a key for 2^19 packets: %v", err)
 	}
-	if _, err := newKeyring().answered(short); !errors.Is(err, errShort) {
+	if _, err := NewRing().Answered(short); !errors.Is(err, ErrShort) {
 		t.Errorf("an answer with it: %v", err)
 	}
 	for _, tt := range tests {
-		got, err := tt.policy.admit(tt.offer, true, nil)
+		got, err := tt.policy.Admit(tt.offer, true, false)
 		if (err == nil) != (tt.active != nil) {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
