@@ -3,6 +3,7 @@ package bridge
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"wakebridge/bridge/rules"
@@ -245,6 +246,15 @@ func (c *Call) arrived(t *try) {
 	}
 }
 
+// shown is the UUID of the call if the device has it on its screen, as far as we know; else
+// "".
+func (t *try) shown() string {
+	if t.fate != nil && slices.ContainsFunc(t.legs, func(l *tried) bool { return l.arrived }) {
+		return t.fate.UUID
+	}
+	return ""
+}
+
 // lastFate says how long a fate is kept, now that the call is over, and leaves
 // one for a device that lost it because the call ended out of order.
 func (c *Call) lastFate(i int, t *try) {
@@ -267,7 +277,7 @@ func (c *Call) lastFate(i int, t *try) {
 	}
 	d := c.b.located(t.device)
 	if b, ok := d.Flow(); ok && time.Since(b.Registered) < answersSoon {
-		c.b.overtaken(d)
+		c.b.overtaken(d, t.shown())
 	}
 }
 

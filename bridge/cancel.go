@@ -78,7 +78,7 @@ func (c *Call) cameBack(i int, d location.Device) {
 		}
 	}
 	if t.fate != nil && !t.fate.Told && c.state.Attempts[i].Phase.Over() {
-		c.b.overtaken(d)
+		c.b.overtaken(d, t.shown())
 	}
 }
 

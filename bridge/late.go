@@ -39,20 +39,27 @@ func (b *Bridge) Late(d location.Device, fates []location.Fate) (rest []location
 			rest = append(rest, f)
 			continue
 		}
-		b.mu.Lock()
-		if b.closed {
-			b.mu.Unlock()
+		if !b.tell(d, binding, f) {
 			return fates
 		}
-		b.wg.Add(1)
-		b.mu.Unlock()
-		go func() { // awaited by Close
-			defer b.wg.Done()
-			defer b.contain("telling a late device", deviceRef{d.AOR, d.Key})
-			b.tellLate(d, binding, f)
-		}()
 	}
 	return rest
+}
+
+// tell starts to tell a device a fate by INVITE; false once the bridge is closed.
+func (b *Bridge) tell(d location.Device, binding location.Binding, f location.Fate) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.wg.Add(1)
+	go func() { // awaited by Close
+		defer b.wg.Done()
+		defer b.contain("telling a late device", deviceRef{d.AOR, d.Key})
+		b.tellLate(d, binding, f)
+	}()
+	return true
 }
 
 // tellLate owns the one leg that tells a fate.
@@ -109,8 +116,9 @@ func (b *Bridge) tellLate(d location.Device, binding location.Binding, f locatio
 
 // overtaken tells a device its fates that registered in the moment in which they were
 // left: if the answer to its REGISTER was faster, it is told by INVITE, whether or not it
-// reads the header.
-func (b *Bridge) overtaken(d location.Device) {
+// reads the header. shown is the UUID of a call that it has on its screen, "" for none: of
+// that it is told even in another call, because no other one appears for it.
+func (b *Bridge) overtaken(d location.Device, shown string) {
 	binding, ok := d.Flow()
 	if !ok || b.flowOf(d) == nil {
 		return
@@ -125,7 +133,13 @@ func (b *Bridge) overtaken(d location.Device) {
 		case <-b.quit:
 			return
 		}
-		b.Late(d, b.cfg.Fates.Take(d.Ref(), binding.Flow)) // what is left comes with a REGISTER over another flow
+		var rest []location.Fate
+		for _, f := range b.cfg.Fates.Take(d.Ref(), binding.Flow) {
+			if f.UUID != shown || !b.tell(d, binding, f) {
+				rest = append(rest, f)
+			}
+		}
+		b.Late(d, rest) // what is left comes with a REGISTER over another flow
 	})
 }
 

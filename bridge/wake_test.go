@@ -499,6 +499,36 @@ func TestFlowLostWhileRingingAndCancelled(t *testing.T) {
 	})
 }
 
+// The same, in the moment in which it registers, and with another call that rings then: no
+// fate was there for the answer to its REGISTER, and the first call is still on its screen.
+func TestFlowLostAndCancelledBesideAnotherCall(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		pbx, phone, other := w.ua("100", pbxHost), w.ua("vah", phoneHost), w.ua("bob", bobHost)
+		phone.register(alice)
+		a := pbx.call("alice")
+		lostOne := phone.invited(0)
+		lostOne.ring()
+		w.pass(time.Second)
+		phone.flow.Shut(errors.New("left the Wi-Fi"))
+		lostOne.must(func() error { lostOne.Drop(); return nil })
+		b := other.call("alice")
+		w.settle()
+		w.taken = a.giveUp
+		phone.register(alice)
+		w.taken = nil
+		phone.invited(1).ring()
+		w.pass(time.Second)
+		told := phone.invited(2)
+		told.expect(cancelled)
+		if got, want := told.invite.CallID().Value(), lostOne.invite.CallID().Value(); got != want {
+			t.Errorf("told of %s, not of %s", got, want)
+		}
+		phone.invited(1).pickUp()
+		b.expect("180, 200")
+		b.hangUp()
+	})
+}
+
 // N3: the connection breaks during the call; the phone comes back, and signalling
 // goes over its new connection.
 func TestFlowLostDuringTheCall(t *testing.T) {

@@ -57,6 +57,7 @@ type world struct {
 	infos  map[netip.Addr]bool // user agents that take INFO
 
 	looking func() // runs while a call finds out who calls
+	taken func() // runs in a REGISTER, between the fates and the watchers
 }
 
 type options struct {
@@ -297,6 +298,9 @@ func (w *world) Request(tx *sipua.ServerTx) {
 	applied := w.memory.Apply(up)
 	ref := applied.Refs[0]
 	fates := w.memory.TakeFates(ref, 0)
+	if w.taken != nil {
+		w.taken()
+	}
 	applied.Release()
 	if err := tx.Respond(tx.NewResponse(200, "")); err != nil {
 		w.t.Errorf("answer REGISTER: %v", err)
