@@ -57,7 +57,7 @@ type world struct {
 	infos  map[netip.Addr]bool // user agents that take INFO
 
 	looking func() // runs while a call finds out who calls
-	taken func() // runs in a REGISTER, between the fates and the watchers
+	taken   func() // runs in a REGISTER, between the fates and the watchers
 }
 
 type options struct {
