@@ -31,7 +31,10 @@ const relayEnv = "WAKEBRIDGE_BENCH_RELAY"
 const benchRuns = 5
 
 // benchTime is how long one run is measured.
-const benchTime = 4 * time.Second
+const (
+	benchTime = 4 * time.Second
+	warmUp    = 500 * time.Millisecond
+)
 
 // pipe is one pair of legs: where the relay listens, where the load generator does,
 // and its keys by leg, "" for RTP.
@@ -166,6 +169,7 @@ func (c *contestant) prepare(b *testing.B, l *load) (cmd *exec.Cmd, ready func()
 // second and stream. `make bench WHAT=media` runs it.
 func BenchmarkRelay(b *testing.B) {
 	loop := buildLoop(b)
+	plain := make(map[int]float64) // the engine's cost of RTP-RTP, by streams
 	for _, mix := range []struct {
 		name  string
 		suite [2]srtp.Suite
@@ -174,6 +178,7 @@ func BenchmarkRelay(b *testing.B) {
 		{"RTP-SRTP_AES_CM", [2]srtp.Suite{0, srtp.AESCM128HMACSHA180}},
 		{"RTP-SRTP_GCM", [2]srtp.Suite{0, srtp.AEADAES128GCM}},
 		{"SRTP-SRTP_AES_CM", [2]srtp.Suite{srtp.AESCM128HMACSHA180, srtp.AESCM128HMACSHA180}},
+		{"SRTP-SRTP_GCM", [2]srtp.Suite{srtp.AEADAES128GCM, srtp.AEADAES128GCM}},
 	} {
 		for _, streams := range []int{100, 400, 1200} {
 			b.Run(fmt.Sprintf("%s/%d_streams", mix.name, streams), func(b *testing.B) {
@@ -182,8 +187,7 @@ func BenchmarkRelay(b *testing.B) {
 					{name: "c", binary: []string{loop, loopback.String(), strconv.Itoa(streams / 2)}},
 					{name: "workers", binary: []string{os.Args[0]}}, {name: "sockets", binary: []string{os.Args[0]}},
 				}
-				// Calls over SRTP would need an SDP of their own: it is measured on RTP only.
-				if program := findRTPEngine(); program != "" && mix.suite == [2]srtp.Suite{} {
+				if program := findRTPEngine(); program != "" {
 					all = append(all, &contestant{name: "rtpengine", binary: []string{program}})
 				}
 				for range runs() {
@@ -198,6 +202,19 @@ func BenchmarkRelay(b *testing.B) {
 				for range b.N {
 				}
 				report(b, all)
+				cost := median(all[1].cost)
+				if mix.suite == [2]srtp.Suite{} {
+					plain[streams] = cost
+				} else if base := plain[streams]; base > 0 {
+					secure := 0.0 // how often a packet is opened or sealed
+					for _, s := range mix.suite {
+						if s != 0 {
+							secure++
+						}
+					}
+					b.ReportMetric((cost-base)/secure, "srtp-µs/direction")
+					b.Logf("SRTP adds %.2f µs per packet and direction", (cost-base)/secure)
+				}
 			})
 		}
 	}
@@ -271,6 +288,9 @@ func (c *contestant) run(b *testing.B, streams int, suites [2]srtp.Suite) {
 		b.Fatal(err)
 	}
 	defer l.close()
+	if err := l.prepare(warmUp + benchTime); err != nil {
+		b.Fatal(err)
+	}
 	cmd, ready := c.prepare(b, l)
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -280,7 +300,7 @@ func (c *contestant) run(b *testing.B, streams int, suites [2]srtp.Suite) {
 		cmd.Wait()         // with its death as the error
 	}()
 	ready()
-	l.run(500 * time.Millisecond)
+	l.run(warmUp)
 	l.reset()
 	before := cpuOf(b, cmd.Process.Pid)
 	l.run(benchTime)

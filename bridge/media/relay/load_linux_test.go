@@ -38,6 +38,7 @@ type loadStream struct {
 	seq    uint16
 	packet []byte
 	seal   *srtp.Sender
+	sealed [][]byte   // packets to come, of SRTP
 	sentAt [256]int64 // ns by sequence number; of the other end's packets
 	peer   *loadStream
 }
@@ -155,6 +156,33 @@ func (l *load) close() {
 	unix.Close(l.poll)
 }
 
+// prepare seals what will be sent in d: to do so meanwhile would cost the relay, which may
+// be on the same core's other thread.
+func (l *load) prepare(d time.Duration) error {
+	for _, s := range l.streams {
+		if s.seal == nil {
+			continue
+		}
+		for range int(d.Seconds()*loadRate) + 2 {
+			s.count()
+			out, err := s.seal.RTP(s.packet)
+			if err != nil {
+				return err
+			}
+			s.sealed = append(s.sealed, slices.Clone(out))
+		}
+		s.seq = 0
+	}
+	return nil
+}
+
+// count writes the next numbers into the packet.
+func (s *loadStream) count() {
+	s.seq++
+	binary.BigEndian.PutUint16(s.packet[2:], s.seq)
+	binary.BigEndian.PutUint32(s.packet[4:], uint32(s.seq)*160)
+}
+
 func (l *load) reset() { l.sent, l.delays = 0, l.delays[:0] }
 
 func (l *load) received() int { return len(l.delays) }
@@ -195,15 +223,13 @@ func (l *load) run(d time.Duration) {
 }
 
 func (l *load) send(s *loadStream) {
-	s.seq++
-	binary.BigEndian.PutUint16(s.packet[2:], s.seq)
-	binary.BigEndian.PutUint32(s.packet[4:], uint32(s.seq)*160)
+	s.count()
 	out := s.packet
 	if s.seal != nil {
-		var err error
-		if out, err = s.seal.RTP(s.packet); err != nil {
+		if len(s.sealed) == 0 {
 			return
 		}
+		out, s.sealed = s.sealed[0], s.sealed[1:]
 	}
 	s.peer.sentAt[s.seq%256] = time.Now().UnixNano()
 	if transmit(s.fd, out, &s.to) == 0 {

@@ -85,12 +85,16 @@ func (e *rtpengine) ask(dictionary string) (string, error) {
 func (e *rtpengine) direct(l *load) error {
 	for i, p := range l.pipes {
 		var at [2]uint16 // where it listens for the end of that leg
+		tag := "1"       // of the a=crypto line
 		for leg, command := range []string{"offer", "answer"} {
-			port, err := e.describe(command, i, p.To[leg])
+			sdp, err := e.describe(command, i, pipeEnd{p.To[leg], p.Keys[leg], tag}, p.Keys[1-leg].Suite != "")
 			if err != nil {
 				return err
 			}
-			at[1-leg] = port
+			if at[1-leg], err = portOf(sdp); err != nil {
+				return err
+			}
+			tag = tagFor(sdp, p.Keys[1-leg].Suite)
 		}
 		for leg, port := range at {
 			l.streams[2*i+leg].to, _ = newRawAddr(netip.AddrPortFrom(loopback, port), unix.AF_INET)
@@ -99,10 +103,42 @@ func (e *rtpengine) direct(l *load) error {
 	return nil
 }
 
-func (e *rtpengine) describe(command string, call int, end uint16) (uint16, error) {
+// pipeEnd is one end of a pipe: its port, its keys, and the tag of its a=crypto line.
+type pipeEnd struct {
+	port uint16
+	keys benchKeys
+	tag  string
+}
+
+// sdp is the end's description.
+func (p pipeEnd) sdp() string {
+	head := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+	if p.keys.Suite == "" {
+		return head + fmt.Sprintf("m=audio %d RTP/AVP 0\r\n", p.port)
+	}
+	return head + fmt.Sprintf("m=audio %d RTP/SAVP 0\r\na=crypto:%s %s inline:%s\r\n", p.port, p.tag, p.keys.Suite, p.keys.Theirs)
+}
+
+// tagFor is the tag of a suite's line in an SDP.
+func tagFor(sdp, suite string) string {
+	for line := range strings.Lines(sdp) {
+		f := strings.Fields(strings.TrimPrefix(line, "a=crypto:"))
+		if strings.HasPrefix(line, "a=crypto:") && len(f) > 2 && f[1] == suite {
+			return f[0]
+		}
+	}
+	return "1"
+}
+
+// describe gives it an end's SDP and returns the one for the other end.
+func (e *rtpengine) describe(command string, call int, end pipeEnd, otherSecure bool) (string, error) {
 	text := func(s string) string { return fmt.Sprintf("%d:%s", len(s), s) }
-	sdp := fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio %d RTP/AVP 0\r\n", end)
-	all := []string{"ICE", "remove", "call-id", fmt.Sprint("call", call), "command", command, "from-tag", "a", "sdp", sdp}
+	profile := "RTP/AVP"
+	if otherSecure {
+		profile = "RTP/SAVP"
+	}
+	all := []string{"DTLS", "off", "ICE", "remove", "call-id", fmt.Sprint("call", call), "command", command, "from-tag", "a", "sdp", end.sdp(),
+		"transport-protocol", profile}
 	if command == "answer" {
 		all = append(all, "to-tag", "b")
 	}
@@ -111,13 +147,15 @@ func (e *rtpengine) describe(command string, call int, end uint16) (uint16, erro
 		d.WriteString(text(s))
 	}
 	answer, err := e.ask("d" + d.String() + "e")
-	if err != nil {
-		return 0, err
+	if err == nil && (!strings.Contains(answer, "m=audio ") || otherSecure != strings.Contains(answer, "a=crypto:")) {
+		err = fmt.Errorf("rtpengine: %s", answer)
 	}
-	_, media, found := strings.Cut(answer, "m=audio ")
-	if !found {
-		return 0, fmt.Errorf("rtpengine: %s", answer)
-	}
+	return answer, err
+}
+
+// portOf is the port of an SDP's audio.
+func portOf(sdp string) (uint16, error) {
+	_, media, _ := strings.Cut(sdp, "m=audio ")
 	word, _, _ := strings.Cut(media, " ")
 	port, err := strconv.ParseUint(word, 10, 16)
 	return uint16(port), err //nolint:gosec // parsed as 16 bits
