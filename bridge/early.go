@@ -57,6 +57,22 @@ func (m *callMedia) earlyAgain(t *try, l *tried, was []byte) {
 func (m *callMedia) straighten() {
 	if l := m.c.winner(); l != nil && l.session != nil && l.session.astray {
 		l.session.astray = false
-		m.bring(l.leg, m.c.a.Leg, "re-INVITE with the answer, which differs from the early media")
+		if m.bring(l.leg, m.c.a.Leg, "re-INVITE with the answer, which differs from the early media") {
+			m.asked.straightens = l.session.unfit
+		}
+	}
+}
+
+// narrow offers the callee the codecs of the early media alone: the caller refused those of
+// the answer.
+func (m *callMedia) narrow(x *exchange) {
+	kept, err := m.promised(m.agreed[x.to])
+	if err != nil {
+		m.c.note("the early media cannot be offered again: %v", err)
+		return
+	}
+	m.agreed[x.to] = kept
+	if m.bring(x.to, x.from, "re-INVITE with the codecs that the caller keeps to") {
+		m.asked.narrows = true
 	}
 }

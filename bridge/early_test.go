@@ -71,6 +71,76 @@ func TestEarlyMediaChanges(t *testing.T) {
 	})
 }
 
+// The caller refuses the codec of the answer, for it was told another one: the callee is
+// offered that alone, and the call ends if it has it no more.
+func TestEarlyMediaChangesAgainstTheCallersWill(t *testing.T) {
+	for name, accepts := range map[string]bool{"the callee gives way": true, "nobody does": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+				phone.register(alice)
+				a := pbx.call("alice")
+				b := phone.invited(0)
+				b.must(func() error { return b.Progress(183, phone.offering("0")) })
+				b.must(func() error { return b.Answer(phone.offering("8")) })
+				w.pass(100 * time.Millisecond)
+				a.must(func() error { return a.RejectOffer(488, "") })
+				w.pass(100 * time.Millisecond)
+				offer := last[leg.Offer](b)
+				if !strings.Contains(string(offer.Body), "RTP/AVP 0\r\n") {
+					t.Fatalf("the callee is offered\n%s", offer.Body)
+				}
+				if !accepts {
+					b.must(func() error { return b.RejectOffer(488, "") })
+					w.pass(time.Second)
+					if r := w.record(); !strings.Contains(r.Reason, "no codec in common") || !strings.HasSuffix(b.told(), "BYE") {
+						t.Errorf("%q; the callee was told %s", r.Reason, b.told())
+					}
+					return
+				}
+				b.must(func() error { return b.AnswerOffer(phone.offering("0")) })
+				w.heardBoth(name, pbx, phone)
+				a.hangUp()
+			})
+		})
+	}
+}
+
+// A 183 that lets the caller only listen, or not even that, or that has no video yet: the
+// 200 repeats it, so a re-INVITE says what the answer allows.
+func TestEarlyMediaIsLess(t *testing.T) {
+	const video = "m=video 40002 RTP/AVP 96"
+	for early, want := range map[string]string{"a=sendonly": "sendrecv", "a=inactive": "sendrecv", "m=video 0 RTP/AVP 96": "video"} {
+		t.Run(early, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
+				phone.register(alice)
+				var more []string
+				if want == "video" {
+					more = []string{video}
+				}
+				a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = pbx.sdp(more...) })
+				b := phone.invited(0)
+				b.must(func() error { return b.Progress(183, phone.sdp(early)) })
+				a.expect("183 sdp")
+				b.must(func() error { return b.Answer(phone.sdp(more...)) })
+				w.pass(100 * time.Millisecond)
+				if got := a.told(); !strings.HasSuffix(got, "200, re-INVITE") {
+					t.Fatalf("the caller was told %s", got)
+				}
+				for i, s := range parsed(w, last[leg.Offer](a).Body).Streams() {
+					if !s.Active() || s.Direction.String() != "sendrecv" {
+						t.Errorf("m-line %d: port %d, %s", i+1, s.Port, s.Direction)
+					}
+				}
+				a.must(func() error { return a.AnswerOffer(pbx.sdp(more...)) })
+				w.heardBoth(early, pbx, phone)
+				a.hangUp()
+			})
+		})
+	}
+}
+
 // A gateway that says its SDP in the 183 only is understood; who never said any is not.
 func TestAnswerInThe183Only(t *testing.T) {
 	for name, early := range map[string]bool{"in the 183": true, "nowhere": false} {

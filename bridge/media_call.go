@@ -42,7 +42,7 @@ type session struct {
 	told    *sdp.Description // body, unless the caller had an SDP before
 	a, b    []*media.Secure  // what each side's streams are protected with
 	// unfit: the answer has none of the codecs of the SDP that the caller has; astray:
-	// that, or it differs in rtcp-mux.
+	// that, or they are not alike.
 	unfit, astray bool
 }
 
@@ -94,11 +94,21 @@ func (m *callMedia) shown(side *media.Side, f *sipua.Flow) netip.Addr {
 	return addr
 }
 
-// describe makes the description that a leg gets: d with our address and ports, and
-// our keys for the streams that have some.
-func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, p sdes.Protection) (*sdp.Description, error) {
-	out, err := d.Relay(sdp.Relay{Addr: m.shown(side, f), Ports: side.Ports(), Allow: m.c.b.cfg.Terms.Codecs, Mux: true,
-		Crypto: p.Keys, Opportunistic: p.Opportunistic})
+// offering makes the offer that a leg gets: d with our address and ports, and our keys for
+// the streams that have some.
+func (m *callMedia) offering(d *sdp.Description, side *media.Side, f *sipua.Flow, p sdes.Protection) (*sdp.Description, error) {
+	return m.describe(d, side, f, sdp.Relay{Crypto: p.Keys, Opportunistic: p.Opportunistic})
+}
+
+// answering makes the answer that a leg gets; see offering.
+func (m *callMedia) answering(d *sdp.Description, side *media.Side, f *sipua.Flow, p sdes.Protection) (*sdp.Description, error) {
+	return m.describe(d, side, f, sdp.Relay{Crypto: p.Keys, Opportunistic: p.Opportunistic, Answer: true})
+}
+
+// describe makes the description that a leg gets.
+func (m *callMedia) describe(d *sdp.Description, side *media.Side, f *sipua.Flow, r sdp.Relay) (*sdp.Description, error) {
+	r.Addr, r.Ports, r.Allow, r.Mux = m.shown(side, f), side.Ports(), m.c.b.cfg.Terms.Codecs, true
+	out, err := d.Relay(r)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +143,7 @@ func (m *callMedia) offerFor(t *try, l *tried, f *sipua.Flow, secure bool) ([]by
 		}
 	}
 	l.basis = offer
-	if l.offered, err = m.describe(offer, t.side, f, keys); err != nil {
+	if l.offered, err = m.offering(offer, t.side, f, keys); err != nil {
 		return nil, err
 	}
 	return l.offered.Bytes(), nil
@@ -180,16 +190,25 @@ func (m *callMedia) agree(t *try, l *tried, body []byte) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.told, err = m.describe(s.basis, m.a, m.c.a.Flow(), lines); err != nil {
+	tell := m.answering
+	if m.late {
+		tell = m.offering
+	}
+	if s.told, err = tell(s.basis, m.a, m.c.a.Flow(), lines); err != nil {
 		return nil, err
 	}
 	s.body = s.told.Bytes()
 	if m.sent != nil {
 		s.body = m.sent // the 200 repeats what the 183 said
 		had, err := sdp.Parse(m.sent)
-		s.astray = s.unfit || err == nil && !slices.EqualFunc(had.Streams(), s.told.Streams(), func(x, y sdp.Stream) bool { return x.RTCPMux == y.RTCPMux })
+		s.astray = s.unfit || err == nil && !slices.EqualFunc(had.Streams(), s.told.Streams(), alike)
 	}
 	return s, nil
+}
+
+// alike says that two descriptions of a stream have the caller do the same.
+func alike(x, y sdp.Stream) bool {
+	return x.RTCPMux == y.RTCPMux && x.Active() == y.Active() && x.Direction == y.Direction && x.Held() == y.Held()
 }
 
 // connect joins the sides by an attempt's answer, which came on b; the tone ends

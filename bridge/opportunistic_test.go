@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"bytes"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -212,4 +213,61 @@ func TestStreamOfferedTwice(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A re-INVITE that offers our own key as the peer's is refused, and nobody else is asked.
+func TestOwnKeyOffered(t *testing.T) {
+	line := cryptoLine(1, "AES_CM_128_HMAC_SHA1_80", 30, 1)
+	inWorld(t, trunksSRTP(sdes.Optional), func(w *world) {
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = pbx.securing(line) })
+		b := phone.invited(0)
+		b.must(func() error { return b.Answer(phone.sdp("a=rtcp-mux")) })
+		w.settle()
+		answer := cryptos(string(last[leg.Answered](a).Body))
+		a.must(func() error { return a.Reinvite(pbx.securing(strings.TrimSpace(answer))) })
+		w.pass(time.Second)
+		if got := last[leg.OfferAnswered](a); got.Status != 488 {
+			t.Errorf("the PBX got %d\n%s", got.Status, got.Body)
+		}
+		if strings.Contains(b.told(), "re-INVITE") {
+			t.Errorf("the phone was told %s", b.told())
+		}
+		w.sealedBoth("after it", pbx, phone, transform(t, line, nil), transform(t, answer, nil), 1)
+		a.hangUp()
+	})
+}
+
+// What is wrong with the audio is said of the line that has it.
+func TestRemarkBesideARefusedLine(t *testing.T) {
+	inWorld(t, trunksSRTP(sdes.Off), func(w *world) {
+		line := cryptoLine(1, "AES_CM_128_HMAC_SHA1_80", 30, 1)
+		pbx, phone := w.ua("100", pbxHost), w.ua("x", phoneHost)
+		phone.register(alice)
+		head, _, _ := strings.Cut(string(pbx.sdp()), "m=audio")
+		body := head + "m=audio 40000 RTP/SAVP 0\r\n" + line + "\r\nm=audio 40000 RTP/AVP 0\r\n"
+		a := pbx.call("alice", func(inv *leg.Invite) { inv.Body = []byte(body) })
+		b := phone.invited(0)
+		phoneHead, _, _ := strings.Cut(string(phone.sdp()), "m=audio")
+		b.must(func() error {
+			return b.Answer([]byte(phoneHead + "m=audio 0 RTP/AVP 0\r\nm=audio 40000 RTP/AVP 0\r\n"))
+		})
+		w.settle()
+		to := pbx.target()
+		for _, s := range parsed(w, last[leg.Answered](a).Body).Streams() {
+			if s.Active() {
+				to = s.Target()
+			}
+		}
+		for range 600 {
+			_, err := pbx.rtp.WriteTo(rtpPacket(0), net.UDPAddrFromAddrPort(to))
+			w.must(err)
+			w.pass(20 * time.Millisecond)
+		}
+		a.hangUp()
+		if r := w.record(); len(r.Audio) != 1 || !strings.Contains(r.Audio[0], "sent nothing") {
+			t.Errorf("remarks: %q", r.Audio)
+		}
+	})
 }

@@ -22,6 +22,9 @@ type exchange struct {
 	// follows: it tells to what from answered to an offer of ours; if to refuses it, or
 	// has not the codec that from sends, from is brought back.
 	follows bool
+	// straightens: it tells the caller of an answer with other codecs than its early media.
+	// narrows: who answered so is offered what the caller keeps to, because that refused.
+	straightens, narrows bool
 	// inAck: the answer comes in the ACK, because to asked us for the offer.
 	inAck bool
 }
@@ -72,6 +75,9 @@ func (m *callMedia) offered(from *leg.Leg, body []byte) {
 		offer, err = m.c.admit(offer, m.isApp(from), from.Flow())
 	}
 	if err == nil {
+		err = m.keys[own].Check(offer)
+	}
+	if err == nil {
 		n := len(offer.Streams())
 		if err = errors.Join(own.Grow(n), its.Grow(n)); err != nil {
 			err = noPorts(err)
@@ -106,7 +112,7 @@ func (m *callMedia) reoffer(d *sdp.Description, side *media.Side, f *sipua.Flow)
 	if err != nil {
 		return nil, err
 	}
-	return m.describe(d, side, f, keys)
+	return m.offering(d, side, f, keys)
 }
 
 // answeredOffer brings the answer to a re-INVITE back.
@@ -119,6 +125,10 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 	if ev.Status < 200 || ev.Status > 299 {
 		m.c.note("re-INVITE refused by the other leg: %d", ev.Status)
 		switch {
+		case x.straightens:
+			m.narrow(x)
+		case x.narrows:
+			m.c.Hangup("the legs have no codec in common")
 		case x.follows:
 			m.bring(x.to, x.from, "session restored")
 		case !x.void:
@@ -131,6 +141,9 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 			m.restore(x)
 		} else if err := m.restored(x, ev.Body); err != nil {
 			m.c.note("the session was restored, but not the media: %v", err)
+			if x.narrows {
+				m.c.Hangup("the legs have no codec in common")
+			}
 		} else if x.follows && !m.agreed[x.from].Understood(m.agreed[x.to]) {
 			m.bring(x.to, x.from, "re-INVITE with the codecs that are left")
 		}
@@ -157,7 +170,7 @@ func (m *callMedia) passAnswer(x *exchange, body []byte) error {
 	if err != nil {
 		return err
 	}
-	out, err := m.describe(m.keypads.answerOf(x.to, x.offer, answer), own, x.from.Flow(), lines)
+	out, err := m.answering(m.keypads.answerOf(x.to, x.offer, answer), own, x.from.Flow(), lines)
 	if err != nil {
 		return err
 	}

@@ -83,17 +83,25 @@ func remarks(all []mediaParty, answered, ended time.Time) []remark {
 	return out
 }
 
-// audioStream is the first m= line that is audio on both legs, -1 if there is none.
+// audioStream is the first m= line that is audio on both legs, -1 if there is none: one
+// that both have, else one that they had.
 func audioStream(all []mediaParty) int {
 	if len(all) != 2 {
 		return -1
 	}
+	had := -1
 	for i, s := range all[0].streams {
-		if s.Media == "audio" && i < len(all[0].stats) && i < len(all[1].stats) {
+		if s.Media != "audio" || i >= len(all[0].stats) || i >= len(all[1].stats) {
+			continue
+		}
+		if s.Active() && i < len(all[1].streams) && all[1].streams[i].Active() {
 			return i
 		}
+		if had < 0 {
+			had = i
+		}
 	}
-	return -1
+	return had
 }
 
 // heardSince says that acceptable audio came after the answer.

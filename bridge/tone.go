@@ -46,7 +46,7 @@ func (m *callMedia) promise() error {
 	if err != nil {
 		return err
 	}
-	out, err := m.describe(m.sound.Answer, m.a, m.c.a.Flow(), lines)
+	out, err := m.answering(m.sound.Answer, m.a, m.c.a.Flow(), lines)
 	if err != nil {
 		return err
 	}

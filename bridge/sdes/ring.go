@@ -105,6 +105,16 @@ func strongest(lines []sdp.Crypto) (chosen, bool) {
 	return chosen{}, false
 }
 
+// Check refuses an offer with a key of our own: see Answer. The error is ErrKeys.
+func (r *Ring) Check(offer *sdp.Description) error {
+	for _, s := range offer.Streams() {
+		if theirs, ok := strongest(s.Crypto); s.Active() && ok && r.isOurs(theirs.key) {
+			return ErrKeys
+		}
+	}
+	return nil
+}
+
 // Answer is what to answer for each stream of a peer's offer, and the keys that the
 // streams have then.
 func (r *Ring) Answer(offer *sdp.Description) (Protection, []*media.Secure, error) {
@@ -118,7 +128,7 @@ func (r *Ring) Answer(offer *sdp.Description) (Protection, []*media.Secure, erro
 		}
 		theirs, ok := strongest(s.Crypto)
 		if !ok || r.isOurs(theirs.key) {
-			continue // Relay refuses it
+			return Protection{}, nil, ErrKeys // Admit and Check have refused it
 		}
 		suite := theirs.key.Suite()
 		ours, err := r.ours(slot{i, suite})

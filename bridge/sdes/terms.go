@@ -38,7 +38,7 @@ var (
 	// ErrShort: the peer's keys are used up too soon.
 	ErrShort error = &refusal{"SRTP Key Lifetime Too Short", "the peer's SRTP keys are good for too few packets (the lifetime in a=crypto: 2^20 for sound, 2^24 for video)"}
 	// ErrKeys: an answer's keys are not for what was offered.
-	ErrKeys error = &refusal{"SRTP Keys Unusable", "the answer's a=crypto is none of those offered"}
+	ErrKeys error = &refusal{"SRTP Keys Unusable", "the a=crypto is none that was offered, or our own"}
 )
 
 var (

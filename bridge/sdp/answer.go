@@ -37,20 +37,30 @@ func Answers(offer, answer *Description) (*Description, error) {
 		if o.port == 0 {
 			return nil, fmt.Errorf("m-line %d accepts a stream that was not offered: %w", i+1, ErrNotAnAnswer)
 		}
-		// RTP/AVP and RTP/AVPF are mixed up by many; SRTP is not a matter of taste.
 		keyed, _ := o.cryptos()
 		open := !isSecure(o.proto) && len(keyed) > 0
 		if isRTP(a.proto) != isRTP(o.proto) || isSecure(a.proto) != isSecure(o.proto) && !open {
 			return nil, fmt.Errorf("m-line %d changes %s to %s: %w", i+1, o.proto, a.proto, ErrNotAnAnswer)
 		}
-		if !isSecure(a.proto) && len(keyed) == 0 {
-			a.lines = unkeyed(a.lines)
+		if isRTP(o.proto) && isSecure(a.proto) == isSecure(o.proto) {
+			a.proto = o.proto // RTP/AVP and RTP/AVPF are mixed up by many; SRTP is not a matter of taste
 		}
+		a.keepTo(o, len(keyed) > 0)
 		if f := a.strike(o); f != "" {
 			return nil, fmt.Errorf("m-line %d has the format %s that was not offered: %w", i+1, f, ErrNotAnAnswer)
 		}
 	}
 	return out, nil
+}
+
+// keepTo strikes what an answer adds to its offer: keys for plain RTP, and rtcp-mux.
+func (m *media) keepTo(offer media, keyed bool) {
+	if !isSecure(m.proto) && !keyed {
+		m.lines = unkeyed(m.lines)
+	}
+	if !offer.muxed() {
+		m.lines = slices.DeleteFunc(m.lines, func(l string) bool { return strings.HasPrefix(attribute(l), "rtcp-mux") })
+	}
 }
 
 // strike removes the formats of an answer that its offer has not. If what is left
@@ -60,8 +70,10 @@ func (m *media) strike(offer media) (foreign string) {
 	useful := false
 	offered, rtp := offer.codecs(), isRTP(offer.proto)
 	for _, c := range m.codecs() {
+		_, isStatic := static(c.Format)
 		meant := func(o Codec) bool {
-			named := o.Name == "" || c.Name == "" || strings.EqualFold(o.Name, c.Name)
+			// What a static payload type means is known, however it is spelt (G729a).
+			named := isStatic || o.Name == "" || c.Name == "" || strings.EqualFold(o.Name, c.Name)
 			return o.Format == c.Format && named || c.Name != "" && o.same(c)
 		}
 		if !rtp { // there, formats are words

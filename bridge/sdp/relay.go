@@ -22,6 +22,9 @@ type Relay struct {
 	Allow []string
 	// Mux keeps a=rtcp-mux. Else it is dropped and RTCP goes to the port after.
 	Mux bool
+	// Answer: the other leg offered. Then a=rtcp-mux is agreed, and a=rtcp names the port
+	// of RTP; in an offer it is for whom does not mux (RFC 5761 s5.1.1).
+	Answer bool
 	// Crypto are our keys by m-line: a stream with some becomes RTP/SAVP, one with
 	// none RTP/AVP, whatever its author offered (AVPF stays AVPF).
 	Crypto [][]Crypto
@@ -155,7 +158,7 @@ func (r Relay) lines(m media, keys []Crypto) []string {
 		case strings.HasPrefix(name, "ssrc") && keyed:
 		case strings.HasPrefix(name, "rtcp-mux") && !r.Mux:
 		case name == "rtcp":
-			if rtcp := rtcpPort(m.port, mux); rtcp != 0 {
+			if rtcp := rtcpPort(m.port, mux && r.Answer); rtcp != 0 {
 				lines = append(lines, "a=rtcp:"+strconv.Itoa(int(rtcp)))
 			}
 		default:

@@ -218,8 +218,12 @@ func TestRelayDropsWhatConcernsThePath(t *testing.T) {
 		t.Errorf("%q", lines(plain))
 	}
 	mux := lines(relayed(t, load(t, "phone-ice-crypto-avp"), Relay{Addr: relay4, Ports: []uint16{20000, 20002}, Mux: true}))
-	if !slices.Contains(mux, "a=rtcp-mux") || !slices.Contains(mux, "a=rtcp:20000") || !slices.Contains(mux, "m=video 20002 RTP/AVP 99") {
-		t.Errorf("%q", mux)
+	if !slices.Contains(mux, "a=rtcp-mux") || !slices.Contains(mux, "a=rtcp:20001") || !slices.Contains(mux, "m=video 20002 RTP/AVP 99") {
+		t.Errorf("an offer to mux: %q", mux)
+	}
+	mux = lines(relayed(t, load(t, "phone-ice-crypto-avp"), Relay{Addr: relay4, Ports: []uint16{20000, 20002}, Mux: true, Answer: true}))
+	if !slices.Contains(mux, "a=rtcp-mux") || !slices.Contains(mux, "a=rtcp:20000") {
+		t.Errorf("an answer to mux: %q", mux)
 	}
 	if !strings.Contains(parse(t, load(t, "phone-ice-crypto-avp")).String(), "a=crypto:…") || strings.Contains(parse(t, load(t, "phone-ice-crypto-avp")).String(), "inline") {
 		t.Error("String shows the SRTP key")

@@ -23,8 +23,9 @@ const fill = 512
 // (in C 5.2 µs per packet against 5.5, within the spread, for one more system call per
 // socket). Connected sockets save a sixth (4.6 µs), but the kernel would hide from the
 // latch whoever comes from another address. recvmmsg finds one packet where a stream
-// has 50 per second (19.9 against 20.2 µs). Busy polling burns an idle core, and
-// io_uring has no well-kept library and is forbidden in most containers.
+// has 50 per second (19.9 against 20.2 µs). Busy polling takes all of a core: 50 µs per
+// packet at 400 streams, 17 at 1,200. io_uring was not measured: it has no well-kept
+// library and is forbidden in most containers.
 type Workers struct {
 	log     *slog.Logger
 	workers []*worker
