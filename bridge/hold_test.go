@@ -61,7 +61,15 @@ func TestHoldIsNotSilence(t *testing.T) {
 			})
 		}
 	}
-	inWorld(t, nil, func(w *world) { // for ever is too long
+	for name, hold := range map[string]time.Duration{"for ever is too long": 30 * time.Minute, "unless it is not": 0} {
+		t.Run(name, func(t *testing.T) { holdsForLong(t, hold) })
+	}
+}
+
+// holdsForLong has a call on hold without a packet: nothing but a session refresh keeps it
+// beyond the time-out.
+func holdsForLong(t *testing.T, hold time.Duration) {
+	inWorld(t, func(o *options) { o.media.Timeouts.Hold = hold }, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.ua("va", phoneHost)
 		phone.register(alice)
 		a := pbx.call("alice")
@@ -69,7 +77,19 @@ func TestHoldIsNotSilence(t *testing.T) {
 		b.pickUp()
 		a.must(func() error { return a.Reinvite(pbx.sdp("a=sendonly")) })
 		b.must(func() error { return b.AnswerOffer(phone.sdp("a=recvonly")) })
-		w.pass(30*time.Minute + time.Second)
+		w.pass(29 * time.Minute)
+		a.must(func() error { return a.Reinvite(pbx.sdp("a=sendonly")) })
+		b.must(func() error { return b.AnswerOffer(phone.sdp("a=recvonly")) })
+		w.pass(29 * time.Minute)
+		if n := w.bridge.Active(); n != 1 {
+			t.Fatal("the call was ended in spite of a session refresh")
+		}
+		w.pass(time.Minute + time.Second)
+		if hold == 0 {
+			w.pass(2 * time.Hour)
+			a.hangUp()
+			return
+		}
 		if r := w.record(); !strings.Contains(r.Reason, "sent no media for 30m0s") {
 			t.Errorf("record: %s", r.Reason)
 		}

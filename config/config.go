@@ -152,8 +152,9 @@ type MediaTimeout struct {
 	FirstPacket time.Duration `mapstructure:"first_packet" range:"1s..1h"`
 	// Silence counts from the last RTP packet. Default: 60s.
 	Silence time.Duration `mapstructure:"silence" range:"1s..1d"`
-	// Hold counts from the last RTP packet of a call on hold. Default: 30m.
-	Hold time.Duration `mapstructure:"hold" range:"1s..7d"`
+	// Hold counts from the last RTP or RTCP packet, or re-INVITE, of a call on hold. 0s: a
+	// hold may last as long as the call. Default: 30m.
+	Hold time.Duration `mapstructure:"hold" range:"0s..7d"`
 }
 
 // Storage is where devices and records are kept.

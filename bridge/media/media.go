@@ -70,7 +70,7 @@ type Timeouts struct {
 	// Silence is how long nothing acceptable may come, RTP or RTCP, from any
 	// stream of a side that is not on hold. 0: neither it nor FirstPacket counts.
 	Silence time.Duration
-	// Hold replaces Silence while all of a side's streams are on hold.
+	// Hold replaces Silence while all of a side's streams are on hold. 0: a hold may last.
 	Hold time.Duration
 }
 

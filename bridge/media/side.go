@@ -195,7 +195,7 @@ func (s *Side) SetRemote(stream int, remote Remote) {
 	now := time.Now()
 	held := every(s.lines, func(r Remote) bool { return r.Hold })
 	datagram := every(s.lines, func(r Remote) bool { return r.Datagram })
-	if held != s.held || datagram != s.datagram {
+	if held || held != s.held || datagram != s.datagram { // on hold, any word of signalling is a sign of life
 		s.held, s.datagram, s.turned = held, datagram, now
 	}
 	l.reckon(s.answered, now)

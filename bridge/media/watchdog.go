@@ -6,7 +6,7 @@ import "time"
 type quiet struct {
 	answered time.Time // zero: not yet
 	alive    time.Time // last acceptable packet of any stream; zero: none
-	turned   time.Time // when hold began or ended, or the kind of media changed; zero: never
+	turned   time.Time // when hold began, was spoken of or ended, or the kind of media changed; zero: never
 	held     bool
 	live     bool // some m= line is in use
 }
@@ -14,7 +14,8 @@ type quiet struct {
 // deadline is when the side counts as silent, and the time-out that passes
 // then; ok is false while nothing counts. Silence counts from the last packet,
 // before the first one from FirstPacket after the answer, and anew when a hold
-// ends or media without reports does (DESIGN s7).
+// ends or media without reports does (DESIGN s7). On hold it counts from the last word of
+// signalling as well: a session refresh shows that somebody is there.
 func (t Timeouts) deadline(q quiet) (at time.Time, allowed time.Duration, ok bool) {
 	if q.answered.IsZero() || !q.live {
 		return time.Time{}, 0, false
