@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"wakebridge/bridge/media"
+	"wakebridge/bridge/quality"
 	"wakebridge/bridge/sdes"
 	"wakebridge/bridge/sdp"
 	"wakebridge/sipua"
@@ -359,7 +360,7 @@ func (m *callMedia) answered(t *try) {
 
 // close gives all ports back and returns what was counted; nothing the second
 // time.
-func (m *callMedia) close() []mediaParty {
+func (m *callMedia) close() []quality.Party {
 	if m.closed {
 		return nil
 	}

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"wakebridge/bridge/quality"
 )
 
 // metrics are the bridge's; labels are bounded.
@@ -99,7 +101,7 @@ func legKind(app bool) string {
 }
 
 // rated observes the audio streams of a leg when its call is over.
-func (m *metrics) rated(app bool, streams []StreamRecord) {
+func (m *metrics) rated(app bool, streams []quality.Stream) {
 	kind := legKind(app)
 	for _, s := range streams {
 		if s.MOSSent > 0 {

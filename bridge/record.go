@@ -3,7 +3,7 @@ package bridge
 import (
 	"time"
 
-	"wakebridge/bridge/media"
+	"wakebridge/bridge/quality"
 	"wakebridge/bridge/rules"
 )
 
@@ -29,7 +29,7 @@ type Record struct {
 // Detail is the part of a Record that has lists.
 type Detail struct {
 	Attempts []AttemptRecord `json:"attempts,omitempty"`
-	Media    []MediaRecord   `json:"media,omitempty"`
+	Media    []quality.Leg   `json:"media,omitempty"`
 	Audio    []string        `json:"audio,omitempty"` // what was wrong with it, for a person: "the phone sent nothing"
 	DTMF     *DTMFRecord     `json:"dtmf,omitempty"`  // nil: all keys passed as telephone events, or none was pressed
 	Steps    []Step          `json:"steps,omitempty"`
@@ -63,33 +63,13 @@ type PushRecord struct {
 	At          time.Time `json:"at"`               // when its outcome was known
 }
 
-// MediaRecord is what the relay counted for one side.
-type MediaRecord struct {
-	Leg     string         `json:"leg"`              // "A" or "B"
-	Crypto  string         `json:"crypto,omitempty"` // the suite of SRTP; "": plain RTP
-	Streams []StreamRecord `json:"streams"`          // by m= line
-}
-
-// StreamRecord is one stream of a leg.
-type StreamRecord struct {
-	media.StreamStats
-	Media string `json:"media,omitempty"` // of the m= line: "audio"
-	// Codec is what most of its packets held, as a=rtpmap has it: "PCMA/8000".
-	Codec string `json:"codec,omitempty"`
-	// MOSSent rates what the leg sent, as it came here; MOSHeard what it heard of the
-	// other leg, from end to end, by its own reports. Estimates of 1 to 4.41 (package
-	// quality); 0: less than a second of audio, a codec without values, or no reports.
-	MOSSent  float64 `json:"mos_sent,omitempty"`
-	MOSHeard float64 `json:"mos_heard,omitempty"`
-}
-
 // Step is one thing that happened, for the ladder and the operator.
 type Step struct {
 	At   time.Time `json:"at"`
 	What string    `json:"what"`
 }
 
-// Leg names of a MediaRecord.
+// Leg names of Record.Media.
 const (
 	legA = "A"
 	legB = "B"

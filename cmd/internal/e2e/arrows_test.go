@@ -47,6 +47,7 @@ func rooms() map[string][]string {
 		"bridge/route":         nil,
 		"bridge/rules":         {"sipua", "sipua/header"}, // pure: flows are numbers, Reason headers are text
 		"bridge/sdp":           nil,
+		"bridge/quality":       {"bridge/sdp", "bridge/media", "bridge/media/relay"},                      // the E-model: numbers in, numbers and words out
 		"bridge/sdes":          {"bridge/sdp", "bridge/media", "bridge/media/srtp"}, // keys, as SDP tells them and streams use them
 		"bridge/info":          {"bridge/media/dtmf"},                               // bodies of INFO: media knows no SIP, sdp is another language
 		"bridge/media":         inMedia,
@@ -55,7 +56,6 @@ func rooms() map[string][]string {
 		"bridge/media/dtmf":    inMedia,
 		"bridge/media/audio":   inMedia,
 		"bridge/media/capture": inMedia,
-		"bridge/media/quality": nil, // the E-model: numbers in, numbers out
 
 		"push":         nil,
 		"push/apns":    {"push"},

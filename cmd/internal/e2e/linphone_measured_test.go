@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"wakebridge/bridge"
+	"wakebridge/bridge/quality"
 	"wakebridge/cmd/internal/daemon"
 	"wakebridge/config"
 	"wakebridge/sipua"
@@ -60,7 +60,7 @@ func TestLinphonesAreMeasured(t *testing.T) {
 }
 
 // checkMeasured checks a leg on loopback: near, and hardly disturbed.
-func checkMeasured(t *testing.T, m bridge.MediaRecord) {
+func checkMeasured(t *testing.T, m quality.Leg) {
 	t.Helper()
 	x := m.Streams[0]
 	t.Logf("leg %s: %s, MOS %.2f sent, %.2f heard, %d reports, %+v, jitter %s", m.Leg, x.Codec, x.MOSSent, x.MOSHeard, x.Heard.Reports, x.RoundTrip, x.JitterMean)

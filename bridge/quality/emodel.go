@@ -1,5 +1,6 @@
-// Package quality estimates what a call sounds like from what the network did to it,
-// by a simplified E-model (ITU-T G.107).
+// Package quality says how the media of a call was: it names what was wrong with the audio,
+// for a person, and estimates what it sounded like from what the network did to it, by a
+// simplified E-model (ITU-T G.107).
 //
 //	R   = 93.2 - Id - Ie,eff                                  G.107 s7.1, all else by default
 //	Id  = 0.024 d + 0.11 max(0, d - 177.3)                    d: delay from mouth to ear in ms (Cole and Rosenbluth, 2001)

@@ -1,4 +1,4 @@
-package bridge
+package quality
 
 import (
 	"fmt"
@@ -7,25 +7,25 @@ import (
 	"wakebridge/bridge/media"
 )
 
-// fault is what was wrong with a leg's audio, in one word for the metrics.
-type fault string
+// Fault is what was wrong with a leg's audio, in one word for the metrics.
+type Fault string
 
 const (
-	faultNothing     fault = "nothing"     // it sent nothing
-	faultRefused     fault = "refused"     // what it sent was not believed
-	faultSilence     fault = "silence"     // it sent nothing but zeros
-	faultLate        fault = "late"        // it began late
-	faultStopped     fault = "stopped"     // it ended early
-	faultAway        fault = "away"        // it was missing for a while
-	faultUnreachable fault = "unreachable" // nothing could be sent to it
-	faultDeaf        fault = "deaf"        // it says that it heard nothing, or little
+	faultNothing     Fault = "nothing"     // it sent nothing
+	faultRefused     Fault = "refused"     // what it sent was not believed
+	faultSilence     Fault = "silence"     // it sent nothing but zeros
+	faultLate        Fault = "late"        // it began late
+	faultStopped     Fault = "stopped"     // it ended early
+	faultAway        Fault = "away"        // it was missing for a while
+	faultUnreachable Fault = "unreachable" // nothing could be sent to it
+	faultDeaf        Fault = "deaf"        // it says that it heard nothing, or little
 )
 
-// remark is one of those for a person.
-type remark struct {
-	app   bool // it is about an app's leg
-	fault fault
-	text  string // "" if another one says it
+// Remark is one of those for a person.
+type Remark struct {
+	App   bool // it is about an app's leg
+	Fault Fault
+	Text  string // "" if another one says it
 }
 
 const (
@@ -48,30 +48,30 @@ const (
 
 // listening is a leg's audio and what is known of it.
 type listening struct {
-	*mediaParty
+	*Party
 	s    media.StreamStats
 	due  media.Due
 	i    int
-	talk *mediaParty // with whom
+	talk *Party // with whom
 }
 
 // remarks say what was wrong with the audio of an answered call. A hold is never
 // silence.
-func remarks(all []mediaParty, answered, ended time.Time) []remark {
+func remarks(all []Party, answered, ended time.Time) []Remark {
 	i := audioStream(all)
 	if answered.IsZero() || len(all) != 2 || i < 0 {
 		return nil
 	}
 	var legs [2]listening
 	for j := range all {
-		legs[j] = listening{mediaParty: &all[j], s: all[j].stats[i], due: all[j].due[i], i: i, talk: &all[1-j]}
+		legs[j] = listening{Party: &all[j], s: all[j].Stats[i], due: all[j].Due[i], i: i, talk: &all[1-j]}
 	}
 	if legs[0].mute(answered) && legs[1].mute(answered) {
-		return []remark{{legs[0].app, faultNothing, "nobody sent anything"}, {legs[1].app, faultNothing, ""}}
+		return []Remark{{legs[0].App, faultNothing, "nobody sent anything"}, {legs[1].App, faultNothing, ""}}
 	}
-	var out []remark
+	var out []Remark
 	for j, l := range legs {
-		add := func(f fault, text string) { out = append(out, remark{l.app, f, l.who + text}) }
+		add := func(f Fault, text string) { out = append(out, Remark{l.App, f, l.who + text}) }
 		if l.heardSince(answered) {
 			l.talked(answered, ended, add)
 		} else if l.due.Total >= leastDue {
@@ -85,16 +85,16 @@ func remarks(all []mediaParty, answered, ended time.Time) []remark {
 
 // audioStream is the first m= line that is audio on both legs, -1 if there is none: one
 // that both have, else one that they had.
-func audioStream(all []mediaParty) int {
+func audioStream(all []Party) int {
 	if len(all) != 2 {
 		return -1
 	}
 	had := -1
-	for i, s := range all[0].streams {
-		if s.Media != "audio" || i >= len(all[0].stats) || i >= len(all[1].stats) {
+	for i, s := range all[0].Streams {
+		if s.Media != "audio" || i >= len(all[0].Stats) || i >= len(all[1].Stats) {
 			continue
 		}
-		if s.Active() && i < len(all[1].streams) && all[1].streams[i].Active() {
+		if s.Active() && i < len(all[1].Streams) && all[1].Streams[i].Active() {
 			return i
 		}
 		if had < 0 {
@@ -122,7 +122,7 @@ func (l listening) refused() bool {
 }
 
 // nothing says why no audio of a leg was accepted.
-func (l listening) nothing() (fault, string) {
+func (l listening) nothing() (Fault, string) {
 	r := l.s.Rejected
 	switch {
 	case !l.refused() && r[media.BadHeader] > 0:
@@ -141,14 +141,14 @@ func (l listening) nothing() (fault, string) {
 
 // codecName is a payload type for people.
 func (l listening) codecName(pt uint8) string {
-	if c, ok := codec(pt, l.i, l.streams, l.talk.streams); ok {
+	if c, ok := codecOf(pt, l.i, l.Streams, l.talk.Streams); ok {
 		return fmt.Sprintf("payload type %d (%s)", pt, c.Name)
 	}
 	return fmt.Sprintf("payload type %d", pt)
 }
 
 // talked looks at a leg whose audio came.
-func (l listening) talked(answered, ended time.Time, add func(fault, string)) {
+func (l listening) talked(answered, ended time.Time, add func(Fault, string)) {
 	s := l.s
 	if wait := s.FirstAnswered.Sub(answered); wait >= late && l.due.Total >= ended.Sub(answered) {
 		add(faultLate, "'s audio began "+about(wait)+" after the answer")
@@ -184,7 +184,7 @@ func (l listening) talked(answered, ended time.Time, add func(fault, string)) {
 }
 
 // reached looks at what was sent to a leg, from being what the other one sent.
-func (l listening) reached(from media.StreamStats, add func(fault, string)) {
+func (l listening) reached(from media.StreamStats, add func(Fault, string)) {
 	s := l.s
 	switch {
 	case s.Sent.Packets == 0 && from.Rejected[media.NoDestination] >= leastRefused && l.due.Total >= leastDue:
@@ -203,8 +203,8 @@ func (l listening) hiddenBy() string {
 	if !l.s.Named.IsValid() {
 		return "has a host name"
 	}
-	if f := media.FamilyOf(l.s.Named.Addr()); f != l.family {
-		return fmt.Sprintf("names %s, while its signalling goes over %s", l.s.Named, l.family)
+	if f := media.FamilyOf(l.s.Named.Addr()); f != l.Family {
+		return fmt.Sprintf("names %s, while its signalling goes over %s", l.s.Named, l.Family)
 	}
 	return fmt.Sprintf("names %s, which is behind a NAT", l.s.Named)
 }
