@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wakebridge/cmd/internal/api"
+	"wakebridge/cmd/internal/pushtest"
 )
 
 // openHTTP serves the HTTP port. Until New has returned, /readyz says that the
@@ -49,10 +50,9 @@ func (d *Daemon) openHTTP(ctx context.Context) error {
 // api is what the HTTP port answers. What the parts behind it need exists only
 // when the server serves.
 func (d *Daemon) api() http.Handler {
-	devices := newDevices(d)
 	return api.New(api.Config{
 		Ready: d.Ready, Gatherer: d.registry, Token: d.cfg.HTTP.Token.Reveal(), Bound: d.httpAddr.Addr(), Version: d.opts.Version, Log: d.log,
-		Serving: func() bool { return d.phase.Load() != starting }, Devices: devices, Pusher: &pushTester{d: d, devices: devices}, Captures: d,
+		Serving: func() bool { return d.phase.Load() != starting }, Devices: newDevices(d), Pusher: pushtest.New(d.underTest), Captures: d,
 	})
 }
 

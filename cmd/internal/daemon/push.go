@@ -195,10 +195,13 @@ func (w *waker) request(wake bridge.Wake) push.Request {
 	if !w.names[push.App{BundleID: app.BundleID, Service: app.Service}] {
 		n.Name, n.Handle, n.From = "", "", ""
 	}
-	return push.Request{Want: want, Notification: n, Device: push.Device{
-		App: app, Environment: environment(p.Token(kind).Environment), Likely: environment(p.Environment),
-		VoIP: push.DeviceToken(p.VoIP.Value), Alert: push.DeviceToken(p.Alert.Value),
-	}}
+	return push.Request{Want: want, Notification: n, Device: deviceOf(app, p, kind)}
+}
+
+// deviceOf is a device as push addresses it, for a push of one kind.
+func deviceOf(app push.App, p location.PushInfo, kind location.TokenKind) push.Device {
+	return push.Device{App: app, Environment: environment(p.Token(kind).Environment), Likely: environment(p.Environment),
+		VoIP: push.DeviceToken(p.VoIP.Value), Alert: push.DeviceToken(p.Alert.Value)}
 }
 
 func environment(e location.Environment) push.Environment {

@@ -16,11 +16,7 @@ import (
 	"time"
 
 	"wakebridge/cmd/internal/api"
-	"wakebridge/config"
-	"wakebridge/push"
-	"wakebridge/push/apns"
 	"wakebridge/push/apnssim"
-	"wakebridge/sipua/location"
 )
 
 // expiredPEM is a certificate whose last day was 2020-05-01, with its key.
@@ -129,44 +125,5 @@ func TestPushTestByCertificate(t *testing.T) {
 				t.Errorf("%q in %s", tt.hasNot, text)
 			}
 		})
-	}
-}
-
-// The stages name the environment and the key that push/apns uses.
-func TestFirstEnvironmentOfATest(t *testing.T) {
-	cert := func(env apnssim.Environment) apns.Certificate {
-		_, file := byCertificate(t, "", env)
-		c, err := apns.LoadCertificate(file, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	keys := func(environments ...string) (out []config.Key) {
-		for _, e := range environments {
-			out = append(out, config.Key{ID: e, Environment: e})
-		}
-		return out
-	}
-	tests := []struct {
-		name string
-		keys []config.Key
-		cert apns.Certificate
-		env  push.Environment
-		key  string
-	}{
-		{"own before both", keys("auto", "production"), apns.Certificate{}, push.Production, "production"},
-		{"sandbox only", keys("sandbox"), apns.Certificate{}, push.Sandbox, "sandbox"},
-		{"certificate of production", keys("sandbox"), cert(apnssim.Production), push.Production, ""},
-		{"certificate of the sandbox", nil, cert(apnssim.Sandbox), push.Sandbox, ""},
-		{"certificate of both", nil, cert(""), push.Production, ""},
-		{"nothing", nil, apns.Certificate{}, push.Production, ""},
-	}
-	for _, tt := range tests {
-		p := &probe{kind: location.VoIP, app: config.App{Environment: "auto", Keys: tt.keys}, cert: tt.cert}
-		env := p.firstEnvironment()
-		if k, _ := p.key(env); env != tt.env || k.ID != tt.key {
-			t.Errorf("%s: %s, key %q; want %s, %q", tt.name, env, k.ID, tt.env, tt.key)
-		}
 	}
 }

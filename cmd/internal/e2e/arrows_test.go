@@ -47,9 +47,9 @@ func rooms() map[string][]string {
 		"bridge/route":         nil,
 		"bridge/rules":         {"sipua", "sipua/header"}, // pure: flows are numbers, Reason headers are text
 		"bridge/sdp":           nil,
-		"bridge/quality":       {"bridge/sdp", "bridge/media", "bridge/media/relay"},                      // the E-model: numbers in, numbers and words out
-		"bridge/sdes":          {"bridge/sdp", "bridge/media", "bridge/media/srtp"}, // keys, as SDP tells them and streams use them
-		"bridge/info":          {"bridge/media/dtmf"},                               // bodies of INFO: media knows no SIP, sdp is another language
+		"bridge/quality":       {"bridge/sdp", "bridge/media", "bridge/media/relay"}, // the E-model: numbers in, numbers and words out
+		"bridge/sdes":          {"bridge/sdp", "bridge/media", "bridge/media/srtp"},  // keys, as SDP tells them and streams use them
+		"bridge/info":          {"bridge/media/dtmf"},                                // bodies of INFO: media knows no SIP, sdp is another language
 		"bridge/media":         inMedia,
 		"bridge/media/relay":   inMedia,
 		"bridge/media/srtp":    inMedia,
@@ -72,6 +72,7 @@ func rooms() map[string][]string {
 		"cmd/internal/api":            all,
 		"cmd/internal/metrics":        all,
 		"cmd/internal/page":           all,
+		"cmd/internal/pushtest":       all,
 		"cmd/internal/demo":           all,
 		"cmd/internal/sim":            all,
 		"cmd/internal/e2e":            all,

@@ -1,4 +1,4 @@
-package daemon
+package pushtest
 
 import (
 	"cmp"
@@ -23,14 +23,14 @@ var tenCharacters = regexp.MustCompile(`^[A-Z0-9]{10}$`)
 // configured says whether the app is known and its keys can be read now, not only
 // when the server started.
 func (p *probe) configured(context.Context) step {
-	route, ok := p.d.waker.mux.Find(p.to)
-	i := slices.IndexFunc(p.d.cfg.Push.Apps, func(a config.App) bool {
+	route, ok := p.server.Sender.Route(p.to)
+	i := slices.IndexFunc(p.server.Push.Apps, func(a config.App) bool {
 		return a.Provider != string(push.FCM) && a.BundleID == route.App.BundleID && a.TeamID == route.App.TeamID
 	})
 	if !ok || i < 0 {
 		return p.unknownApp()
 	}
-	p.app = p.d.cfg.Push.Apps[i]
+	p.app = p.server.Push.Apps[i]
 	if !tenCharacters.MatchString(p.app.TeamID) {
 		return step{text: fmt.Sprintf("team_id %q is not ten capital letters and digits", p.app.TeamID), cure: "copy the Team ID from the developer account (Membership)"}
 	}
@@ -69,7 +69,7 @@ func (p *probe) firstEnvironment() push.Environment {
 	if e := push.Environment(p.app.Environment); e.Known() {
 		return e
 	}
-	if e := environment(p.push.EnvironmentOf(p.kind)); e.Known() {
+	if e := push.Environment(p.push.EnvironmentOf(p.kind).String()); e.Known() {
 		return e
 	}
 	if !p.serves(push.Production) && p.serves(push.Sandbox) {
@@ -107,7 +107,7 @@ const networkStep = 5 * time.Second
 // service is where the app's push service is: its key in the configuration, its
 // address, and a file with whom to trust.
 func (p *probe) service() (key, base, caFile string) {
-	c := p.d.cfg.Push
+	c := p.server.Push
 	switch {
 	case p.android():
 		return "push.fcm", c.FCM.URL, c.FCM.CAFile
@@ -154,7 +154,7 @@ func (p *probe) network(ctx context.Context) step {
 func (p *probe) handshake(ctx context.Context, conn net.Conn, host string) (tls.ConnectionState, error) {
 	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
 	if key, _, file := p.service(); file != "" {
-		pool, err := loadCAs(key+".ca_file", file)
+		pool, err := p.server.Sender.Roots(key+".ca_file", file)
 		if err != nil {
 			return tls.ConnectionState{}, err
 		}

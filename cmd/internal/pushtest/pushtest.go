@@ -1,8 +1,12 @@
-package daemon
+// Package pushtest walks the way of a push step by step, with what the running server has,
+// and says at which step it ends and what to do about that.
+package pushtest
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -10,11 +14,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"wakebridge/bridge"
 	"wakebridge/cmd/internal/api"
 	"wakebridge/config"
 	"wakebridge/push"
 	"wakebridge/push/apns"
+	"wakebridge/push/fcm"
+	"wakebridge/sipua"
 	"wakebridge/sipua/location"
 )
 
@@ -25,15 +30,46 @@ const (
 	testFate = 5 * time.Minute
 )
 
-// pushTester implements api.PushTester.
-type pushTester struct {
-	d       *Daemon
-	devices *devices
+// Sender is the server's own way to the push services.
+type Sender interface {
+	// App is how push knows an app that a device named, and Route what serves it; false
+	// if nothing does.
+	App(provider, bundle, team string) (push.App, bool)
+	Route(to push.App) (push.Route, bool)
+	// Device is a device as the sender addresses it, for a push of one kind.
+	Device(to push.App, info location.PushInfo, kind location.TokenKind) push.Device
+	// Dispatch returns at once; report is called once.
+	Dispatch(ctx context.Context, r push.Request, report func(push.Result))
+	// Learn takes over what a result says of a device.
+	Learn(owner location.Device, uuid string, r push.Result)
+	// SignIn signs a service account in at Google, as fcm.Service does.
+	SignIn(ctx context.Context, project string, a fcm.Account) (until time.Time, err error)
+	// Roots reads a file of CA certificates; key is that of the configuration.
+	Roots(key, file string) (*x509.CertPool, error)
 }
 
+// Server is what is tested.
+type Server struct {
+	Push   config.Push
+	Node   string
+	Sender Sender
+	Memory *location.Memory
+	// Edit waits until the edits are stored.
+	Edit func(context.Context, ...location.Edit) error
+	Log  *slog.Logger
+}
+
+// Tester implements api.PushTester. It is asked for the server with each order, because
+// the API answers before the server serves.
+type Tester struct{ server func() Server }
+
+// New makes a tester.
+func New(server func() Server) *Tester { return &Tester{server} }
+
 // TestPush implements api.PushTester: all targets at the same time.
-func (p *pushTester) TestPush(ctx context.Context, order api.PushOrder) []api.PushReport {
-	probes := p.probes(order)
+func (t *Tester) TestPush(ctx context.Context, order api.PushOrder) []api.PushReport {
+	server := t.server()
+	probes := server.probes(order)
 	var running sync.WaitGroup
 	for _, pr := range probes {
 		running.Go(func() { pr.run(ctx) })
@@ -48,7 +84,7 @@ func (p *pushTester) TestPush(ctx context.Context, order api.PushOrder) []api.Pu
 
 // probe is one test push on its way.
 type probe struct {
-	d      *Daemon
+	server *Server
 	kind   location.TokenKind
 	quiet  bool // the phone may not ring
 	push   location.PushInfo
@@ -63,15 +99,15 @@ type probe struct {
 	report api.PushReport
 }
 
-func (p *pushTester) probes(order api.PushOrder) []*probe {
+func (s *Server) probes(order api.PushOrder) []*probe {
 	kind := location.Alert
 	if order.VoIP {
 		kind = location.VoIP
 	}
 	made := func(info location.PushInfo) *probe {
 		kind := kindFor(info.Provider, kind)
-		to, _ := p.d.waker.app(info.Provider, info.BundleID, info.TeamID) // a provider that is gone has no route
-		return &probe{d: p.d, kind: kind, quiet: !order.VoIP, push: info, to: to, wait: order.Wait, report: api.PushReport{
+		to, _ := s.Sender.App(info.Provider, info.BundleID, info.TeamID) // a provider that is gone has no route
+		return &probe{server: s, kind: kind, quiet: !order.VoIP, push: info, to: to, wait: order.Wait, report: api.PushReport{
 			Kind: kind.String(), UUID: uuid.NewString(), App: info.BundleID, Token: info.Token(kind).Masked()}}
 	}
 	if order.Token != "" {
@@ -82,12 +118,12 @@ func (p *pushTester) probes(order api.PushOrder) []*probe {
 			info.Alert = location.Token{Value: order.Token, Kind: k}
 		}
 		pr := made(info)
-		pr.owners = p.owners(order.Token)
+		pr.owners = s.owners(order.Token)
 		return []*probe{pr}
 	}
 	var out []*probe
 	for _, key := range order.Devices {
-		d, ok := p.d.memory.Device(location.Ref{AOR: aorOf(order.User), Key: key})
+		d, ok := s.Memory.Device(location.Ref{AOR: aorOf(order.User), Key: key})
 		if !ok {
 			continue // it went in the meantime
 		}
@@ -102,11 +138,17 @@ func (p *pushTester) probes(order api.PushOrder) []*probe {
 	return out
 }
 
+// aorOf is the AOR of a user as the API names it, name@domain.
+func aorOf(user string) sipua.AOR {
+	at := max(strings.LastIndexByte(user, '@'), 0)
+	return sipua.NewAOR(user[:at], strings.TrimPrefix(user[at:], "@"))
+}
+
 // owners are the devices that announced a token.
-func (p *pushTester) owners(token string) []location.Device {
+func (s *Server) owners(token string) []location.Device {
 	var out []location.Device
-	for _, aor := range p.d.memory.AORs() {
-		for _, d := range p.d.memory.Devices(aor) {
+	for _, aor := range s.Memory.AORs() {
+		for _, d := range s.Memory.Devices(aor) {
 			if d.Push.VoIP.Value == token || d.Push.Alert.Value == token {
 				out = append(out, d)
 			}
@@ -172,23 +214,22 @@ func (p *probe) hasToken(context.Context) step {
 // send pushes through the server's own connections.
 func (p *probe) send(ctx context.Context) step {
 	now := time.Now()
-	n := push.Notification{Test: true, UUID: p.report.UUID, CallID: p.report.UUID + "@" + p.d.node(), Name: "Wakebridge test", HandleType: "generic",
+	n := push.Notification{Test: true, UUID: p.report.UUID, CallID: p.report.UUID + "@" + p.server.Node, Name: "Wakebridge test", HandleType: "generic",
 		SentAt: now, ExpiresAt: now.Add(testLife), Expiration: now.Add(testLife)}
-	req := push.Request{Want: push.OnlyAlert, Notification: n, Device: push.Device{App: p.to,
-		Environment: environment(p.push.Token(p.kind).Environment), Likely: environment(p.push.Environment), VoIP: push.DeviceToken(p.push.VoIP.Value), Alert: push.DeviceToken(p.push.Alert.Value)}}
+	req := push.Request{Want: push.OnlyAlert, Notification: n, Device: p.server.Sender.Device(p.to, p.push, p.kind)}
 	if p.kind == location.VoIP {
 		req.Want = push.OnlyVoIP
 		if err := p.recordFate(ctx, n); err != nil {
-			p.d.log.Error("the fate of a test push is not stored", "error", err)
+			p.server.Log.Error("the fate of a test push is not stored", "error", err)
 			return step{text: "nothing was sent: what to tell the app afterwards could not be stored", cure: "look at the disk of node.data_dir"}
 		}
 	}
 	results := make(chan push.Result, 1)
-	p.d.waker.dispatcher.Dispatch(ctx, req, func(r push.Result) { results <- r })
+	p.server.Sender.Dispatch(ctx, req, func(r push.Result) { results <- r })
 	p.result = <-results
 	if p.learns {
 		owner := p.owners[0]
-		p.d.waker.learn(bridge.Wake{AOR: owner.AOR, Device: owner.Key, Push: owner.Push, UUID: n.UUID}, p.result)
+		p.server.Sender.Learn(owner, n.UUID, p.result)
 	}
 	return p.answer()
 }
@@ -228,8 +269,7 @@ func (p *probe) recordFate(ctx context.Context, n push.Notification) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	_, err := p.d.registrar.Do(ctx, edits...)
-	return err
+	return p.server.Edit(ctx, edits...)
 }
 
 // environment says which side of APNs answered.
@@ -250,7 +290,7 @@ func (p *probe) environment(context.Context) step {
 // watch tells came when the device registers, from now on.
 func (p *probe) watch(came chan<- time.Time) (stop func()) {
 	owner := p.owners[0]
-	_, stop = p.d.memory.Watch(owner.AOR, func(c location.Change) {
+	_, stop = p.server.Memory.Watch(owner.AOR, func(c location.Change) {
 		if c.Kind != location.Registered || c.Device.Key != owner.Key {
 			return
 		}
@@ -292,7 +332,7 @@ func (p *probe) registers(ctx context.Context, came <-chan time.Time) step {
 // appNames lists the configured apps for a person.
 func (p *probe) appNames() string {
 	var names []string
-	for _, a := range p.d.cfg.Push.Apps {
+	for _, a := range p.server.Push.Apps {
 		if a.Provider == string(push.FCM) {
 			names = append(names, a.ProjectID+" (fcm)")
 			continue

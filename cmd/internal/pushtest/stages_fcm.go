@@ -1,4 +1,4 @@
-package daemon
+package pushtest
 
 import (
 	"context"
@@ -28,14 +28,14 @@ func (p *probe) android() bool { return p.to.Service == push.FCM }
 // configuredFCM says whether the project is known and its service account can be
 // read now, not only when the server started.
 func (p *probe) configuredFCM(context.Context) step {
-	_, ok := p.d.waker.mux.Find(p.to)
-	i := slices.IndexFunc(p.d.cfg.Push.Apps, func(a config.App) bool {
+	_, ok := p.server.Sender.Route(p.to)
+	i := slices.IndexFunc(p.server.Push.Apps, func(a config.App) bool {
 		return a.Provider == string(push.FCM) && a.ProjectID == p.to.BundleID
 	})
 	if !ok || i < 0 {
 		return p.unknownApp()
 	}
-	p.app = p.d.cfg.Push.Apps[i]
+	p.app = p.server.Push.Apps[i]
 	account, err := fcm.LoadAccount(p.app.ServiceAccountFile)
 	if err != nil {
 		return step{text: err.Error(), cure: "service_account_file must be the JSON key of a service account as Google gave it out, owned by the server's user, mode 0600"}
@@ -50,7 +50,7 @@ func (p *probe) accessToken(ctx context.Context) step {
 	if err != nil {
 		return step{text: err.Error(), cure: "service_account_file must be the JSON key of a service account as Google gave it out"}
 	}
-	until, err := p.d.waker.android.SignIn(ctx, p.app.ProjectID, account)
+	until, err := p.server.Sender.SignIn(ctx, p.app.ProjectID, account)
 	var refused *fcm.SignInError
 	switch {
 	case errors.Is(err, fcm.ErrOtherAccount):
