@@ -136,7 +136,7 @@ func TestProviderTokensRest20Minutes(t *testing.T) {
 		t.Run(first.String(), func(t *testing.T) {
 			inWorld(t, nil, func(t *testing.T, w *world) {
 				w.sleepTo(first)
-				w.pushFor(3 * time.Hour)
+				w.pushFor(2 * time.Hour)
 				w.checkRests(0)
 			})
 		})
@@ -153,7 +153,7 @@ func TestProviderTokensRestAfterAForcedOne(t *testing.T) {
 				accepted(t, w.push())
 				w.sleepTo(40*time.Minute + forced)
 				w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Respond, Status: 403, Reason: "ExpiredProviderToken"})
-				w.pushFor(3 * time.Hour)
+				w.pushFor(2 * time.Hour)
 				w.checkRests(1)
 			})
 		})
@@ -163,7 +163,7 @@ func TestProviderTokensRestAfterAForcedOne(t *testing.T) {
 // phases are times in the 40 minutes of a provider token.
 func phases() []time.Duration {
 	const m = time.Minute
-	return []time.Duration{5 * time.Second, m, 19 * m, 20 * m, 21 * m, 38 * m, 39 * m, 39*m + time.Second, 39*m + 50*time.Second}
+	return []time.Duration{5 * time.Second, 19 * m, 21 * m, 39 * m, 39*m + time.Second, 39*m + 50*time.Second}
 }
 
 // sleepTo sleeps until so long after the start of the token's period in which the
@@ -173,10 +173,10 @@ func (w *world) sleepTo(phase time.Duration) {
 	time.Sleep(time.Until(start.Truncate(40 * time.Minute).Add(phase)))
 }
 
-// pushFor sends a push every 30 seconds, each of which must be accepted.
+// pushFor sends a push every minute, each of which must be accepted.
 func (w *world) pushFor(d time.Duration) {
 	w.t.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(30 * time.Second) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Minute) {
 		accepted(w.t, w.push())
 	}
 }
@@ -208,8 +208,8 @@ func (w *world) checkRests(forced int) {
 			w.t.Errorf("a token of %v", age)
 		}
 	}
-	if forced != 0 || tokens < 5 || tokens > 8 {
-		w.t.Errorf("%d tokens in 3 hours, %d too few of them forced", tokens, forced)
+	if forced != 0 || tokens < 3 || tokens > 6 {
+		w.t.Errorf("%d tokens in 2 hours, %d too few of them forced", tokens, forced)
 	}
 }
 
