@@ -85,6 +85,7 @@ func (p *simPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&p.opts.Pushes.URL, "apns", "", "`URL` of the admin API of a running 'wakebridge sim apns'; without it no pushes come")
 	f.StringVar(&p.opts.Pushes.Device, "device", "", "`NAME` of the phone at the APNs simulator (default: iphone); needs --apns")
 	f.StringVar(&p.opts.Pushes.Environment, "environment", "", "how the app is signed: production or sandbox (default: production); needs --apns")
+	f.BoolVar(&p.opts.Foreign, "foreign", false, "the server is not Wakebridge (Flexisip, say): register as Linphone does, and do not ask for what only Wakebridge does (rule invite-or-fate)")
 	f.StringVar(&p.opts.Policy, "policy", "correct", "how the app behaves: a `NAME` of the list above")
 	f.StringVar(&p.opts.IOS, "ios", "18", "`VERSION` of iOS, 8 or later")
 	f.BoolVar(&p.opts.NoCallKit, "no-callkit", false, "the app may not use CallKit")

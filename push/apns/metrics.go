@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"env", "result"}),
 		tokens: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "wakebridge_apns_provider_tokens_total",
-			Help: "Provider tokens (JWT) made: one for each key and 40 minutes.",
+			Help: "Provider tokens (JWT) made: one for each key and about 40 minutes.",
 		}),
 		alarms: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wakebridge_apns_alarms_total",

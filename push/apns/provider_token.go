@@ -16,10 +16,10 @@ const (
 	// tokenLife is how long a provider token is used. Apple takes one for 60
 	// minutes and wants no new one within 20.
 	tokenLife = 40 * time.Minute
-	// forcedRest is the least time between two renewals that Apple's
-	// ExpiredProviderToken forced: a wrong clock must not turn into a flood
-	// of tokens (429 TooManyProviderTokenUpdates).
-	forcedRest = 20 * time.Minute
+	// tokenRest is the least time from one token to the next, also between two
+	// renewals that Apple's ExpiredProviderToken forced: a wrong clock must not turn
+	// into a flood of tokens (429 TooManyProviderTokenUpdates).
+	tokenRest = 20 * time.Minute
 	// tokenEnd is when Apple takes a provider token no longer, or nearly.
 	tokenEnd = 59 * time.Minute
 	// clockSlip is how far the clock may step back before a token made "in the
@@ -35,32 +35,52 @@ type providerToken struct {
 	counted func() // called for each token made
 
 	mu     sync.Mutex
-	bearer string
-	made   time.Time // its iat, by the wall clock: Apple's idea of its age, also over a suspend
+	signed        // in use
+	before signed // the token before
 	forced time.Time
-	before struct { // the token before
-		bearer string
-		made   time.Time
-	}
-	rest time.Time // until then Apple wants no new one
+	rest   time.Time // until then Apple wants no new one
+}
+
+// signed is a token, with times by the wall clock: Apple's idea of its age, also over a
+// suspend.
+type signed struct {
+	bearer string
+	made   time.Time // its iat
+	until  time.Time // when the next one takes its place
 }
 
 // current is the token to use now; it is made at the first use and every 40
 // minutes, at the same times by all that use the key: those of one period are equal to
 // the letter, so that a server that starts often, or servers that share a key, show
-// Apple one token. After Apple complained of too many it is used up to its end.
+// Apple one token. One that was first used late in its period outlives it, so that the
+// next does not come too soon. After Apple complained of too many it is used up to its
+// end.
 func (t *providerToken) current() (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now().Round(0)
-	life := tokenLife
-	if now.Before(t.rest) {
-		life = tokenEnd
-	}
-	if age := now.Sub(t.made); t.bearer != "" && age < life && age > -clockSlip {
+	age := now.Sub(t.made)
+	if t.bearer != "" && age > -clockSlip && age < tokenEnd && (now.Before(t.until) || now.Before(t.rest)) {
 		return t.bearer, nil
 	}
-	return t.mint(now.Truncate(tokenLife))
+	return t.mint(period(now))
+}
+
+// period says of a token that is first used now how old it is to be and how long it
+// serves: for 20 minutes at least, which are over before Apple takes it no longer.
+func period(now time.Time) (made, until time.Time) {
+	made = now.Truncate(tokenLife)
+	until = made.Add(tokenLife)
+	rested := now.Add(tokenRest)
+	switch {
+	case !rested.After(until):
+		return made, until
+	case rested.Sub(made) <= tokenEnd:
+		return made, rested
+	}
+	// In a period's last minute its token is too old for that. This one serves on
+	// to the end of the next period.
+	return made.Add(tokenEnd - tokenRest), until.Add(tokenLife)
 }
 
 // keep answers Apple's "too many provider tokens": no new one for 20 minutes,
@@ -73,12 +93,11 @@ func (t *providerToken) keep(refused string) bool {
 		return true // somebody else went back
 	}
 	now := time.Now().Round(0)
-	t.rest = now.Add(forcedRest)
+	t.rest = now.Add(tokenRest)
 	if t.before.bearer == "" || now.Sub(t.before.made) >= tokenEnd {
 		return false
 	}
-	t.bearer, t.made = t.before.bearer, t.before.made
-	t.before.bearer = ""
+	t.signed, t.before = t.before, signed{}
 	return true
 }
 
@@ -90,7 +109,7 @@ func (t *providerToken) replace(k Key) {
 		return
 	}
 	t.key = k
-	t.bearer, t.before.bearer = "", ""
+	t.signed, t.before = signed{}, signed{}
 	t.rest, t.forced = time.Time{}, time.Time{}
 }
 
@@ -103,22 +122,21 @@ func (t *providerToken) renew(refused string) (bool, error) {
 		return true, nil // somebody else renewed it
 	}
 	now := time.Now().Round(0)
-	if now.Before(t.rest) || !t.forced.IsZero() && now.Sub(t.forced) < forcedRest {
+	if now.Before(t.rest) || !t.forced.IsZero() && now.Sub(t.forced) < tokenRest {
 		return false, nil
 	}
 	t.forced = now
-	_, err := t.mint(now)
+	_, err := t.mint(now, now.Add(tokenLife))
 	return err == nil, err
 }
 
-// mint signs a new token of that time; mu is held.
-func (t *providerToken) mint(at time.Time) (string, error) {
-	fresh, err := sign(t.team, t.key, at)
+// mint signs a new token of that time, to use until then; mu is held.
+func (t *providerToken) mint(made, until time.Time) (string, error) {
+	fresh, err := sign(t.team, t.key, made)
 	if err != nil {
 		return "", err
 	}
-	t.before.bearer, t.before.made = t.bearer, t.made
-	t.bearer, t.made = fresh, at
+	t.before, t.signed = t.signed, signed{bearer: fresh, made: made, until: until}
 	t.counted()
 	return t.bearer, nil
 }

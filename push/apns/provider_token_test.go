@@ -129,22 +129,114 @@ func TestTeamsDoNotShareConnections(t *testing.T) {
 	})
 }
 
+// TestProviderTokensRest20Minutes: Apple wants no new token within 20 minutes of the
+// last, wherever in a period the first one is made.
+func TestProviderTokensRest20Minutes(t *testing.T) {
+	for _, first := range phases() {
+		t.Run(first.String(), func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				w.sleepTo(first)
+				w.pushFor(2 * time.Hour)
+				w.checkRests(0)
+			})
+		})
+	}
+}
+
+// TestProviderTokensRestAfterAForcedOne: a token that Apple called expired, wherever
+// in a period, is followed by one at once, and that by none for 20 minutes.
+func TestProviderTokensRestAfterAForcedOne(t *testing.T) {
+	for _, forced := range phases() {
+		t.Run(forced.String(), func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				time.Sleep(time.Minute)
+				accepted(t, w.push())
+				w.sleepTo(40*time.Minute + forced)
+				w.fault(apnssim.Match{Times: 1}, apnssim.Action{Fault: apnssim.Respond, Status: 403, Reason: "ExpiredProviderToken"})
+				w.pushFor(2 * time.Hour)
+				w.checkRests(1)
+			})
+		})
+	}
+}
+
+// phases are times in the 40 minutes of a provider token.
+func phases() []time.Duration {
+	const m = time.Minute
+	return []time.Duration{5 * time.Second, 19 * m, 21 * m, 39 * m, 39*m + time.Second, 39*m + 50*time.Second}
+}
+
+// sleepTo sleeps until so long after the start of the token's period in which the
+// bubble's clock starts.
+func (w *world) sleepTo(phase time.Duration) {
+	start := time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC) // where synctest starts
+	time.Sleep(time.Until(start.Truncate(40 * time.Minute).Add(phase)))
+}
+
+// pushFor sends a push every minute, each of which must be accepted.
+func (w *world) pushFor(d time.Duration) {
+	w.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Minute) {
+		accepted(w.t, w.push())
+	}
+}
+
+// checkRests checks that each token is shown 20 minutes or more after the last, but for
+// those that an expired one forced, and that none lasts over its hour.
+func (w *world) checkRests(forced int) {
+	w.t.Helper()
+	var shown time.Time
+	var last, expired string
+	tokens := 0
+	for _, e := range w.Requests(apnssim.Filter{}) {
+		if b := e.Get("authorization"); b != last {
+			rest := e.ReceivedAt.Sub(shown)
+			switch {
+			case tokens == 0:
+			case expired == last:
+				forced--
+			case rest < 20*time.Minute:
+				w.t.Errorf("at %s comes a new token, %v after the last", e.ReceivedAt.Format(time.TimeOnly), rest)
+			}
+			shown, last = e.ReceivedAt, b
+			tokens++
+		}
+		if e.Verdict.Reason == "ExpiredProviderToken" {
+			expired = last
+		}
+		if age := e.ReceivedAt.Sub(e.Provider.IssuedAt); age > 59*time.Minute+time.Second {
+			w.t.Errorf("a token of %v", age)
+		}
+	}
+	if forced != 0 || tokens < 3 || tokens > 6 {
+		w.t.Errorf("%d tokens in 2 hours, %d too few of them forced", tokens, forced)
+	}
+}
+
 // TestRestartsShowOneProviderToken: a server that starts again and again, as one does
 // that crashes, must not make Apple refuse its tokens for their number.
 func TestRestartsShowOneProviderToken(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world) {
-		w.config.Metrics = nil
-		time.Sleep(time.Minute)
-		for range 5 {
-			accepted(t, w.push())
-			must(t, w.service.Close())
-			time.Sleep(time.Minute)
-			w.start()
-		}
-		if got := w.bearers(); len(got) != 1 {
-			t.Errorf("%d provider tokens", len(got))
-		}
-	})
+	for _, c := range []struct{ first, every time.Duration }{
+		{time.Minute, time.Minute},
+		{30 * time.Minute, time.Minute},
+		{39*time.Minute + 5*time.Second, 5 * time.Second},
+	} {
+		t.Run(c.first.String(), func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				w.config.Metrics = nil
+				w.sleepTo(c.first)
+				for range 5 {
+					accepted(t, w.push())
+					must(t, w.service.Close())
+					time.Sleep(c.every)
+					w.start()
+				}
+				if got := w.bearers(); len(got) != 1 {
+					t.Errorf("%d provider tokens", len(got))
+				}
+			})
+		})
+	}
 }
 
 // counter is the sum of a counter's values.

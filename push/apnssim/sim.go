@@ -29,7 +29,8 @@ type Config struct {
 	// TLS. One of them may be nil. The Sim owns and closes them.
 	Sandbox, Production net.Listener
 	// Names go into the server certificate, host names or IP addresses. Empty:
-	// localhost, 127.0.0.1, ::1 and Apple's two host names.
+	// localhost, 127.0.0.1, ::1 and Apple's host names, also the older one of the sandbox,
+	// which Flexisip asks.
 	Names []string
 	// NetDelay is how long a push takes from its 200 to the device. 0: it is
 	// delivered, stored or dropped before the 200 is written.
@@ -131,7 +132,7 @@ func New(cfg Config) (*Sim, error) {
 		return nil, err
 	}
 	if len(cfg.Names) == 0 {
-		cfg.Names = []string{"localhost", "127.0.0.1", "::1", "api.push.apple.com", "api.sandbox.push.apple.com"}
+		cfg.Names = []string{"localhost", "127.0.0.1", "::1", "api.push.apple.com", "api.sandbox.push.apple.com", "api.development.push.apple.com"}
 	}
 	if cfg.JournalSize <= 0 {
 		cfg.JournalSize = 4096

@@ -162,7 +162,8 @@ func TestAFailedStart(t *testing.T) {
 
 // The keys of other servers' pushes are understood.
 func TestReadPush(t *testing.T) {
-	const id = "0f8fad5b-d9cb-469f-a165-70867728950e"
+	const id = "0f8fad5b-d9cb-469f-a165-70867728950e" // with Flexisip the device's, which is no call's
+	byCallID := uuid.NewSHA1(uuid.NameSpaceURL, []byte("x@y")).String()
 	for name, c := range map[string]struct {
 		payload      string
 		uuid         string
@@ -171,10 +172,10 @@ func TestReadPush(t *testing.T) {
 	}{
 		"wakebridge": {`{"aps":{},"v":1,"type":"call","uuid":"` + id + `","call_id":"x@y","name":"Alice","handle":"201","expires_at":1}`, id, "x@y", "Alice", "201"},
 		"flexisip": {`{"aps":{"sound":"","loc-key":"IC_MSG","loc-args":["sip:a@b"],"call-id":"x@y","uuid":"` + id + `","send-time":"2026-01-01 10:00:00"},` +
-			`"from-uri":"sip:alice@example.com","display-name":"Alice","pn_ttl":30,"customPayload":{}}`, id, "x@y", "Alice", "sip:alice@example.com"},
+			`"from-uri":"sip:alice@example.com","display-name":"Alice","pn_ttl":30,"customPayload":{}}`, byCallID, "x@y", "Alice", "sip:alice@example.com"},
 		"flutter_callkit": {`{"aps":{"alert":"call"},"id":"` + id + `","nameCaller":"Alice","handle":"201","isVideo":false}`, id, "", "Alice", "201"},
 		"callkeep":        {`{"uuid":"` + id + `","callerName":"Alice","handle":"201","hasVideo":true}`, id, "", "Alice", "201"},
-		"a Call-ID alone": {`{"aps":{"call-id":"x@y"},"id":7}`, uuid.NewSHA1(uuid.NameSpaceURL, []byte("x@y")).String(), "x@y", "", ""},
+		"a Call-ID alone": {`{"aps":{"call-id":"x@y"},"id":7}`, byCallID, "x@y", "", ""},
 	} {
 		got, err := readPush([]byte(c.payload))
 		if err != nil || got.uuid.String() != c.uuid || got.callID != c.callID || got.name != c.name || got.handle != c.handle {

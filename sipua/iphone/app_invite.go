@@ -78,7 +78,8 @@ func (a *app) invited(leg *softphone.Call) {
 }
 
 // match is the UUID of an INVITE's call: X-Call-UUID, else the entry that waits for
-// this Call-ID, else the only one that waits for any, else a new one.
+// this Call-ID, else the only one that waits for any, else a new one, by which a push
+// that is slower is known.
 func (a *app) match(leg *softphone.Call) (id uuid.UUID, callID string) {
 	callID = sipua.Value(leg.Invite(), "Call-ID")
 	id, err := header.ParseCallUUID(sipua.Value(leg.Invite(), header.NameCallUUID))
@@ -99,7 +100,7 @@ func (a *app) match(leg *softphone.Call) (id uuid.UUID, callID string) {
 	if len(waiting) == 1 {
 		return waiting[0], callID
 	}
-	return uuid.New(), callID
+	return uuidOfCallID(callID), callID
 }
 
 // attach gives a call its leg, and does what the user wanted of it meanwhile.

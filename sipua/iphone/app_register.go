@@ -37,10 +37,10 @@ type contactParams struct{ uri, header sip.HeaderParams }
 // Linphone does, so that the server can choose (RFC 8599 s4.1).
 func (a *app) remember() {
 	d := a.process.device
-	c := &contactParams{header: sip.HeaderParams{
-		softphone.InstanceParam(a.storage.instance),
-		{K: header.ParamWakeFate},
-	}}
+	c := &contactParams{header: sip.HeaderParams{softphone.InstanceParam(a.storage.instance)}}
+	if !d.cfg.Foreign {
+		c.header = append(c.header, sip.HeaderParams{{K: header.ParamWakeFate}}...)
+	}
 	var services, tokens []string
 	add := func(service, token string) {
 		if token != "" {
@@ -51,7 +51,7 @@ func (a *app) remember() {
 	add("remote", a.storage.alertToken)
 	if len(tokens) > 0 {
 		c.uri = sip.HeaderParams{
-			{K: "pn-provider", V: "apns"},
+			{K: "pn-provider", V: d.cfg.App.Provider},
 			{K: "pn-param", V: d.cfg.App.TeamID + "." + d.cfg.App.BundleID + "." + strings.Join(services, "&")},
 			{K: "pn-prid", V: strings.Join(tokens, "&")},
 		}
@@ -169,7 +169,7 @@ func (a *app) awaitInvite(c *call) {
 
 // inviteMissing ends a call whose INVITE did not come.
 func (a *app) inviteMissing(c *call) {
-	if c.pushed && c.leg == nil && a.line.registered {
+	if c.pushed && c.leg == nil && a.line.registered && !a.process.device.cfg.Foreign {
 		a.process.device.violate(RuleInvite, c.uuid, "the app is registered, and got neither INVITE nor fate")
 	}
 	reason := Unanswered

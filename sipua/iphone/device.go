@@ -24,8 +24,12 @@ type Config struct {
 	NoCallKit bool
 	App       App
 	Account   Account
-	Network   Network
-	Pushes    PushSource
+	// Foreign: the server is not Wakebridge. The app announces no +x-wake-fate, and
+	// a call whose INVITE does not come is no violation (RuleInvite): elsewhere nobody
+	// tells a phone that wakes up late what became of it.
+	Foreign bool
+	Network Network
+	Pushes  PushSource
 	// Policy is how the app behaves. Default: the correct app.
 	Policy Policy
 	// Strikes is after how many pushes that were not reported iOS delivers no more
@@ -46,6 +50,9 @@ type App struct {
 	TeamID   string // ten capitals and digits
 	BundleID string
 	Version  string // in User-Agent; may be empty
+	// Provider is the pn-provider of its tokens. Default: apns. Flexisip takes apns.dev
+	// for the sandbox.
+	Provider string
 	// Unentitled: without the background mode "Voice over IP", so that CallKit shows
 	// none of its incoming calls.
 	Unentitled bool
@@ -184,6 +191,9 @@ func New(cfg Config) *Device {
 	}
 	if cfg.Strikes <= 0 {
 		cfg.Strikes = 3
+	}
+	if cfg.App.Provider == "" {
+		cfg.App.Provider = "apns"
 	}
 	if cfg.App.CallGroups <= 0 {
 		cfg.App.CallGroups = 2

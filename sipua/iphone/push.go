@@ -51,8 +51,9 @@ type callPush struct {
 }
 
 // payload holds what apps read of pushes for calls: Wakebridge's own keys, and
-// those that Flexisip (aps.uuid, aps.call-id, from-uri, display-name),
-// flutter_callkit_incoming (id, nameCaller) and callkeep (uuid, callerName) use.
+// those that Flexisip (aps.call-id, from-uri, display-name), flutter_callkit_incoming
+// (id, nameCaller) and callkeep (uuid, callerName) use. Flexisip's aps.uuid is the
+// device's +sip.instance, the same for all calls.
 type payload struct {
 	Type      *text `json:"type"`
 	UUID      text  `json:"uuid"`
@@ -62,7 +63,6 @@ type payload struct {
 	ExpiresAt int64 `json:"expires_at"` // ms since 1970
 
 	APS struct {
-		UUID   text `json:"uuid"`
 		CallID text `json:"call-id"`
 	} `json:"aps"`
 	FromURI text `json:"from-uri"`
@@ -112,7 +112,7 @@ func readTyped(b []byte, types ...text) (callPush, error) {
 		return callPush{}, fmt.Errorf("type %q: %w", *p.Type, ErrPayload)
 	}
 	c := callPush{callID: first(p.CallID, p.APS.CallID), name: first(p.Name, p.Display, p.NameCaller, p.CallerName), handle: first(p.Handle, p.FromURI)}
-	id := first(p.UUID, p.APS.UUID, p.ID)
+	id := first(p.UUID, p.ID)
 	switch {
 	case id != "":
 		var err error
@@ -120,7 +120,7 @@ func readTyped(b []byte, types ...text) (callPush, error) {
 			return callPush{}, fmt.Errorf("%w: %w", ErrPayload, err)
 		}
 	case c.callID != "": // CallKit wants a UUID: the same for the same call
-		c.uuid = uuid.NewSHA1(uuid.NameSpaceURL, []byte(c.callID))
+		c.uuid = uuidOfCallID(c.callID)
 	default:
 		return callPush{}, fmt.Errorf("neither a UUID nor a Call-ID: %w", ErrPayload)
 	}
@@ -129,6 +129,10 @@ func readTyped(b []byte, types ...text) (callPush, error) {
 	}
 	return c, nil
 }
+
+// uuidOfCallID is the UUID of a call that has none of its own: push and INVITE name the
+// same, whichever is first.
+func uuidOfCallID(callID string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte(callID)) }
 
 // readTitle is what a notification shows.
 func readTitle(payload []byte) string {

@@ -33,7 +33,7 @@ func newCritic(scene string) *critic {
 			ring = cfg.Calls.RingTimeout
 		}
 	}
-	return &critic{Observer: invariants.New(invariants.Limits{Ring: ring, Final: 5 * time.Second, Invite: 2 * time.Second, Wire: 2 * time.Second, Screen: 5 * time.Second,
+	return &critic{Observer: invariants.New(invariants.Limits{Ring: ring, Final: 5 * time.Second, Invite: 2 * time.Second, Wire: 2 * time.Second, Hedge: 4 * time.Second, Screen: 5 * time.Second,
 		Audio: 2 * time.Second})}
 }
 

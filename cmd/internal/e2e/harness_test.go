@@ -80,7 +80,7 @@ func start(t *testing.T, adjust func(*config.Config)) *server {
 // observe watches over a run in real time, on a machine that other tests keep busy.
 func observe(cfg *config.Config) *invariants.Observer {
 	return invariants.New(invariants.Limits{Ring: cfg.Calls.RingTimeout, Final: 5 * time.Second, Invite: 2 * time.Second, Wire: 2 * time.Second,
-		Screen: 5 * time.Second, Audio: 2 * time.Second})
+		Hedge: 4 * time.Second, Screen: 5 * time.Second, Audio: 2 * time.Second})
 }
 
 // end stops the server and checks that its calls left nothing behind and kept what

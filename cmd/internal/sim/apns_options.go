@@ -51,7 +51,7 @@ func (o *APNsOptions) names() []string {
 	if len(o.Listen.Names) == 0 {
 		return nil
 	}
-	return append([]string{"localhost", "127.0.0.1", "::1", "api.push.apple.com", "api.sandbox.push.apple.com"}, o.Listen.Names...)
+	return append([]string{"localhost", "127.0.0.1", "::1", "api.push.apple.com", "api.sandbox.push.apple.com", "api.development.push.apple.com"}, o.Listen.Names...)
 }
 
 // readTrouble reads YAML, of which JSON is a part.

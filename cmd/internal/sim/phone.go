@@ -29,6 +29,8 @@ type PhoneOptions struct {
 	Account PhoneAccount
 	App     iphone.App
 	Pushes  PhonePushes
+	// Foreign says that the server is not Wakebridge: see iphone.Config.
+	Foreign bool
 	// Policy is the name of one of iphone.Policies. Default: the correct app.
 	Policy string
 	// IOS is the version of iOS, such as 18 or 26.4. Default: 18.
@@ -168,10 +170,13 @@ func (s *session) switchOn(ctx context.Context, opts PhoneOptions, cfg iphone.Co
 
 // phoneConfig is what all phones of a run have in common.
 func phoneConfig(ctx context.Context, opts PhoneOptions) (iphone.Config, error) {
-	cfg := iphone.Config{App: opts.App, NoCallKit: opts.NoCallKit, Log: opts.Log,
+	cfg := iphone.Config{App: opts.App, NoCallKit: opts.NoCallKit, Foreign: opts.Foreign, Log: opts.Log,
 		Audio: softphone.AudioConfig{Source: softphone.Tone(toneOfPhone)}}
 	if opts.App.BundleID == "" || opts.App.TeamID == "" {
 		return cfg, fmt.Errorf("%w: bundle and team are needed to announce push tokens", ErrOption)
+	}
+	if opts.Foreign && opts.Pushes.Environment == string(apnssim.Sandbox) {
+		cfg.App.Provider = "apns.dev" // as Linphone does
 	}
 	var err error
 	name := opts.Policy

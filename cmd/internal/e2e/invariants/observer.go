@@ -40,6 +40,9 @@ type Limits struct {
 	// Wire is how long a push that left in time may be under way to APNs. Default:
 	// 100ms.
 	Wire time.Duration
+	// Hedge is how long a push may be without answer before it comes to APNs a second
+	// time. Default: 1.6s.
+	Hedge time.Duration
 	// Screen is how long a call may stay on the screen of a phone that is online,
 	// after it ended, or after it registered again. Default: 3s.
 	Screen time.Duration
@@ -52,7 +55,7 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		v    *time.Duration
 		that time.Duration
-	}{{&l.Final, 2 * time.Second}, {&l.Invite, 200 * time.Millisecond}, {&l.Wire, 100 * time.Millisecond}, {&l.Screen, 3 * time.Second}, {&l.Audio, time.Second}} {
+	}{{&l.Final, 2 * time.Second}, {&l.Invite, 200 * time.Millisecond}, {&l.Wire, 100 * time.Millisecond}, {&l.Hedge, 1600 * time.Millisecond}, {&l.Screen, 3 * time.Second}, {&l.Audio, time.Second}} {
 		if *d.v <= 0 {
 			*d.v = d.that
 		}
@@ -304,6 +307,8 @@ func (o *Observer) Check(journal []apnssim.Entry, phones ...Phone) []string {
 	v.callers()
 	v.attempts()
 	v.pushes(journal)
+	v.silences(journal)
+	v.unreached()
 	v.deadTokens(journal)
 	v.messages()
 	heard := v.callerSides(phones)

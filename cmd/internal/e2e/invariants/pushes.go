@@ -184,22 +184,28 @@ func (v *verdict) heard(e apnssim.Entry) bool {
 	if rec == nil || slices.ContainsFunc(v.away, span{e.ReceivedAt, e.AnsweredAt.Add(v.limits.Wire)}.meets) {
 		return false
 	}
-	decided := rec.Ended
+	over := decided(rec, uuidOf(p.UUID))
+	// One that was still on its way to APNs when it was stopped is taken back.
+	return e.ReceivedAt.Before(over) && over.Add(push.HearOut).After(e.AnsweredAt.Add(v.limits.Wire))
+}
+
+// decided is when the pushes to the device with that UUID were needed no longer.
+func decided(rec *bridge.Record, id string) time.Time {
+	at := rec.Ended
 	if !rec.Answered.IsZero() {
-		decided = rec.Answered // from then on nobody needs the pushes to other devices
+		at = rec.Answered // from then on nobody needs the pushes to other devices
 	}
 	for _, a := range rec.Attempts {
-		if uuidOf(a.UUID) != uuidOf(p.UUID) {
+		if uuidOf(a.UUID) != id {
 			continue
 		}
 		for _, awake := range []time.Time{a.Registered, a.Rang} {
-			if !awake.IsZero() && awake.Before(decided) {
-				decided = awake
+			if !awake.IsZero() && awake.Before(at) {
+				at = awake
 			}
 		}
 	}
-	// One that was still on its way to APNs when it was stopped is taken back.
-	return e.ReceivedAt.Before(decided) && decided.Add(push.HearOut).After(e.AnsweredAt.Add(v.limits.Wire))
+	return at
 }
 
 // overtaken says that the answer to the other request of a hedge came first, so that
