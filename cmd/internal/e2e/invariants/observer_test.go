@@ -273,11 +273,35 @@ func TestLosers(t *testing.T) {
 }
 
 func TestRegisterToInvite(t *testing.T) {
-	r := record()
-	r.Attempts[0].Registered, r.Attempts[0].Invited = at(2), at(2.5)
-	o := New(Limits{Ring: 50 * time.Second})
-	o.Recorded(r)
-	check(t, "slow", o.Check(nil), "invited 500ms later")
+	for name, c := range map[string]struct {
+		registered, invited, answered float64 // 0: never
+		fate                          bool
+		want                          string
+	}{
+		"fast":                         {2, 2.1, 0, false, ""},
+		"slow":                         {2, 2.5, 0, false, "invited 500ms later"},
+		"never":                        {2, 0, 0, false, "fate, 8s before"},
+		"told of its fate":             {2, 0, 0, true, ""},
+		"never, and another one takes": {2, 0, 5, false, "fate, 3s before"},
+		"right before the end":         {9.9, 0, 0, false, ""},
+		"after another one answered":   {6, 0, 5, false, ""},
+		"invited before":               {2, 1, 0, false, ""},
+	} {
+		when := func(s float64) time.Time {
+			if s == 0 {
+				return time.Time{}
+			}
+			return at(s)
+		}
+		r := record()
+		r.Answered, r.Attempts[0].Registered, r.Attempts[0].Invited = when(c.answered), when(c.registered), when(c.invited)
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
+		if c.fate {
+			o.fates[id] = true
+		}
+		check(t, name, o.Check(nil), c.want)
+	}
 }
 
 func check(t *testing.T, name string, broken []string, want string) {
