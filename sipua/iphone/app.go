@@ -34,7 +34,10 @@ type call struct {
 	pushed bool
 	leg    *softphone.Call // nil: its INVITE is not here
 	lost   bool            // the leg's connection is gone, and it was not answered
-	answer *action         // the user's answer, until the ACK of our 200
+	// stands: the leg was lost, and its INVITE did not come again. One that comes all the
+	// same, as the server sees late that the connection is gone, takes its place.
+	stands bool
+	answer *action // the user's answer, until the ACK of our 200
 	// refusal is the status that the server is to get, and has not yet: 603 when the
 	// user declined, others when he was not asked. 0: none.
 	refusal int

@@ -31,6 +31,7 @@ func (a *app) answer(act *action) {
 
 // accept sends the 200.
 func (a *app) accept(c *call) {
+	c.wait.stop()
 	err := c.leg.Answer()
 	if err == nil {
 		a.tell(Event{Kind: Accepted, UUID: c.uuid})
@@ -56,6 +57,7 @@ func (a *app) accept(c *call) {
 
 // confirmed is the ACK of our 200.
 func (a *app) confirmed(c *call) {
+	c.stands = false
 	act := c.answer
 	if act == nil {
 		return

@@ -58,7 +58,7 @@ func (a *app) invited(leg *softphone.Call) {
 		return
 	}
 	c := a.dictionary[id]
-	if c != nil && c.reachable() {
+	if c != nil && c.reachable() && !c.stands {
 		// Two INVITEs of one call reach us over two connections: one is enough.
 		a.reject(leg, 482)
 		return
@@ -105,7 +105,7 @@ func (a *app) match(leg *softphone.Call) (id uuid.UUID, callID string) {
 
 // attach gives a call its leg, and does what the user wanted of it meanwhile.
 func (a *app) attach(c *call, leg *softphone.Call) {
-	c.leg, c.lost = leg, false
+	c.leg, c.lost, c.stands = leg, false, false
 	c.wait.stop()
 	a.process.device.hear(c.uuid, leg)
 	if a.departs.attached != nil && a.departs.attached(c) {

@@ -153,18 +153,32 @@ func (a *app) registered(e softphone.Registered) {
 // server knows to be gone.
 const comesAgain = time.Second
 
+// standsFor is how long a leg that was lost is taken for one that rings, without a word of
+// the server.
+const standsFor = time.Minute
+
 // awaitInvite gives the INVITE of a call its time. One that was here and does not come
-// again still stands for the server, which did not see its connection go: it is answered
-// or declined over the new one.
+// again still stands for the server, which did not see its connection go.
 func (a *app) awaitInvite(c *call) {
-	if c.lost && c.decided() && a.line.registered {
-		c.wait.start(a.process, comesAgain, func() {
-			c.lost = false
-			a.decide(c)
-		})
+	if c.lost && a.line.registered {
+		c.wait.start(a.process, comesAgain, func() { a.stands(c) })
 		return
 	}
 	c.wait.start(a.process, a.process.device.cfg.Timing.Invite, func() { a.inviteMissing(c) })
+}
+
+// stands takes up a leg that was lost: it is answered or declined, or ended by the server,
+// over the connection that there is now.
+func (a *app) stands(c *call) {
+	c.lost, c.stands = false, true
+	if c.decided() {
+		a.decide(c)
+		return
+	}
+	c.wait.start(a.process, standsFor, func() {
+		a.refuse(c.leg, c.uuid, refusalOf(Unanswered))
+		a.finish(c, Unanswered)
+	})
 }
 
 // inviteMissing ends a call whose INVITE did not come.
@@ -189,7 +203,7 @@ func (a *app) fate(ended header.CallEnded) {
 		if _, over := a.storage.over(ended.UUID); !over {
 			a.storage.remember(ended.UUID, reason)
 		}
-	case !c.reachable(): // no INVITE came, or its connection went away with the CANCEL
+	case !c.reachable(), c.stands && !answered(c.leg): // no INVITE came, or its connection went away with the CANCEL
 		a.finish(c, reason)
 	case answered(c.leg): // the server ended it, and was started again before we heard of that
 		a.hangUpLeg(c)

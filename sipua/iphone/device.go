@@ -147,6 +147,7 @@ type ios struct {
 	offline       bool
 	process       *process // nil: not running
 	launching     []func() // what waits for a launch under way; nil: none
+	opening       bool     // the launch is to the foreground
 	deliveries    []*delivery
 	screen        *callScreen
 	notifications []notification

@@ -53,13 +53,19 @@ func (d *Device) wake(to processState, f func()) {
 	}
 	first := d.ios.launching == nil
 	d.ios.launching = append(d.ios.launching, f)
+	d.ios.opening = d.ios.opening && !first || to == foreground
 	if first {
-		d.queue.after(d.cfg.Timing.Launch, func() { d.launched(to) })
+		d.queue.after(d.cfg.Timing.Launch, d.launched)
 	}
 }
 
-// launched is the end of a launch or of a resumption.
-func (d *Device) launched(to processState) {
+// launched is the end of a launch or of a resumption, to the foreground if the user has
+// opened the app meanwhile.
+func (d *Device) launched() {
+	to := background
+	if d.ios.opening {
+		to = foreground
+	}
 	waiting := d.ios.launching
 	d.ios.launching = nil
 	if waiting == nil { // the device was restarted, or the app removed

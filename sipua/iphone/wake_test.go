@@ -69,6 +69,28 @@ func TestAKilledAppIsStartedByAPush(t *testing.T) {
 	})
 }
 
+// The user opens the app while a push starts it.
+func TestOpenedWhileAPushStartsIt(t *testing.T) {
+	for name, resumed := range map[string]bool{"started": false, "resumed": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				after, kind := w.asleep(), iphone.Woken
+				if !resumed {
+					w.must(w.phone.Kill())
+					kind = iphone.Launched
+				}
+				w.push("voip", newIncoming())
+				time.Sleep(100 * time.Millisecond)
+				w.must(w.phone.Open())
+				if e := w.see(after, kind); e.Text != "foreground" {
+					t.Errorf("%+v", e)
+				}
+				w.see(after, iphone.Reported)
+			})
+		})
+	}
+}
+
 func TestRegisterAnnouncesBothTokens(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		w.must(w.phone.Open())

@@ -10,6 +10,7 @@ import (
 
 	"wakebridge/bridge"
 	"wakebridge/cmd/internal/e2e/invariants"
+	"wakebridge/cmd/internal/sim"
 	"wakebridge/config"
 	"wakebridge/sipua/iphone"
 	"wakebridge/sipua/softphone"
@@ -21,13 +22,15 @@ type brokenApp struct {
 	script string // behind falling asleep; "" for a call that nobody takes
 	awake  bool   // it does not fall asleep
 	// status is the final response to the caller; 200: the call is answered, and the
-	// caller hangs up.
+	// caller hangs up, unless stays says that nobody does.
 	status int
+	stays  bool
 	silent bool // nothing comes back from the phone
 	// reason is contained in the record's, push the first push's reason.
 	reason, push string
 	audio        string // of the record
 	breaks       invariants.Broken
+	twice        bool // it breaks that rule twice in the call
 }
 
 const sentNothing = "the phone sent nothing"
@@ -44,10 +47,10 @@ func brokenApps() []brokenApp {
 		{policy: "never-registers", script: "wait ringing\nwait ended unanswered\n", status: 480, reason: "the device did not register in time"},
 		{policy: "rejects", script: "wait ringing\nwait ended\n", status: 486, reason: "the device is busy"},
 		{policy: "registers-twice", script: takesIt, status: 200},
-		{policy: "no-audio", script: takesIt, status: 200, silent: true, audio: sentNothing, breaks: invariants.Broken{Rule: invariants.RuleSound}},
+		{policy: "no-audio", script: takesIt, status: 200, silent: true, stays: true, reason: "sent no media for 8s", audio: sentNothing, breaks: invariants.Broken{Rule: invariants.RuleSound}},
 		{policy: "dies-after-answer", script: "wait ringing\nanswer\nwait killed\n", status: 200, silent: true, audio: sentNothing, breaks: invariants.Broken{Dies: true}},
 		{policy: "changes-address", script: "wait ringing\nwait connection-lost\nwait 180-sent\nanswer\nwait answered\n", status: 200},
-		{policy: "fulfils-late", script: "wait ringing\nanswer\nwait 200-sent\n", status: 200, silent: true, audio: sentNothing},
+		{policy: "fulfils-late", script: "wait ringing\nanswer\nwait 200-sent\n", status: 200, silent: true, audio: sentNothing, breaks: invariants.Broken{Rule: iphone.RuleAction}, twice: true},
 		{policy: "stale-token", status: 480, reason: "APNs refused the token: Unregistered (the app was removed", push: "Unregistered"},
 		{policy: "foreground", script: takesIt, awake: true, status: 200},
 		{policy: "two-phones", script: takesIt, status: 200},
@@ -69,6 +72,7 @@ func hurried(trunk func(*config.Config)) func(*config.Config) {
 	return func(c *config.Config) {
 		trunk(c)
 		c.Push.WakeTimeout, c.Calls.RingTimeout = 12*time.Second, 25*time.Second
+		c.Media.Timeout.FirstPacket, c.Media.Timeout.Silence = 4*time.Second, 4*time.Second
 	}
 }
 
@@ -77,7 +81,7 @@ func (b brokenApp) play(t *testing.T) {
 	s := start(t, hurried(trunkAt(port)))
 	in, typed := io.Pipe()
 	t.Cleanup(func() { in.Close() })
-	r := simPhoneObeying(t, s, b.policy, in)
+	r := simPhoneObeying(t, s, b.policy, in, func(o *sim.PhoneOptions) { o.Timing.Action = 2 * time.Second })
 	r.breaks(b.breaks)
 	say := func(lines string) {
 		if _, err := io.WriteString(typed, lines); err != nil {
@@ -116,6 +120,9 @@ func (b brokenApp) play(t *testing.T) {
 	if breaks := b.breaks.Rule != "" && b.breaks.Rule != invariants.RuleSound; (last.Result == "failed") != breaks || (len(last.Violations) > 0) != breaks {
 		t.Errorf("%+v%s", last, r.story())
 	}
+	if n := len(last.Violations); b.twice && n != 2 {
+		t.Errorf("%d rules are broken, not 2: %+v%s", n, last, r.story())
+	}
 	b.operator(t, s.record(t, 0))
 }
 
@@ -140,11 +147,13 @@ func (b brokenApp) outcome(ctx context.Context, t *testing.T, out *softphone.Cal
 	} else {
 		hearsASecond(t, "the caller", out, 620)
 	}
-	if err := out.Hangup(); err != nil {
-		t.Errorf("hang up: %v", err)
+	if !b.stays {
+		if err := out.Hangup(); err != nil {
+			t.Errorf("hang up: %v", err)
+		}
 	}
-	if _, err := out.Ended(ctx); err != nil {
-		t.Error(err)
+	if e, err := out.Ended(ctx); err != nil || e.ByRemote != b.stays {
+		t.Errorf("the caller: %+v, %v", e, err)
 	}
 }
 

@@ -49,7 +49,9 @@ type PhoneOptions struct {
 	// SwitchedOn gets each phone before its app is opened, for a test that looks at
 	// more than what is printed. nil: nobody looks.
 	SwitchedOn func(*iphone.Device)
-	Log        *slog.Logger // required
+	// Timing is how fast the phone is, for a test that cannot wait.
+	Timing iphone.Timing
+	Log    *slog.Logger // required
 }
 
 // PhonePushes say where the phone's pushes come from.
@@ -170,7 +172,7 @@ func (s *session) switchOn(ctx context.Context, opts PhoneOptions, cfg iphone.Co
 
 // phoneConfig is what all phones of a run have in common.
 func phoneConfig(ctx context.Context, opts PhoneOptions) (iphone.Config, error) {
-	cfg := iphone.Config{App: opts.App, NoCallKit: opts.NoCallKit, Foreign: opts.Foreign, Log: opts.Log,
+	cfg := iphone.Config{App: opts.App, NoCallKit: opts.NoCallKit, Foreign: opts.Foreign, Timing: opts.Timing, Log: opts.Log,
 		Audio: softphone.AudioConfig{Source: softphone.Tone(toneOfPhone)}}
 	if opts.App.BundleID == "" || opts.App.TeamID == "" {
 		return cfg, fmt.Errorf("%w: bundle and team are needed to announce push tokens", ErrOption)

@@ -108,10 +108,19 @@ func (v *verdict) honest(in *invite, f final, rec *bridge.Record) {
 	v.breaks("call %s: the caller got %d before any device answered", in.callID, f.status)
 }
 
-// attempts: a woken device gets its INVITE right after its REGISTER.
+// attempts: a woken device gets its INVITE right after its REGISTER, or the fate of the
+// call.
 func (v *verdict) attempts() {
 	for _, r := range v.records {
+		decided := r.Ended
+		if !r.Answered.IsZero() {
+			decided = r.Answered
+		}
 		for _, a := range r.Attempts {
+			missed := !a.Registered.IsZero() && a.Invited.IsZero() && !v.fates[uuidOf(a.UUID)]
+			if d := decided.Sub(a.Registered); missed && d > v.limits.Invite {
+				v.breaks("call %s: device %s registered and was neither invited nor told of a fate, %s before the call was decided", r.ID, a.Device, d)
+			}
 			if a.Registered.IsZero() || a.Invited.Before(a.Registered) {
 				continue // invited before, over a connection that was alive, or never
 			}

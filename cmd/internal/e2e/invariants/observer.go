@@ -75,6 +75,8 @@ type Observer struct {
 	announced map[string][]time.Time // REGISTERs that were answered 200, by the device token that they announced
 	pending   map[string][]string    // tokens of REGISTERs without an answer, by transaction
 	tests     map[string]bool        // UUIDs of pushes that an operator's test sent
+	fates     map[string]bool        // UUIDs of calls whose fate was told to a device
+	ends      map[string][]time.Time // CANCELs and BYEs to devices, by the UUID of their call
 	records   []bridge.Record
 	away      []span // when no server ran
 	placed    []*softphone.Call
@@ -113,7 +115,8 @@ type answer struct {
 
 // New makes an Observer.
 func New(limits Limits) *Observer {
-	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string), tests: make(map[string]bool)}
+	return &Observer{limits: limits.withDefaults(), invites: make(map[string]*invite), announced: make(map[string][]time.Time), pending: make(map[string][]string), tests: make(map[string]bool),
+		fates: make(map[string]bool), ends: make(map[string][]time.Time)}
 }
 
 // Tests notes the UUID of a push that an operator's test sends: it belongs to no call.
@@ -133,6 +136,9 @@ func (o *Observer) Saw(t sipua.Traffic) {
 	case *sip.Request:
 		if !t.Sent {
 			o.request(t, m)
+		} else if m.Method == sip.CANCEL || m.Method == sip.BYE {
+			id, _, _ := strings.Cut(sipua.Value(m, "Call-ID"), "@")
+			o.ends[uuidOf(id)] = append(o.ends[uuidOf(id)], t.At)
 		}
 	case *sip.Response:
 		o.response(t, m)
@@ -213,6 +219,10 @@ func (o *Observer) response(t sipua.Traffic, res *sip.Response) {
 		if res.StatusCode == 200 {
 			for _, token := range o.pending[key] {
 				o.announced[token] = append(o.announced[token], t.At)
+			}
+			for _, fate := range sipua.Values(res, header.NameCallEnded) {
+				id, _, _ := strings.Cut(fate, ";")
+				o.fates[uuidOf(id)] = true
 			}
 		}
 		delete(o.pending, key)

@@ -6,10 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
 	"github.com/google/uuid"
 
 	"wakebridge/bridge"
 	"wakebridge/push/apnssim"
+	"wakebridge/sipua"
 	"wakebridge/sipua/iphone"
 )
 
@@ -177,6 +179,51 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A phone that is online does not give a call up by itself.
+func TestEarlyEnds(t *testing.T) {
+	call := uuid.MustParse(id)
+	event := func(kind iphone.Kind, s float64) iphone.Event { return iphone.Event{Kind: kind, UUID: call, At: at(s)} }
+	end := func(why iphone.Reason) iphone.Event {
+		return iphone.Event{Kind: iphone.Ended, UUID: call, At: at(8), Reason: why}
+	}
+	reported, invited := event(iphone.Reported, 1), event(iphone.InviteReceived, 2)
+	lost, back := iphone.Event{Kind: iphone.FlowLost, At: at(3)}, iphone.Event{Kind: iphone.Registered, At: at(4)}
+	const early = "left the screen"
+	for name, c := range map[string]struct {
+		events []iphone.Event
+		rules  []iphone.Violation
+		cancel float64 // when the server sent one; 0: none
+		want   string
+	}{
+		"unanswered":                     {events: []iphone.Event{reported, invited, end(iphone.Unanswered)}, want: early},
+		"failed":                         {events: []iphone.Event{reported, invited, end(iphone.Failed)}, want: early},
+		"hung up":                        {events: []iphone.Event{reported, invited, end(iphone.ByUser)}},
+		"lost the INVITE, and came back": {events: []iphone.Event{reported, invited, lost, back, end(iphone.Unanswered)}, want: early},
+		"lost the INVITE for good":       {events: []iphone.Event{reported, invited, lost, end(iphone.Unanswered)}},
+		"never registered":               {events: []iphone.Event{reported, end(iphone.Unanswered)}},
+		"told its fate":                  {events: []iphone.Event{reported, back, event(iphone.FateTold, 8), end(iphone.Unanswered)}},
+		"refused":                        {events: []iphone.Event{reported, invited, event(iphone.Declined, 8), end(iphone.Failed)}},
+		"cancelled":                      {events: []iphone.Event{reported, invited, end(iphone.Unanswered)}, cancel: 7.9},
+		"cancelled long before":          {events: []iphone.Event{reported, invited, end(iphone.Unanswered)}, cancel: 3, want: early},
+		"cancelled afterwards":           {events: []iphone.Event{reported, invited, end(iphone.Unanswered)}, cancel: 9, want: early},
+		"for a broken rule": {events: []iphone.Event{reported, invited, end(iphone.Failed)}, rules: []iphone.Violation{{Rule: iphone.RuleAction, UUID: call}},
+			want: "rule action-once-in-time"},
+	} {
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(record())
+		if c.cancel > 0 {
+			req := sip.NewRequest(sip.CANCEL, sip.Uri{Scheme: "sip", User: "alice", Host: "h"})
+			req.AppendHeader(sip.NewHeader("Call-ID", strings.ToUpper(id)+"@n1"))
+			o.Saw(sipua.Traffic{Sent: true, At: at(c.cancel), Message: req})
+		}
+		broken := o.Check(nil, Phone{Events: c.events, Violations: c.rules})
+		check(t, name, broken, c.want)
+		if c.want != early && strings.Contains(strings.Join(broken, ""), early) {
+			t.Errorf("%s: %q", name, broken)
+		}
+	}
+}
+
 // A phone that was away when its call ended is told so when it registers: in time, and
 // why.
 func TestFates(t *testing.T) {
@@ -226,11 +273,35 @@ func TestLosers(t *testing.T) {
 }
 
 func TestRegisterToInvite(t *testing.T) {
-	r := record()
-	r.Attempts[0].Registered, r.Attempts[0].Invited = at(2), at(2.5)
-	o := New(Limits{Ring: 50 * time.Second})
-	o.Recorded(r)
-	check(t, "slow", o.Check(nil), "invited 500ms later")
+	for name, c := range map[string]struct {
+		registered, invited, answered float64 // 0: never
+		fate                          bool
+		want                          string
+	}{
+		"fast":                         {2, 2.1, 0, false, ""},
+		"slow":                         {2, 2.5, 0, false, "invited 500ms later"},
+		"never":                        {2, 0, 0, false, "fate, 8s before"},
+		"told of its fate":             {2, 0, 0, true, ""},
+		"never, and another one takes": {2, 0, 5, false, "fate, 3s before"},
+		"right before the end":         {9.9, 0, 0, false, ""},
+		"after another one answered":   {6, 0, 5, false, ""},
+		"invited before":               {2, 1, 0, false, ""},
+	} {
+		when := func(s float64) time.Time {
+			if s == 0 {
+				return time.Time{}
+			}
+			return at(s)
+		}
+		r := record()
+		r.Answered, r.Attempts[0].Registered, r.Attempts[0].Invited = when(c.answered), when(c.registered), when(c.invited)
+		o := New(Limits{Ring: 50 * time.Second})
+		o.Recorded(r)
+		if c.fate {
+			o.fates[id] = true
+		}
+		check(t, name, o.Check(nil), c.want)
+	}
 }
 
 func check(t *testing.T, name string, broken []string, want string) {

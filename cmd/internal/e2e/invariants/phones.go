@@ -55,7 +55,12 @@ type screenCall struct {
 	// accepted: the app sent a 200, so its call is ended by BYE if another device was
 	// faster.
 	accepted bool
+	told     bool // of its fate, with a 200 to REGISTER
+	refused  bool // by the app, for the user or by itself
 }
+
+// online says that the server could reach the phone for this call until its end.
+func (c *screenCall) online() bool { return !c.back.IsZero() || !c.cut && !c.invited.IsZero() }
 
 // phone: no rule of Apple's is broken, no app is killed for it, no call stays on
 // the screen, and who loses to another device is told that.
@@ -83,6 +88,7 @@ func (v *verdict) phone(p Phone) {
 	for id, c := range calls {
 		if rec := v.byUUID[id.String()]; rec != nil {
 			v.screen(p.Name, id, c, rec)
+			v.early(p, id, c, rec)
 			continue
 		}
 		if c.ended.IsZero() {
@@ -146,6 +152,10 @@ func note(calls map[uuid.UUID]*screenCall, e iphone.Event) {
 		c.invited = e.At
 	case iphone.Accepted:
 		c.accepted = true
+	case iphone.FateTold:
+		c.told = true
+	case iphone.Declined:
+		c.refused = true
 	case iphone.Ended:
 		if c.ended.IsZero() {
 			c.ended, c.reason = e.At, e.Reason
@@ -160,10 +170,10 @@ func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.R
 		return
 	}
 	told := rec.Ended
+	if !c.online() {
+		return // nobody can tell it
+	}
 	if c.cut || c.invited.IsZero() {
-		if c.back.IsZero() {
-			return // nobody can tell it
-		}
 		// With the fate, or by the CANCEL or BYE that is repeated then.
 		if c.back.After(told) {
 			told = c.back
@@ -176,6 +186,23 @@ func (v *verdict) screen(name string, id uuid.UUID, c *screenCall, rec *bridge.R
 		!(c.accepted && c.reason == iphone.RemoteEnded) {
 		v.breaks("%s: the call %s was answered by another device, and ended here as %s", name, id, c.reason)
 	}
+}
+
+// early: a phone that is online does not give a call up that lasts, unless it is told to,
+// or refuses it, or its app broke a rule.
+func (v *verdict) early(p Phone, id uuid.UUID, c *screenCall, rec *bridge.Record) {
+	alone := c.reason == iphone.Unanswered || c.reason == iphone.Failed
+	if !alone || c.ended.IsZero() || !c.ended.Before(rec.Ended) || !c.online() || c.told || c.refused {
+		return
+	}
+	asked := span{c.ended.Add(-v.limits.Screen), c.ended.Add(v.limits.Wire)}
+	if slices.ContainsFunc(v.ends[id.String()], func(at time.Time) bool { return span{at, at}.meets(asked) }) {
+		return
+	}
+	if slices.ContainsFunc(p.Violations, func(b iphone.Violation) bool { return b.UUID == id }) {
+		return
+	}
+	v.breaks("%s: the call %s left the screen at %s as %s, and lasted until %s (%s)", p.Name, id, clock(c.ended), c.reason, clock(rec.Ended), rec.Reason)
 }
 
 // notToldSo are ends that the server brought about without the true reason.

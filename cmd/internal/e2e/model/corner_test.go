@@ -18,6 +18,10 @@ func TestCorners(t *testing.T) {
 			"1: trunk 0; wait 5; move 0; answer 0; pass 3000", "answered"},
 		"moved without a sign, answered at once": {
 			"1: trunk 0; wait 5; roam 0; answer 0; pass 3000", "answered"},
+		"moved without a sign while it rang, answered after a while": {
+			"1: trunk 0; wait 5; roam 0; wait 15; answer 0; pass 3000", "answered"},
+		"moved without a sign while it rang, and nobody answered": {
+			"1: trunk 0; wait 5; roam 0; wait 34; wait 34; pass 3000", "no-answer"},
 		"moved without a sign while it rang, then declined": {
 			"1: trunk 0; wait 5; roam 0; wait 2; decline 0; pass 3000", "declined"},
 	} {
