@@ -351,7 +351,7 @@ func TestPushTestOnTheWire(t *testing.T) {
 		kind := location.Alert
 		if voip {
 			kind = location.VoIP
-			if payload.Type != "call" || payload.ExpiresAt-payload.SentAt != (10 * time.Second).Milliseconds() || len(fates) != 1 || fates[0].UUID != payload.UUID ||
+			if payload.Type != "call" || payload.ExpiresAt-payload.SentAt != (10*time.Second).Milliseconds() || len(fates) != 1 || fates[0].UUID != payload.UUID ||
 				fates[0].Cause != 487 || fates[0].KeepUntil.IsZero() || payload.UUID != out.Reports[0].UUID {
 				t.Errorf("%s, fates %+v", sent[1].Payload, fates)
 			}
