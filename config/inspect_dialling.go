@@ -28,6 +28,7 @@ func (in *inspector) domains() {
 		in.ordered(path+".expires", d.Expires)
 		in.users(d, path, owners)
 	}
+	in.tenants()
 }
 
 // users checks the users of one domain; owners are the numbers of all.
@@ -58,6 +59,23 @@ func (in *inspector) users(d *Domain, domainPath string, owners map[string]holde
 			if owner, isName := names[n]; isName && n != u.Name {
 				in.at(fmt.Sprintf("%s.users[%d].numbers[%d]", domainPath, i, j),
 					strconv.Quote(n)+" is the name of another user"+in.atLine(owner.path), "give each its own")
+			}
+		}
+	}
+}
+
+// tenants warns of numbers that are names in another domain: a call that names that domain
+// reaches the name, any other the number.
+func (in *inspector) tenants() {
+	for i, d := range in.cfg.Domains {
+		for j, u := range d.Users {
+			for k, n := range u.Numbers {
+				for _, other := range in.cfg.Domains {
+					if other.Name != d.Name && slices.ContainsFunc(other.Users, func(o User) bool { return o.Name == n }) {
+						in.warn(fmt.Sprintf("domains[%d].users[%d].numbers[%d]", i, j, k), fmt.Sprintf("%q is also the name of a user of %s, who is reached only as %s@%s",
+							n, other.Name, n, other.Name), "give one of them another")
+					}
+				}
 			}
 		}
 	}

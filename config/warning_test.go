@@ -69,6 +69,8 @@ func TestWarnings(t *testing.T) {
 		"password of a group":              {user("password"), nil},
 		"nobody is woken":                  {"domains: [{ name: a.b, users: [{ name: alice, password: x }] }]", []string{"domains: push.apps is empty: no sleeping phone is woken"}},
 		"no users":                         {"node: { id: x }", nil},
+		"a number that is a name elsewhere": {"domains: [{ name: a.b, users: [{ name: alice, password: x, numbers: [\"201\"] }] }, { name: c.d, users: [{ name: \"201\", password: x }] }]\n" + app("keys: [{ file: AuthKey.p8, id: KEY1234567 }]"),
+			[]string{`domains[0].users[0].numbers[0]: "201" is also the name of a user of c.d, who is reached only as 201@c.d`}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

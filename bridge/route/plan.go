@@ -87,14 +87,14 @@ func (t *Table) isOurs(r Request) bool {
 
 // owner finds the user that the called number or name means; why says why nobody.
 func (t *Table) owner(r Request, called string) (user User, why string) {
-	if u, ok := t.byNumber[called]; ok {
-		return u, ""
-	}
 	users := t.byName[called]
-	for _, u := range users {
+	for _, u := range users { // before numbers: that of one tenant may be a name of another
 		if strings.EqualFold(u.Domain, r.Host) {
 			return u, ""
 		}
+	}
+	if u, ok := t.byNumber[called]; ok {
+		return u, ""
 	}
 	switch {
 	case len(users) == 0:

@@ -19,6 +19,7 @@ func house() Config {
 			{Name: "bob", Domain: "sip.example.com", Numbers: []string{"202"}},
 			{Name: "bob", Domain: "other.example.com"},
 			{Name: "agent7", Domain: "sip.example.com"},
+			{Name: "201", Domain: "other.example.com"},
 		},
 		Trunks: []string{"asterisk", "carrier"},
 		Rules: []Rule{
@@ -65,6 +66,8 @@ func TestPlan(t *testing.T) {
 		{"same name in the other domain", user("bob", "other.example.com"), "bob@other.example.com", BuiltIn, ""},
 		{"name of several users", trunk("bob", "10.0.0.1"), "404", "", "no route matches number bob from trunk asterisk"},
 		{"name that the domain has not", user("alice", "other.example.com"), "404", "", "from user alice@sip.example.com"},
+		{"a name that is a number elsewhere", user("201", "other.example.com"), "201@other.example.com", BuiltIn, ""},
+		{"over a trunk", trunk("201", "other.example.com"), "201@other.example.com", BuiltIn, ""},
 		{"number over another domain of ours", user("202", "empty.example.org"), "bob@sip.example.com", BuiltIn, ""},
 		{"names have a case", trunk("Alice", "10.0.0.1"), "404", "", ""},
 		{"out", user("+498912345", "sip.example.com"), "carrier:+498912345", "out", "goes to trunk carrier"},
