@@ -145,6 +145,45 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A packet that is late opens once, if it is among the newest 128 (RFC 3711 s3.3.2); what
+// is older could be a repetition and is refused, of RTCP as of RTP.
+func TestReplayWindow(t *testing.T) {
+	const newest = 300
+	for _, suite := range srtp.Suites() {
+		for _, control := range []bool{false, true} {
+			s, r := ends(t, key(t, suite))
+			seal, open := s.RTP, r.RTP
+			if control {
+				seal, open = s.RTCP, r.RTCP
+			}
+			var sealed [newest + 2][]byte
+			for i := range sealed {
+				plain := voice(t, 7, uint16(i), "hello") //nolint:gosec // small
+				if control {
+					plain = report(t, 7)
+				}
+				pkt, err := seal(plain)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sealed[i] = slices.Clone(pkt)
+			}
+			for _, c := range []struct {
+				i     int
+				opens bool
+			}{
+				{newest, true}, {newest, false}, {newest - 100, true}, {newest - 100, false}, {newest - 127, true}, {newest - 127, false},
+				{newest - 128, false}, {0, false}, {newest + 1, true}, {newest, false}, {newest - 126, true}, {newest - 127, false},
+			} {
+				_, err := open(slices.Clone(sealed[c.i]))
+				if c.opens && err != nil || !c.opens && !errors.Is(err, srtp.ErrAuth) {
+					t.Errorf("%s, RTCP %t: packet %d: %v", suite, control, c.i, err)
+				}
+			}
+		}
+	}
+}
+
 // A far end that uses a sequence number again gets no second packet under it; one
 // that begins anew is heard under another SSRC. No (SSRC, number) goes out twice.
 func TestNoIndexTwice(t *testing.T) {
