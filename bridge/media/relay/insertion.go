@@ -170,7 +170,7 @@ func (v *voice) source(clock, theirs uint32) *source {
 			return s
 		}
 	}
-	next := &source{clock: clock, sequence: uint16(rand.Uint32())} //nolint:gosec // RFC 3550 s5.1 wants it random, no secret
+	next := &source{clock: clock, sequence: uint16(rand.Uint32N(1 << 15))} //nolint:gosec // RFC 3550 s5.1 wants it random, no secret; RFC 3711 s3.3.1 below 2^15
 	v.rename(next, theirs)
 	var kept []*source // those in use: whoever changes the clock again and again gathers none
 	for _, s := range all {

@@ -213,6 +213,22 @@ func TestInsertionsOfTwoClocks(t *testing.T) {
 	}
 }
 
+// Each sender of ours begins in the lower half of the numbers (RFC 3711 s3.3.1): a far
+// end that misses its first packets must not miss a roll-over with them.
+func TestInsertionBeginsLow(t *testing.T) {
+	engines(t, func(t *testing.T, e Engine) {
+		a := newParty(t, e, srtp.AESCM128HMACSHA180)
+		for clock := range uint32(64) { // a sender each
+			in := a.stream.Insert(Insert{Clock: 1000 + clock})
+			in.Send(Frame{PayloadType: 8})
+			in.End()
+			if got := a.next(t); got.SequenceNumber >= 1<<15 {
+				t.Fatalf("sender %d begins with number %d", clock, got.SequenceNumber)
+			}
+		}
+	})
+}
+
 // Two senders may not share an SSRC: the relayed one has it, ours takes another.
 func TestInsertionCollides(t *testing.T) {
 	engines(t, func(t *testing.T, e Engine) {

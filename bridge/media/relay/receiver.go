@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -122,6 +123,7 @@ type verdict struct {
 	taken  bool   // the tap keeps it
 	moved  bool   // a latch learned another source: targets changed
 	report senderReport
+	rtp    packet // its header as it came: sealing may name the sender anew
 	reason Reason
 }
 
@@ -157,6 +159,7 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 	r.stats.RTP.add(len(pkt))
 	if !r.remote.Datagram {
 		p := packet{r.header.SSRC, r.header.Timestamp, r.header.SequenceNumber, r.header.PayloadType}
+		v.rtp = p
 		r.senders.learn(Sender{in.from, p.ssrc})
 		r.seq.add(p, r.clock(p.payloadType), now)
 		r.sound.take(&r.header, v.pkt, now)
@@ -171,7 +174,7 @@ func (r *receiver) receive(ch channel, in inbound) verdict {
 func (r *receiver) went(partner Stream, v verdict, reason Reason, sent bool) {
 	kept := !sent && (reason == Held || reason == Converted)
 	if (sent || kept) && !v.rtcp && !r.remote.Datagram {
-		r.withheld.take(partner, v.pkt, kept)
+		r.withheld.take(partner, v.rtp, binary.BigEndian.Uint32(v.pkt[8:]), kept)
 	}
 }
 

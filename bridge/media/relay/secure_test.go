@@ -129,7 +129,8 @@ func TestSecureMixes(t *testing.T) {
 					way[1].hears(t, true, report)
 				}
 			}
-			if s := a.stream.Stats(); s.Rejected.Total() != 0 || s.Sent.Packets != 5 {
+			waitFor(t, a.end, func(s Stats) bool { return s.Sent.Packets == 5 }) // it is counted once it is out
+			if s := a.stream.Stats(); s.Rejected.Total() != 0 {
 				t.Errorf("%v: %+v", mix, s)
 			}
 		}
@@ -161,6 +162,39 @@ func TestSecureRefuses(t *testing.T) {
 		bad(stranger, good, WrongSource)
 		if s := a.stream.Stats(); s.RTP.Packets != 1 || s.Source != addrOf(t, a.rtp) {
 			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+// A report that comes again, from its author's address or a stranger's, is no report, nor
+// is one that is older than the window.
+func TestSecureRefusesOldReports(t *testing.T) {
+	engines(t, func(t *testing.T, e Engine) {
+		for _, suite := range []srtp.Suite{srtp.AESCM128HMACSHA180, srtp.AEADAES256GCM} {
+			a, b := newParty(t, e, suite), newParty(t, e, 0)
+			join(a, b)
+			report := reportOf(t, 5)
+			var sealed [130][]byte
+			for i := range sealed {
+				sealed[i] = a.seal(t, true, report)
+			}
+			stranger := listenAt(t, "127.0.0.9")
+			bad := func(c *net.UDPConn, pkt []byte, reason Reason) {
+				t.Helper()
+				before := a.stream.Stats().Rejected[reason]
+				write(t, c, pkt, addrOf(t, a.pair.RTCP))
+				waitFor(t, a.end, func(s Stats) bool { return s.Rejected[reason] == before+1 })
+			}
+			for _, i := range []int{0, 129, 29} { // the last one is late
+				write(t, a.rtcp, sealed[i], addrOf(t, a.pair.RTCP))
+				b.hears(t, true, report)
+				bad(a.rtcp, sealed[i], BadAuth)
+				bad(stranger, sealed[i], WrongSource)
+			}
+			bad(a.rtcp, sealed[1], BadAuth)
+			if s := a.stream.Stats(); s.RTCP.Packets != 3 || b.stream.Stats().SentRTCP.Packets != 3 {
+				t.Errorf("%s: %+v", suite, s)
+			}
 		}
 	})
 }

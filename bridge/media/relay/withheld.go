@@ -1,7 +1,5 @@
 package relay
 
-import "encoding/binary"
-
 // withheld counts the packets of a far end that we kept from its partner (Held,
 // Converted) and that the partner misses by the sequence numbers (RFC 3550 appendix
 // A.3): those between the first and the last of a sender that passed. Nobody misses
@@ -12,22 +10,29 @@ type withheld struct {
 	total   uint64
 
 	started bool
-	ssrc    uint32
-	newest  int64 // sequence number with wraps, of passed and kept ones
-	passed  bool  // any
-	first   int64 // of those that passed; only later ones are missed
+	ssrc    uint32 // as it came
+	name    uint32 // as the newest one that passed went out
+	newest  int64  // sequence number with wraps, of passed and kept ones
+	passed  bool   // any
+	first   int64  // of those that passed; only later ones are missed
 	last    int64
 	since   uint64 // kept, later than last
 }
 
-// take notes an RTP packet that passed to the partner or was kept from it. A partner
-// that is another one misses nothing yet.
-func (w *withheld) take(partner Stream, pkt []byte, kept bool) {
+// take notes an RTP packet that passed to the partner, under the SSRC name, or was kept
+// from it. A partner that is another one misses nothing yet, nor does one to whom the
+// sender is another: it was named anew (srtp.Sender).
+func (w *withheld) take(partner Stream, p packet, name uint32, kept bool) {
 	if partner != w.partner {
 		*w = withheld{partner: partner}
+	} else if !kept && w.passed && name != w.name {
+		*w = withheld{partner: partner, total: w.total}
 	}
 	before := w.newest
-	seq := w.extended(binary.BigEndian.Uint32(pkt[8:]), binary.BigEndian.Uint16(pkt[2:]))
+	seq := w.extended(p.ssrc, p.sequence)
+	if !kept {
+		w.name = name
+	}
 	switch {
 	case kept && (!w.passed || seq == before): // the same one again
 	case kept && seq > w.last:

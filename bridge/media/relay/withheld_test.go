@@ -7,6 +7,8 @@ import (
 
 	"github.com/pion/rtp"
 	"pgregory.net/rapid"
+
+	"wakebridge/bridge/media/srtp"
 )
 
 // What we keep from the partner is missed by it between two packets that pass, and not
@@ -70,13 +72,61 @@ func TestWithheldOutOfOrder(t *testing.T) {
 		for _, base := range []uint16{0, 65534, 32766} {
 			w := withheld{}
 			for _, i := range c.order {
-				w.take(nil, packetOf(t, rtp.Header{SSRC: 7, SequenceNumber: base + i}, 0), c.passed[i] == 'k')
+				w.take(nil, packet{ssrc: 7, sequence: base + i}, 7, c.passed[i] == 'k')
 			}
 			if w.total != c.want {
 				t.Errorf("%s from %d on: %d, want %d", name, base, w.total, c.want)
 			}
 		}
 	}
+}
+
+// A sender that begins anew is given another name for a secure far end: to that one it is
+// another sender, and what is kept between packets that pass is still missed.
+func TestWithheldFromARenamed(t *testing.T) {
+	engines(t, func(t *testing.T, e Engine) {
+		a, b := newParty(t, e, srtp.AESCM128HMACSHA180), newParty(t, e, 0)
+		b.stream.Forward(a.stream)
+		sequence, held := uint16(5000), uint64(0)
+		kept := func(packets uint64) {
+			t.Helper()
+			in := a.stream.Insert(Insert{Hold: true})
+			for range packets {
+				sequence++
+				b.says(t, 7, sequence)
+			}
+			held += packets
+			b.heldOff(t, held)
+			in.End()
+		}
+		pass := func(want uint64) {
+			t.Helper()
+			sequence++
+			b.says(t, 7, sequence)
+			a.next(t)
+			if got := b.stream.Stats().Withheld; got != want { // waits for the packet to be done with
+				t.Errorf("at %d: withheld %d, want %d", sequence, got, want)
+			}
+		}
+		b.says(t, 7, sequence)
+		a.next(t)
+		kept(2)
+		pass(2)
+		kept(4) // before the new beginning: after the last of the old name
+		sequence = 3999
+		b.says(t, 7, sequence) // the first of two that are too old
+		waitFor(t, b.end, func(s Stats) bool { return s.Rejected[NotSealed] == 1 })
+		sequence++
+		b.says(t, 7, sequence)
+		if name := a.next(t).SSRC; name == 7 {
+			t.Fatal("it was not renamed")
+		}
+		pass(2)
+		for n := range uint64(3) { // turn by turn
+			kept(5)
+			pass(2 + 5*(n+1))
+		}
+	})
 }
 
 // heard is a far end that counts as RFC 3550 appendix A.3 does, and knows of each packet

@@ -34,6 +34,7 @@ type voice struct {
 	as      uint32 // as it goes out
 	highest uint16
 	used    uint64 // bit n: highest-n was used
+	wrapped bool   // number 0 came after the first: the roll-over counter is not 0
 	stray   uint16 // the last sequence number that was too old
 	strays  int    // how many of them came in a row
 }
@@ -154,7 +155,9 @@ const window = 64
 
 // take says whether a sequence number was never used, and notes it. restarted says
 // that the sender begins anew: two that follow each other are both too old to be
-// late.
+// late. What lies before number 0 of the voice's first round has no index (RFC 3711
+// s3.3.1); the library would take it for the far end of that round, and protect all
+// that follows with a roll-over counter that nobody else has.
 func (v *voice) take(seq uint16) (fresh, restarted bool) {
 	if v.used == 0 {
 		v.highest, v.used = seq, 1
@@ -164,8 +167,11 @@ func (v *voice) take(seq uint16) (fresh, restarted bool) {
 	switch {
 	case ahead > 0:
 		v.used = v.used<<min(uint(ahead), window) | 1 //nolint:gosec // positive
+		v.wrapped = v.wrapped || seq < v.highest
 		v.highest, v.strays = seq, 0
 		return true, false
+	case ahead > -window && seq > v.highest && !v.wrapped:
+		return false, false
 	case ahead > -window:
 		bit := uint64(1) << uint(-ahead) //nolint:gosec // 0 to 63
 		fresh = v.used&bit == 0
@@ -173,7 +179,7 @@ func (v *voice) take(seq uint16) (fresh, restarted bool) {
 		return fresh, false
 	}
 	if v.strays > 0 && seq == v.stray+1 {
-		v.highest, v.used, v.strays = seq, 1, 0
+		v.highest, v.used, v.strays, v.wrapped = seq, 1, 0, false
 		return true, true
 	}
 	v.stray, v.strays = seq, 1
