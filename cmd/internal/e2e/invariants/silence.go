@@ -25,13 +25,16 @@ func (v *verdict) silences(journal []apnssim.Entry) {
 		requests[e.APNsID] = append(requests[e.APNsID], e)
 	}
 	for _, id := range order {
-		v.repeats(requests[id], broken)
+		v.repeats(requests[id], broken, journal)
 	}
 }
 
 // repeats judges the requests of one push: the one behind the first that is silent.
-func (v *verdict) repeats(all []apnssim.Entry, broken map[uint64]time.Time) {
+func (v *verdict) repeats(all []apnssim.Entry, broken map[uint64]time.Time, journal []apnssim.Entry) {
 	i := slices.IndexFunc(all, func(e apnssim.Entry) bool { return v.silent(e, broken) })
+	if i >= 0 && crowded(journal, all[i], v.limits.Hedge) {
+		return
+	}
 	if i < 0 || told(all[i]) || !v.waits(all[i], all[i].ReceivedAt.Add(v.limits.Hedge), len(all)) {
 		return
 	}
@@ -43,6 +46,25 @@ func (v *verdict) repeats(all []apnssim.Entry, broken map[uint64]time.Time) {
 	case silent.Fault == apnssim.Blackhole && all[i+1].Conn == silent.Conn:
 		v.breaks("VoIP push %s had no answer, and went out again on the same dead path", silent.APNsID)
 	}
+}
+
+// crowded says that a request's repetition had to wait: another connection, which is new,
+// has a request without answer all the time from before it was due, and APNs allows one
+// stream until it has accepted a push there.
+func crowded(journal []apnssim.Entry, silent apnssim.Entry, within time.Duration) bool {
+	due := silent.ReceivedAt.Add(within)
+	fresh := make(map[uint64]bool) // connections without an accepted push when it is due
+	for _, e := range journal {
+		if accepted := e.Verdict.Status == 200 && e.AnsweredAt.Before(due) && !e.AnsweredAt.IsZero(); accepted {
+			fresh[e.Conn] = false
+		} else if _, known := fresh[e.Conn]; !known {
+			fresh[e.Conn] = true
+		}
+	}
+	return slices.ContainsFunc(journal, func(e apnssim.Entry) bool {
+		return e.Conn != silent.Conn && e.APNsID != silent.APNsID && fresh[e.Conn] && e.ReceivedAt.Before(due) &&
+			(e.AnsweredAt.IsZero() || e.AnsweredAt.After(due))
+	})
 }
 
 // told says that the server heard that a request is lost: its repetition is no hedge, and

@@ -28,6 +28,14 @@ func answered(e apnssim.Entry, seconds float64) apnssim.Entry {
 	return e
 }
 
+// foreign is a request for the push of another call, an operator's test.
+func foreign(e apnssim.Entry) apnssim.Entry {
+	e.APNsID, e.Payload = "y", []byte(`{"type":"call","uuid":"`+tested+`"}`)
+	return e
+}
+
+const tested = "9f0f5b1c-0000-4000-8000-000000000009"
+
 // A push without answer goes out again, over another connection and within 1.6 s, while
 // its call waits.
 func TestSilences(t *testing.T) {
@@ -41,15 +49,18 @@ func TestSilences(t *testing.T) {
 		change  func(a *bridge.AttemptRecord, p *bridge.PushRecord)
 		want    string
 	}{
-		"hedged":                      {journal: []apnssim.Entry{first, hedge(2.5, 2)}},
-		"never":                       {journal: []apnssim.Entry{first}, want: never},
-		"late":                        {journal: []apnssim.Entry{first, hedge(7, 2)}, want: late},
-		"the same path":               {journal: []apnssim.Entry{first, hedge(2.5, 1)}, want: "on the same dead path"},
-		"a stream that hangs":         {journal: []apnssim.Entry{request(t, 1, 1, apnssim.Hang)}, want: never},
-		"a stream that is reset":      {journal: []apnssim.Entry{request(t, 1, 1, apnssim.Reset)}},
-		"answered late":               {journal: []apnssim.Entry{answered(request(t, 1, 1, apnssim.Delay), 4)}, want: never},
-		"answered in time":            {journal: []apnssim.Entry{answered(request(t, 1, 1, apnssim.Delay), 2.5)}},
-		"on a path that was dead":     {journal: []apnssim.Entry{request(t, -5, 1, apnssim.Blackhole), answered(request(t, 1, 1, ""), 1.01)}, want: never},
+		"hedged":                   {journal: []apnssim.Entry{first, hedge(2.5, 2)}},
+		"never":                    {journal: []apnssim.Entry{first}, want: never},
+		"late":                     {journal: []apnssim.Entry{first, hedge(7, 2)}, want: late},
+		"the same path":            {journal: []apnssim.Entry{first, hedge(2.5, 1)}, want: "on the same dead path"},
+		"a stream that hangs":      {journal: []apnssim.Entry{request(t, 1, 1, apnssim.Hang)}, want: never},
+		"a stream that is reset":   {journal: []apnssim.Entry{request(t, 1, 1, apnssim.Reset)}},
+		"answered late":            {journal: []apnssim.Entry{answered(request(t, 1, 1, apnssim.Delay), 4)}, want: never},
+		"answered in time":         {journal: []apnssim.Entry{answered(request(t, 1, 1, apnssim.Delay), 2.5)}},
+		"on a path that was dead":  {journal: []apnssim.Entry{foreign(request(t, -5, 1, apnssim.Blackhole)), answered(request(t, 1, 1, ""), 1.01)}, want: never},
+		"behind one on a new path": {journal: []apnssim.Entry{foreign(answered(request(t, 0.5, 2, apnssim.Delay), 6.9)), first, hedge(7, 2)}},
+		"beside one on a warm path": {journal: []apnssim.Entry{foreign(answered(request(t, -9, 2, ""), -8)), foreign(answered(request(t, 0.5, 2, apnssim.Delay), 6.9)), first, hedge(7, 2)},
+			want: late},
 		"refused, then silence":       {journal: []apnssim.Entry{refusal(first, 0.5, 503), first}, want: never},
 		"silent, too short before":    {journal: []apnssim.Entry{request(t, 7, 1, apnssim.Hang)}},
 		"the device registered":       {journal: []apnssim.Entry{first}, change: func(a *bridge.AttemptRecord, _ *bridge.PushRecord) { a.Registered = at(2) }},
@@ -67,11 +78,7 @@ func TestSilences(t *testing.T) {
 		r.Attempts[0].Pushes = []bridge.PushRecord{p}
 		o := New(Limits{Ring: 50 * time.Second})
 		o.Recorded(r)
-		if name == "on a path that was dead" { // by a push of another call, which no record has
-			o.Tests("9f0f5b1c-0000-4000-8000-000000000009")
-			c.journal[0].Payload = []byte(`{"type":"call","uuid":"9f0f5b1c-0000-4000-8000-000000000009"}`)
-			c.journal[0].APNsID = "y"
-		}
+		o.Tests(tested)
 		check(t, name, o.Check(c.journal), c.want)
 	}
 }
