@@ -195,6 +195,9 @@ func (v *verdict) early(p Phone, id uuid.UUID, c *screenCall, rec *bridge.Record
 	if !alone || c.ended.IsZero() || !c.ended.Before(rec.Ended) || !c.online() || c.told || c.refused {
 		return
 	}
+	if c.ended.Equal(c.reported) {
+		return // its push came when it had expired
+	}
 	asked := span{c.ended.Add(-v.limits.Screen), c.ended.Add(v.limits.Wire)}
 	if slices.ContainsFunc(v.ends[id.String()], func(at time.Time) bool { return span{at, at}.meets(asked) }) {
 		return

@@ -98,23 +98,24 @@ func (v *verdict) waits(e apnssim.Entry, then time.Time, came int) bool {
 	if rec == nil || !then.Before(decided(rec, id)) || !then.Before(time.UnixMilli(p.ExpiresAt)) {
 		return false
 	}
-	tries, begun := made(rec, id)
-	return tries <= came && e.ReceivedAt.Sub(begun) < v.limits.Hedge-v.limits.Wire &&
+	tries, begun, over := made(rec, id)
+	return tries <= came && !over.Before(then) && e.ReceivedAt.Sub(begun) < v.limits.Hedge-v.limits.Wire &&
 		!slices.ContainsFunc(v.away, span{e.ReceivedAt, then}.meets)
 }
 
 // made is how many requests the record counts for the VoIP push to the device with that
-// UUID, and when it was begun.
-func made(rec *bridge.Record, id string) (tries int, begun time.Time) {
+// UUID, when it was begun, and when it was over: an answer may still come over a path that
+// dies.
+func made(rec *bridge.Record, id string) (tries int, begun, over time.Time) {
 	for _, a := range rec.Attempts {
 		for _, p := range a.Pushes {
 			if uuidOf(a.UUID) == id && p.Kind == "voip" {
 				tries += p.Tries
-				begun = p.At.Add(-time.Duration(p.LatencyMS) * time.Millisecond)
+				begun, over = p.At.Add(-time.Duration(p.LatencyMS)*time.Millisecond), p.At
 			}
 		}
 	}
-	return tries, begun
+	return tries, begun, over
 }
 
 // unreached: a caller whose call no push brought to any device hears 480, and the record
