@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// What 5,000 calls of all endings leave behind: nothing after 70 s, and no memory
+// What 20,000 calls of all endings leave behind: nothing after 70 s, and no memory
 // once the fates of late devices are forgotten, 5 min after the last call.
 func TestSoakLeaks(t *testing.T) {
 	const (
-		warm, calls = 280, 5000
-		rate        = 30
+		warm, calls = 280, 20000
+		rate        = 60
 		settled     = 70 * time.Second
 		forgotten   = 6 * time.Minute
 	)
-	f := newFleet(t, fleetConfig{Singles: 200, Pairs: 60, Ring: shortRing, Wake: shortWake})
+	f := newFleet(t, fleetConfig{Singles: 300, Pairs: 100, Ring: shortRing, Wake: shortWake})
 	f.recorded(t, f.mixed(t, warm, rate))
 	<-time.After(settled)
 	before := f.asleep(t)
@@ -39,4 +39,25 @@ func TestSoakLeaks(t *testing.T) {
 	if t.Failed() {
 		t.Logf("go tool pprof -base %s %s (-artifacts keeps them)", heap, f.profile(t, "after.heap"))
 	}
+}
+
+// What 3,000 captured calls with sound leave behind: nothing after 70 s.
+func TestSoakLeaksOfSound(t *testing.T) {
+	const (
+		warm, calls = 100, 3000
+		rate        = 15
+		settled     = 70 * time.Second
+	)
+	s := newTalkers(t, 60)
+	s.recorded(t, s.spoken(t, warm, rate))
+	<-time.After(settled)
+	before := s.holds(t)
+	start := time.Now()
+	s.recorded(t, s.spoken(t, calls, rate))
+	over := time.Now()
+	t.Logf("%d calls with sound in %s", calls, over.Sub(start).Round(time.Second))
+	<-time.After(time.Until(over.Add(settled)))
+	after := s.calm(t, before, state{}, 0)
+	t.Logf("%s after the calls: %+v\nbefore: %+v", settled, after, before)
+	s.captured(t, warm+calls)
 }
