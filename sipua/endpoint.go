@@ -282,24 +282,6 @@ func (ep *Endpoint) Connect(ctx context.Context, t Transport, to Destination) (*
 	return ep.adopt(conn, t)
 }
 
-func (ep *Endpoint) packetListenerFor(remote netip.AddrPort) *packetListener {
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	for _, l := range ep.packets {
-		a := l.local.Addr()
-		if a.Is4() != remote.Addr().Is4() {
-			if a != netip.IPv6Unspecified() {
-				continue
-			}
-		}
-		if a.IsLoopback() && !remote.Addr().IsLoopback() {
-			continue
-		}
-		return l
-	}
-	return nil
-}
-
 // advertisedPort is the port at which a peer can open a new flow to us: that of
 // a listener with the flow's transport, else the flow's own.
 func (ep *Endpoint) advertisedPort(f *Flow) int {
