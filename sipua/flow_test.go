@@ -615,7 +615,7 @@ func TestConnectOnce(t *testing.T) {
 }
 
 // Behind one address may be several servers, told apart by the name that TLS asks for:
-// what is meant for one never goes to another (RFC 5922 s7.1). Without TLS a name
+// what is meant for one never goes to another (RFC 5922 s7.3). Without TLS a name
 // proves nothing.
 func TestTLSConnectionIsForItsName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

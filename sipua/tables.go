@@ -16,7 +16,7 @@ type flowTable struct {
 }
 
 // dialKey is what a stream that we opened may be used for: with TLS it leads to the
-// one whose name its certificate has, and to nobody else at that address (RFC 5922 s7.1).
+// one whose name its certificate has, and to nobody else at that address (RFC 5922 s7.3).
 type dialKey struct {
 	t    Transport
 	addr netip.AddrPort

@@ -226,7 +226,7 @@ func (v *Verifier) pick(values []string) (params, error) {
 }
 
 // initial says that a client that was not challenged yet only names its user
-// (3GPP TS 24.229 s5.1.1.2.1; PJSIP's initial_auth): it guesses at nothing.
+// (3GPP TS 24.229 s5.1.1.2; PJSIP's initial_auth): it guesses at nothing.
 func initial(p params) bool {
 	nonce, hasNonce := p["nonce"]
 	response, hasResponse := p["response"]
