@@ -18,6 +18,7 @@ type ClientTx struct {
 	inner   *sip.ClientTx
 	deliver func(*sip.Response, error)
 	forget  func()
+	began   int64      // by Endpoint.since
 	release func()     // lets the flow go idle
 	telling sync.Mutex // held from the choice of what to deliver until it is delivered: that keeps the order
 
@@ -49,7 +50,7 @@ type progress struct {
 func (ep *Endpoint) Request(f *Flow, req *sip.Request, deliver func(*sip.Response, error)) (*ClientTx, error) {
 	ep.complete(f, req)
 	tx := &ClientTx{ep: ep, flow: f, req: req, deliver: deliver,
-		key: clientKey(viaBranch(req.Via()), req.Method)}
+		key: clientKey(viaBranch(req.Via()), req.Method), began: int64(ep.since())}
 	tx.inner = sip.NewClientTx(tx.key, req, f, slog.New(slog.DiscardHandler))
 	tx.inner.OnRetransmission(func(res *sip.Response) { tx.pass(res) })
 	if !ep.txs.addClient(tx) {
@@ -173,9 +174,22 @@ func (tx *ClientTx) read() {
 			tx.ep.txs.removeClient(tx)
 			tx.release()
 			tx.forget()
-			tx.giveUp(tx.reason())
+			err := tx.reason()
+			tx.giveUp(err)
+			if errors.Is(err, ErrTimeout) {
+				tx.doubt(err)
+			}
 			return
 		}
+	}
+}
+
+// doubt closes a stream of ours on which nothing came while a request waited in vain:
+// a firewall may have forgotten it, and the system notices no sooner than after
+// minutes. Over the next one requests may arrive.
+func (tx *ClientTx) doubt(err error) {
+	if f := tx.flow; f.Dialled() && f.lastSeen.Load() <= tx.began {
+		f.Shut(err)
 	}
 }
 

@@ -478,3 +478,55 @@ func TestCloseEndsRequests(t *testing.T) {
 		}
 	})
 }
+
+// A stream that we dialled and that a firewall has forgotten takes whatever is written
+// to it: a request in vain is its end, unless something else came meanwhile, for then
+// the peer just does not answer this one. A phone's stream is the phone's.
+func TestTimeoutEndsASilentStreamOfOurs(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		method        sip.RequestMethod
+		dialled, pong bool
+		gone          bool
+	}{
+		{"OPTIONS", sip.OPTIONS, true, false, true},
+		{"INVITE", sip.INVITE, true, false, true},
+		{"sign of life", sip.OPTIONS, true, true, false},
+		{"of the peer", sip.OPTIONS, false, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				to := netip.AddrPortFrom(trunkHost, 5060)
+				accept := w.listen(to)
+				f := w.connect(sipua.TCP, to)
+				p := accept()
+				if !tt.dialled {
+					w.onRequest = ok
+					p = w.tcp(trunkHost)
+					p.send(draft{method: "OPTIONS", callID: "c"}.String())
+					want(t, p, 200)
+					f = w.others[0].Flow()
+					f.SetParty("alice") // a stranger's idle stream would be closed
+				}
+				_, r := w.sendTo(f, tt.method)
+				time.Sleep(20 * time.Second)
+				if tt.pong {
+					p.send("\r\n")
+				}
+				time40s()
+				synctest.Wait()
+				if got := r.take(); got != "timeout" {
+					t.Errorf("the request got %s", got)
+				}
+				if gone := w.ep.Flow(f.ID()) == nil; gone != tt.gone || p.isClosed() != tt.gone {
+					t.Errorf("closed: %v", gone)
+				}
+				if tt.dialled && (w.connect(sipua.TCP, to) != f) != tt.gone {
+					t.Error("the next request goes the wrong way")
+				}
+				w.wantEmpty()
+			})
+		})
+	}
+}

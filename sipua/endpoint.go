@@ -105,7 +105,7 @@ type Endpoint struct {
 	dialogs  dialogTable
 	txs      txTable
 
-	adopting  sync.Mutex // between two that dialled the same address
+	adopting  sync.Mutex // between two that dialled the same
 	packets   []*packetListener
 	listeners []*streamListener
 	lifecycle
@@ -263,7 +263,8 @@ func (ep *Endpoint) Connect(ctx context.Context, t Transport, to Destination) (*
 		}
 		return l.flow(to.Addr, netip.Addr{}), nil
 	}
-	if f := ep.flows.dialledTo(t, to.Addr); f != nil {
+	key := dialKeyOf(t, to)
+	if f := ep.flows.dialledTo(key); f != nil {
 		return f, nil
 	}
 	if ep.cfg.Dial == nil {
@@ -275,35 +276,17 @@ func (ep *Endpoint) Connect(ctx context.Context, t Transport, to Destination) (*
 	}
 	ep.adopting.Lock()
 	defer ep.adopting.Unlock()
-	if f := ep.flows.dialledTo(t, to.Addr); f != nil { // somebody else was faster
+	if f := ep.flows.dialledTo(key); f != nil { // somebody else was faster
 		conn.Close() //nolint:errcheck // nothing was sent
 		return f, nil
 	}
-	return ep.adopt(conn, t)
-}
-
-func (ep *Endpoint) packetListenerFor(remote netip.AddrPort) *packetListener {
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	for _, l := range ep.packets {
-		a := l.local.Addr()
-		if a.Is4() != remote.Addr().Is4() {
-			if a != netip.IPv6Unspecified() {
-				continue
-			}
-		}
-		if a.IsLoopback() && !remote.Addr().IsLoopback() {
-			continue
-		}
-		return l
-	}
-	return nil
+	return ep.adopt(conn, key)
 }
 
 // advertisedPort is the port at which a peer can open a new flow to us: that of
 // a listener with the flow's transport, else the flow's own.
 func (ep *Endpoint) advertisedPort(f *Flow) int {
-	if !f.dialled {
+	if !f.Dialled() {
 		return int(f.local.Port())
 	}
 	ep.mu.Lock()

@@ -31,7 +31,7 @@ type Flow struct {
 	transport Transport
 	local     netip.AddrPort
 	remote    netip.AddrPort
-	dialled   bool
+	dial      *dialKey // of a stream that we opened; nil: the peer did
 	ep        *Endpoint
 	wire      wire
 
@@ -91,7 +91,7 @@ func (f *Flow) Remote() netip.AddrPort { return f.remote }
 func (f *Flow) Local() netip.AddrPort { return f.local }
 
 // Dialled says that we opened the connection.
-func (f *Flow) Dialled() bool { return f.dialled }
+func (f *Flow) Dialled() bool { return f.dial != nil }
 
 // LastSeen is when the peer was last heard from.
 func (f *Flow) LastSeen() time.Time { return f.ep.at(f.lastSeen.Load()) }

@@ -1,6 +1,7 @@
 package sipua_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -609,6 +610,45 @@ func TestConnectOnce(t *testing.T) {
 		}
 		if n, _, _, _ := w.ep.Sizes(); n != 1 {
 			t.Errorf("%d flows", n)
+		}
+	})
+}
+
+// Behind one address may be several servers, told apart by the name that TLS asks for:
+// what is meant for one never goes to another (RFC 5922 s7.3). Without TLS a name
+// proves nothing.
+func TestTLSConnectionIsForItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dialled []string
+		w := newWorld(t, func(cfg *sipua.Config) {
+			dial := cfg.Dial
+			cfg.Dial = func(ctx context.Context, tr sipua.Transport, to sipua.Destination) (net.Conn, error) {
+				dialled = append(dialled, to.Host)
+				return dial(ctx, tr, to)
+			}
+		})
+		at := netip.AddrPortFrom(trunkHost, 5061)
+		accept := w.listen(at)
+		to := func(tr sipua.Transport, host string) *sipua.Flow {
+			f, err := w.ep.Connect(t.Context(), tr, sipua.Destination{Addr: at, Host: host})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}
+		a, b := to(sipua.TLS, "a.example"), to(sipua.TLS, "b.example")
+		if a == b || to(sipua.TLS, "A.example") != a || to(sipua.TLS, "b.example") != b {
+			t.Errorf("a and b share a connection, or have two: %q", dialled)
+		}
+		if c := to(sipua.TCP, "a.example"); c == a || to(sipua.TCP, "b.example") != c {
+			t.Errorf("TCP: %q", dialled)
+		}
+		a.Shut(sipua.ErrClosed)
+		if to(sipua.TLS, "b.example") != b || to(sipua.TLS, "a.example") == a || len(dialled) != 4 {
+			t.Errorf("after the end of a's: %q", dialled)
+		}
+		for range dialled {
+			accept()
 		}
 	})
 }

@@ -158,7 +158,7 @@ func (g *guard) idle(f *Flow, now time.Time) error {
 			return nil
 		}
 		limit = g.IdleUDP
-	case f.dialled:
+	case f.Dialled():
 		return nil
 	case !f.Authenticated():
 		// Keep-alives are free, so they do not count for a stranger.

@@ -32,13 +32,15 @@ var (
 	errBadVia  = errors.New("bad Via")
 	errBadCSeq = errors.New("bad CSeq")
 	errBadLine = errors.New("bad start line")
+	errBadText = errors.New("bad start line or header field")
 )
 
-// parse reads one framed message. The error is for logs.
+// parse reads one framed message. The error is for logs and repeats nothing of the
+// message.
 func (p parser) parse(data []byte) (sip.Message, error) {
 	msg, err := p.inner.ParseSIP(data)
 	if err != nil {
-		return nil, err
+		return nil, unquoted(err)
 	}
 	if req, ok := msg.(*sip.Request); ok {
 		// sipgo makes every method upper case; methods are case-sensitive (RFC 3261 s7.1).
@@ -49,6 +51,17 @@ func (p parser) parse(data []byte) (sip.Message, error) {
 		req.Method = sip.RequestMethod(method)
 	}
 	return msg, readVias(msg)
+}
+
+// unquoted is what may be logged of the inner parser's error: many quote the line
+// that they complain of, with the credentials or the push token in it.
+func unquoted(err error) error {
+	for _, bare := range []error{errBadCSeq, sip.ErrParseLineNoCRLF, sip.ErrParseEOF, sip.ErrParseReadBodyIncomplete, sip.ErrMessageTooLarge} {
+		if errors.Is(err, bare) {
+			return bare
+		}
+	}
+	return errBadText
 }
 
 // readVias replaces the Via headers, which the parser left as text, with what

@@ -1,8 +1,11 @@
 package sipua_test
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"wakebridge/sipua"
 )
@@ -125,6 +128,39 @@ func FuzzRedact(f *testing.F) {
 		sipua.Redact(again)
 		if string(again) != string(b) {
 			t.Errorf("%q became %q", b, again)
+		}
+	})
+}
+
+// sipgo's errors quote the line that they complain of, which may be the one with the
+// secrets; the log names no more than what kind of fault it is.
+func TestLogOfWhatDoesNotParseHasNoSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		w := newWorld(t, func(cfg *sipua.Config) {
+			cfg.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		})
+		p := w.udp(aliceHost, 5060)
+		bad := []string{
+			draft{method: "REGISTER", callID: "a", extra: []string{`Authorization Digest username="alice", response="5ec4e7"`}}.String(),
+			change(draft{method: "REGISTER", callID: "b"}.String(), "To", "To: *;pn-prid=5ec4e7"),
+			change(draft{method: "REGISTER", callID: "c"}.String(), "From", `From: a"5ec4e7`),
+			change(draft{method: "REGISTER", callID: "d"}.String(), "CSeq", "CSeq: 5ec4e7 REGISTER"),
+			draft{method: "REGISTER", callID: "e", uri: "sip:a:5ec4e7@h:port"}.String(),
+			draft{method: "REGISTER", callID: "f", via: "SIP/2.0/UDP h:5ec4e7;branch=z9hG4bK1"}.String(),
+		}
+		for _, text := range bad {
+			p.send(text)
+		}
+		p.read()
+		w.ep.Close()
+		if n := strings.Count(logged.String(), "message does not parse"); n != len(bad) {
+			t.Errorf("%d of %d messages are logged:\n%s", n, len(bad), &logged)
+		}
+		for line := range strings.Lines(logged.String()) {
+			if strings.Contains(line, "5ec4e7") {
+				t.Errorf("logged: %s", line)
+			}
 		}
 	})
 }

@@ -280,6 +280,45 @@ func TestTrapRequestsLeaveFromTheListeningSocket(t *testing.T) {
 	}
 }
 
+// A host in two networks writes to each from its address there, whichever was
+// configured first: behind the other one nobody finds back.
+func TestSocketOfSeveralThatLeadsToThePeer(t *testing.T) {
+	const routed = "127.0.0.1" // from where the system writes to any address of its own
+	for _, tt := range []struct {
+		bind []string
+		want int
+	}{
+		{[]string{"127.0.0.2", routed}, 1},
+		{[]string{routed, "127.0.0.2"}, 0},
+		{[]string{"0.0.0.0", routed}, 1},
+		{[]string{"127.0.0.2", "0.0.0.0"}, 1},
+		{[]string{"127.0.0.2", "127.0.0.4"}, 0},
+	} {
+		t.Run(strings.Join(tt.bind, " "), func(t *testing.T) {
+			ep := sipua.New(sipua.Config{Handler: funcs{}, Log: slog.New(slog.DiscardHandler)})
+			defer ep.Close()
+			var ports []uint16
+			for _, bind := range tt.bind {
+				pc, err := net.ListenPacket("udp4", bind+":0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := ep.ServeUDP(pc); err != nil {
+					t.Fatal(err)
+				}
+				ports = append(ports, ep.Listening(sipua.UDP)[len(ports)].Port())
+			}
+			f, err := ep.Connect(t.Context(), sipua.UDP, sipua.Destination{Addr: netip.MustParseAddrPort("127.0.0.5:9")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := f.Local().Port(); got != ports[tt.want] {
+				t.Errorf("port %d is written from, want %d of %d", got, ports[tt.want], ports)
+			}
+		})
+	}
+}
+
 // P1, F1: sipgo before 1.7 allocated whatever Content-Length said, 2 GiB for one
 // datagram of 177 bytes.
 func TestTrapContentLengthAllocatesNothing(t *testing.T) {

@@ -101,7 +101,7 @@ func (l *streamListener) welcome(conn net.Conn) {
 			conn.Close() //nolint:errcheck // no flow uses it
 			return
 		}
-		f := l.ep.newStreamFlow(conn, l.transport, false)
+		f := l.ep.newStreamFlow(conn, l.transport, nil)
 		l.ep.limits.opened(f)
 		if l.ep.isClosed() {
 			f.Shut(ErrClosed)
@@ -126,11 +126,11 @@ func (l *streamListener) shakeHands(conn net.Conn) error {
 }
 
 // adopt makes a flow of a connection that we dialled.
-func (ep *Endpoint) adopt(conn net.Conn, t Transport) (*Flow, error) {
+func (ep *Endpoint) adopt(conn net.Conn, key dialKey) (*Flow, error) {
 	if _, err := addrPortOf(conn.RemoteAddr()); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	f := ep.newStreamFlow(conn, t, true)
+	f := ep.newStreamFlow(conn, key.t, &key)
 	if !ep.launch(func() { ep.readStream(f, conn) }) {
 		f.Shut(ErrClosed)
 		return nil, ErrClosed
@@ -138,14 +138,14 @@ func (ep *Endpoint) adopt(conn net.Conn, t Transport) (*Flow, error) {
 	return f, nil
 }
 
-func (ep *Endpoint) newStreamFlow(conn net.Conn, t Transport, dialled bool) *Flow {
+func (ep *Endpoint) newStreamFlow(conn net.Conn, t Transport, dial *dialKey) *Flow {
 	local, errLocal := addrPortOf(conn.LocalAddr())
 	remote, errRemote := addrPortOf(conn.RemoteAddr())
 	if err := errors.Join(errLocal, errRemote); err != nil {
 		ep.log.Warn("address of a connection", "error", err)
 	}
 	f := newFlow(ep, t, local, remote)
-	f.dialled = dialled
+	f.dial = dial
 	w := newStreamWire(conn)
 	f.wire = w
 	ep.flows.add(f)
@@ -167,7 +167,7 @@ func (ep *Endpoint) readStream(f *Flow, conn net.Conn) {
 			clock = err
 		}
 	}
-	first := !f.dialled && !f.Authenticated()
+	first := !f.Dialled() && !f.Authenticated()
 	if first {
 		limit(ep.limits.FirstMessage)
 	}

@@ -2,6 +2,7 @@ package sipua
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -14,9 +15,20 @@ type flowTable struct {
 	dial map[dialKey]*Flow
 }
 
+// dialKey is what a stream that we opened may be used for: with TLS it leads to the
+// one whose name its certificate has, and to nobody else at that address (RFC 5922 s7.3).
 type dialKey struct {
 	t    Transport
 	addr netip.AddrPort
+	host string // in lower case; "" without TLS
+}
+
+func dialKeyOf(t Transport, to Destination) dialKey {
+	k := dialKey{t: t, addr: to.Addr}
+	if t == TLS {
+		k.host = strings.ToLower(to.Host)
+	}
+	return k
 }
 
 func newFlowTable() *flowTable {
@@ -27,8 +39,8 @@ func (t *flowTable) add(f *Flow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.byID[f.id] = f
-	if f.dialled {
-		t.dial[dialKey{f.transport, f.remote}] = f
+	if f.dial != nil {
+		t.dial[*f.dial] = f
 	}
 }
 
@@ -36,8 +48,8 @@ func (t *flowTable) remove(f *Flow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byID, f.id)
-	if k := (dialKey{f.transport, f.remote}); t.dial[k] == f {
-		delete(t.dial, k)
+	if f.dial != nil && t.dial[*f.dial] == f {
+		delete(t.dial, *f.dial)
 	}
 }
 
@@ -47,10 +59,10 @@ func (t *flowTable) get(id FlowID) *Flow {
 	return t.byID[id]
 }
 
-func (t *flowTable) dialledTo(tr Transport, addr netip.AddrPort) *Flow {
+func (t *flowTable) dialledTo(k dialKey) *Flow {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.dial[dialKey{tr, addr}]
+	return t.dial[k]
 }
 
 func (t *flowTable) all() []*Flow {

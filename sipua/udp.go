@@ -288,6 +288,48 @@ func (w *packetWire) shut() {
 	}
 }
 
+// packetListenerFor finds the socket from which to write to somebody who has not
+// written to us; nil if none fits. On a host with several addresses it is the one
+// bound to where the system would write from, or else to no address: the peer may
+// have no way back to the others.
+func (ep *Endpoint) packetListenerFor(remote netip.AddrPort) *packetListener {
+	fit := ep.packetListenersTo(remote.Addr())
+	switch len(fit) {
+	case 0:
+		return nil
+	case 1:
+		return fit[0]
+	}
+	from := outgoingAddr(remote)
+	for _, l := range fit {
+		if l.local.Addr() == from {
+			return l
+		}
+	}
+	for _, l := range fit {
+		// Not "[::]" for IPv4, which another socket has then.
+		if a := l.local.Addr(); a.IsUnspecified() && a.Is4() == remote.Addr().Is4() {
+			return l
+		}
+	}
+	return fit[0]
+}
+
+// packetListenersTo are the sockets that can write to an address at all.
+func (ep *Endpoint) packetListenersTo(remote netip.Addr) []*packetListener {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	var fit []*packetListener
+	for _, l := range ep.packets {
+		a := l.local.Addr()
+		if a.Is4() != remote.Is4() && a != netip.IPv6Unspecified() || a.IsLoopback() && !remote.IsLoopback() {
+			continue
+		}
+		fit = append(fit, l)
+	}
+	return fit
+}
+
 // outgoingAddr is the address of ours from which the system would write to
 // remote. No packet is sent.
 func outgoingAddr(remote netip.AddrPort) netip.Addr {

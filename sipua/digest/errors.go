@@ -5,7 +5,8 @@ import "errors"
 // Reasons of a Verifier's Result, for logs and records. The answer to the client
 // is the Outcome's alone.
 var (
-	// ErrNoCredentials: the request has no digest credentials for the realm.
+	// ErrNoCredentials: the request has no digest credentials for the realm, or such
+	// as have no nonce or response yet.
 	ErrNoCredentials = errors.New("no credentials for this realm")
 	// ErrMalformed: credentials or a challenge do not follow their grammar.
 	ErrMalformed = errors.New("malformed digest header field")

@@ -26,8 +26,8 @@ type Credentials interface {
 type Outcome uint8
 
 const (
-	// Challenge: no credentials for this realm; answer 401 (or 407) with
-	// Verifier.Challenge(false).
+	// Challenge: no credentials for this realm, or "initial" ones with an empty
+	// nonce or response; answer 401 (or 407) with Verifier.Challenge(false).
 	Challenge Outcome = iota
 	// OK: the request is from Result.Username.
 	OK
@@ -185,7 +185,7 @@ func (v *Verifier) Verify(ctx context.Context, req Request) Result {
 	}
 	user := p["username"]
 	a, ok := v.algorithm(p)
-	if !ok {
+	if !ok || initial(p) {
 		return Result{Outcome: Challenge, Username: user, Err: ErrNoCredentials}
 	}
 	count, err := checkFields(p, a)
@@ -223,6 +223,14 @@ func (v *Verifier) pick(values []string) (params, error) {
 		}
 	}
 	return nil, nil
+}
+
+// initial says that a client that was not challenged yet only names its user
+// (3GPP TS 24.229 s5.1.1.2; PJSIP's initial_auth): it guesses at nothing.
+func initial(p params) bool {
+	nonce, hasNonce := p["nonce"]
+	response, hasResponse := p["response"]
+	return hasNonce && hasResponse && (nonce == "" || response == "")
 }
 
 // algorithm is the credentials' algorithm if we offered it; MD5 if they name none

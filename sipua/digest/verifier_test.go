@@ -166,7 +166,9 @@ func TestVerifyRefuses(t *testing.T) {
 		{"nc of seven digits", []string{edit("nc=00000001", "nc=0000001")}, BadRequest, ErrMalformed},
 		{"nc with a sign", []string{edit("nc=00000001", "nc=+0000001")}, BadRequest, ErrMalformed},
 		{"no cnonce", []string{edit("cnonce=", "xnonce=")}, BadRequest, ErrMalformed},
-		{"short response", []string{edit(`response="`, `response="", x="`)}, BadRequest, ErrMalformed},
+		{"short response", []string{edit(`response="`, `response="12", x="`)}, BadRequest, ErrMalformed},
+		{"no response", []string{edit(`response="`, `x="`)}, BadRequest, ErrMalformed},
+		{"no nonce", []string{edit(` nonce="`, ` x="`)}, BadRequest, ErrMalformed},
 		{"twice the same parameter", []string{md5(alice(1)) + `, username="bob"`}, BadRequest, ErrMalformed},
 		{"quotes not closed", []string{md5(alice(1)) + `, x="`}, BadRequest, ErrMalformed},
 		{"huge", []string{"Digest x=" + strings.Repeat("a", 5000)}, BadRequest, ErrMalformed},
@@ -176,6 +178,26 @@ func TestVerifyRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			wantOutcome(t, v.Verify(t.Context(), register(t, tt.values...)), tt.want, tt.reason)
 		})
+	}
+}
+
+// What PJSIP with initial_auth and IMS phones send before any challenge is neither
+// malformed nor an attempt, whatever the parameters that have no value yet.
+func TestInitialCredentialsAreChallenged(t *testing.T) {
+	v := newVerifier(t)
+	const head = `Digest username="alice", realm="` + realm + `", uri="sip:` + realm + `", `
+	for _, rest := range []string{
+		`nonce="", response=""`,
+		`nonce="", response="", algorithm=MD5`,
+		`nonce="", response="d41d8cd98f00b204e9800998ecf8427e"`,
+		`nonce="abc", response=""`,
+		`nonce="", response="", qop=auth, nc=00000001, cnonce=""`,
+	} {
+		got := v.Verify(t.Context(), register(t, head+rest))
+		wantOutcome(t, got, Challenge, ErrNoCredentials)
+		if got.Outcome.Failed() {
+			t.Errorf("%s counts towards a ban", rest)
+		}
 	}
 }
 

@@ -17,7 +17,8 @@ type dialog struct {
 	local     sip.FromHeader // as From of our requests, tag included
 	remote    sip.ToHeader   // as To of our requests, tag included
 	localSeq  uint32
-	remoteSeq uint32 // of the peer's last request; 0: none yet
+	remoteSeq uint32 // of the peer's last request
+	heard     bool   // remoteSeq is set; 0 is a number too
 	target    sip.Uri
 	routes    []sip.Uri
 }
@@ -32,6 +33,7 @@ func dialogOfRequest(tx *sipua.ServerTx) dialog {
 		remote: sip.ToHeader{DisplayName: req.From().DisplayName, Address: *req.From().Address.Clone(), Params: req.From().Params.Clone()},
 		local:  sip.FromHeader{DisplayName: req.To().DisplayName, Address: *req.To().Address.Clone(), Params: withTag(req.To().Params, tx.Tag())},
 		target: *req.From().Address.Clone(), routes: recorded(req)}
+	d.heard = true
 	d.refresh(req)
 	return d
 }
@@ -46,6 +48,16 @@ func dialogOfResponse(f *sipua.Flow, req *sip.Request, res *sip.Response) dialog
 	slices.Reverse(d.routes)
 	d.refresh(res)
 	return d
+}
+
+// inOrder says that the peer's CSeq rises, and notes it (s12.2.2). A repetition never
+// comes here, so an equal number is as wrong as a lower one.
+func (d *dialog) inOrder(seq uint32) bool {
+	if d.heard && seq <= d.remoteSeq {
+		return false
+	}
+	d.remoteSeq, d.heard = seq, true
+	return true
 }
 
 // withTag is params with the tag that the endpoint chose for our responses.

@@ -74,12 +74,10 @@ func (l *Leg) request(tx *sipua.ServerTx) {
 		tx.Reject(sipua.Reject(481, ""))
 		return
 	}
-	// A repetition never comes here, so an equal number is as wrong as a lower one.
-	if req.CSeq().SeqNo <= l.d.remoteSeq {
+	if !l.d.inOrder(req.CSeq().SeqNo) {
 		tx.Reject(sipua.Reject(500, "CSeq out of order"))
 		return
 	}
-	l.d.remoteSeq = req.CSeq().SeqNo
 	if l.phase == ended {
 		l.afterEnd(tx)
 		return

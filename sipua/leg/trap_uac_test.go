@@ -219,3 +219,25 @@ func TestTrapCancelIsTheInvitesTwin(t *testing.T) {
 		empty(t, alice)
 	})
 }
+
+// Section 12.2.1.1: the callee's first request may have any CSeq, 0 too; after that it
+// must rise.
+func TestTrapCalleeCountsFromZero(t *testing.T) {
+	withCallee(t, func(t *testing.T, alice *side, p *peer, call func(...func(*leg.Invite)) (*leg.Leg, *sip.Request)) {
+		a, inv := call()
+		p.send(reply(inv, 200, "b", contactOfBob, answerSDP))
+		p.request("ACK")
+		for i, c := range []struct {
+			method      string
+			seq, status int
+		}{{"OPTIONS", 0, 200}, {"OPTIONS", 0, 500}, {"OPTIONS", 1, 200}, {"BYE", 0, 500}, {"BYE", 2, 200}} {
+			p.send(fmt.Sprintf("%s sip:alice@10.0.0.1 SIP/2.0\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK-%d\nMax-Forwards: 70\nFrom: %s;tag=b\nTo: %s\n"+
+				"Call-ID: %s\nCSeq: %d %s\nContent-Length: 0\n\n", c.method, i, inv.To().Value(), inv.From().Value(), inv.CallID().Value(), c.seq, c.method))
+			if r := p.response(c.method, 0); r.StatusCode != c.status {
+				t.Errorf("%s with CSeq %d got %s", c.method, c.seq, r.StartLine())
+			}
+		}
+		alice.expect(a, "Answered, Ended bye by remote")
+		empty(t, alice)
+	})
+}

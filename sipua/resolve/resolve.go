@@ -73,7 +73,8 @@ type Options struct {
 	Fresh time.Duration
 	// Keep is how long after that it is used while DNS fails. Default: 24 h.
 	Keep time.Duration
-	// Timeout bounds the questions for one URI. Default: 4 s.
+	// Timeout bounds the questions for one URI, half of it those for SRV records.
+	// Default: 4 s.
 	Timeout time.Duration
 	// Retry is how long, after a failure, the kept answer is used without asking.
 	// Default: 10 s.
@@ -270,7 +271,11 @@ func (r *Resolver) services(ctx context.Context, q question, t Transport) servic
 		// Absolute, or the search list of resolv.conf would be tried.
 		name += "."
 	}
-	records, err := r.cache.srv(ctx, service, proto, name)
+	// Half of the time: where SRV questions get no answer at all, the addresses must
+	// still be found.
+	asking, cancel := half(ctx)
+	defer cancel()
+	records, err := r.cache.srv(asking, service, proto, name)
 	if errors.Is(err, ErrNoTarget) {
 		return services{}
 	}
@@ -299,6 +304,15 @@ func (r *Resolver) services(ctx context.Context, q question, t Transport) servic
 		out.err = errors.Join(errs...)
 	}
 	return out
+}
+
+// half is ctx for half of the time that is left of it.
+func half(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(end)/2)
 }
 
 // addresses are a host's A and AAAA records, in the order DNS gave (RFC 6724).

@@ -310,6 +310,34 @@ func TestSRVFailureFallsBackToAddresses(t *testing.T) {
 	}
 }
 
+// And so does one that never answers them: many routers drop what they do not know.
+func TestSRVWithoutAnswerLeavesTimeForAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := carriers()
+		z.delay = 100 * time.Millisecond // of the addresses
+		r := New(Options{DNS: srvHangs{z}})
+		for _, hurry := range []time.Duration{time.Hour, time.Second} {
+			ctx, cancel := context.WithTimeout(t.Context(), hurry)
+			defer cancel()
+			start := time.Now()
+			got, err := r.Resolve(ctx, uri(t, "sip:plain.example"))
+			if err != nil || !slices.Equal(show(got), []string{"UDP 192.0.2.40:5060 plain.example"}) {
+				t.Errorf("%q, %v", show(got), err)
+			}
+			if d := time.Since(start); d > min(hurry, 2100*time.Millisecond) {
+				t.Errorf("it took %v", d)
+			}
+		}
+	})
+}
+
+type srvHangs struct{ *zone }
+
+func (srvHangs) LookupSRV(ctx context.Context, _, _, _ string) (string, []*net.SRV, error) {
+	<-ctx.Done()
+	return "", nil, ctx.Err()
+}
+
 var errRefused = errors.New("refused")
 
 type srvFails struct{ *zone }

@@ -268,7 +268,20 @@ func (t *Trunk) probe() (time.Duration, error) {
 		return time.Since(start), nil
 	case <-ctx.Done():
 		tx.Terminate()
+		t.doubt(f, start)
 		return 0, errProbe
+	}
+}
+
+// doubt closes a stream of ours whose silence makes the trunk count as down: a
+// firewall may have forgotten it, and a new one gets through. (Where Qualify is above
+// 64*T1, the endpoint has closed it.)
+func (t *Trunk) doubt(f *sipua.Flow, probed time.Time) {
+	t.mu.Lock()
+	down := t.fails+1 >= probesUntilDown
+	t.mu.Unlock()
+	if down && t.set.ctx.Err() == nil && f.Dialled() && !f.LastSeen().After(probed) {
+		f.Shut(errProbe)
 	}
 }
 

@@ -124,6 +124,8 @@ type pbx struct {
 	status  atomic.Int32 // 0: silence
 	got     atomic.Int32
 	request atomic.Pointer[sip.Request]
+	flow    atomic.Pointer[sipua.Flow] // of the last request
+	deaf    atomic.Pointer[sipua.Flow] // on which nothing is answered
 }
 
 func (p *pbx) Invite(tx *sipua.ServerTx)   { tx.Reject(sipua.Reject(486, "")) }
@@ -131,7 +133,8 @@ func (p *pbx) FlowGone(*sipua.Flow, error) {}
 func (p *pbx) Request(tx *sipua.ServerTx) {
 	p.got.Add(1)
 	p.request.Store(tx.Request)
-	if s := p.status.Load(); s != 0 {
+	p.flow.Store(tx.Flow())
+	if s := p.status.Load(); s != 0 && p.deaf.Load() != tx.Flow() {
 		if err := tx.Respond(tx.NewResponse(int(s), "")); err != nil {
 			tx.Reject(err)
 		}
@@ -230,6 +233,32 @@ func TestQualify(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stream that a firewall has forgotten takes requests and brings nothing back. When
+// that makes the trunk count as down, the next one is tried over another.
+func TestQualifyLeavesADeadStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr, far, _ := qualified(t, sipua.TCP, slog.New(slog.DiscardHandler))
+		time.Sleep(time.Second)
+		first := far.flow.Load()
+		first.SetParty("us") // a stranger's idle stream would be closed
+		far.deaf.Store(first)
+		time.Sleep(118 * time.Second) // OPTIONS at 30, 60 and 90 s
+		if s := tr.Status().State; s != trunk.Suspect || far.flow.Load() != first {
+			t.Errorf("%s before the third failed", s)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if s := tr.Status().State; s != trunk.Up || far.flow.Load() == first {
+			t.Errorf("%s, over the first stream: %v", s, far.flow.Load() == first)
+		}
+		select {
+		case <-first.Done():
+		default:
+			t.Error("the dead stream was left open")
+		}
+	})
 }
 
 // A trunk that cannot even be connected to is down as well.

@@ -63,11 +63,15 @@ func (o Options) mediaNetwork() media.Network {
 // dialTimeout bounds how long a trunk may take to accept a connection.
 const dialTimeout = 5 * time.Second
 
+// unacknowledged is how long a trunk's connection lives when nothing that we send is
+// acknowledged: half of the 64*T1 after which a request fails.
+const unacknowledged = 16 * time.Second
+
 // dial opens a stream to a trunk.
 func (o Options) dial(ctx context.Context, t sipua.Transport, to sipua.Destination) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	open := (&net.Dialer{}).DialContext
+	open := (&net.Dialer{Control: bounded}).DialContext
 	if o.Network != nil {
 		open = o.Network.DialContext
 	}
