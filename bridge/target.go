@@ -232,9 +232,11 @@ func (c *Call) located(ch location.Change) {
 func (c *Call) registered(i int, ch location.Change) {
 	t := c.attempts[i]
 	b, ok := ch.Device.Flow()
+	before := t.target()
 	if !ok || !t.bind(b) {
 		return
 	}
+	moved := len(t.path) > 0 && t.target() != before // behind its proxy, whose flow stays
 	now := time.Now()
 	if t.rec.Registered.IsZero() {
 		t.rec.Registered = now
@@ -252,7 +254,7 @@ func (c *Call) registered(i int, ch location.Change) {
 		return
 	}
 	kind := rules.EvRegistered
-	if flow == c.state.Attempts[i].Flow {
+	if flow == c.state.Attempts[i].Flow && !moved {
 		kind = rules.EvSameFlow
 	}
 	c.step(rules.Event{Kind: kind, Attempt: i, Flow: flow, Reborn: anew})

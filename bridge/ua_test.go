@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,8 @@ type ua struct {
 	dialled uint16      // streams so far
 	regID   int         // RFC 5626, 0: none
 	cseq    uint32
+	path    []string      // of its REGISTERs: it is a proxy with the phone behind it (RFC 3327)
+	behind  string        // host of its Contact; "": its own
 	boot    string        // tells the registrations of an app from those after its restart
 	answer  func(*dialog) // what to do with an INVITE; nil: nothing
 
@@ -159,8 +162,12 @@ func (u *ua) refresh(aor sipua.AOR) {
 	req.AppendHeader(&id)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: u.cseq, MethodName: sip.REGISTER})
 	contact := u.flow.Contact(aor.User)
+	contact.Host = cmp.Or(u.behind, contact.Host)
 	contact.UriParams = append(contact.UriParams, sip.HeaderKV{K: "pn-prid", V: "secret"})
 	req.AppendHeader(&sip.ContactHeader{Address: contact, Params: sip.HeaderParams{{K: "+sip.instance", V: u.name}, {K: "reg-id", V: strconv.Itoa(u.regID)}}})
+	for _, hop := range u.path {
+		req.AppendHeader(sip.NewHeader("Path", hop))
+	}
 	got := make(chan int, 10)
 	_, err := u.ep.Request(u.flow, req, func(res *sip.Response, err error) {
 		if err != nil {

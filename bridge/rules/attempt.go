@@ -135,8 +135,15 @@ func supersede(m *machine, a *Attempt, ev Event) {
 	}
 }
 
+// inviteAgain: an INVITE without a 1xx may be lost. One that a proxy has may have gone to
+// where the device was before a push brought it: that needs another one.
 func inviteAgain(m *machine, a *Attempt, ev Event) {
+	woken := a.WasPushed() && !a.Came
 	m.cameOn(a, ev)
+	if woken && a.relayed(ev.Flow) {
+		m.invite(a, ev.Attempt)
+		return
+	}
 	for n := range a.invites {
 		if in := &a.invites[n]; !in.over && !in.provisional && in.flow == ev.Flow {
 			m.do(Action{Kind: ActAgain, Attempt: ev.Attempt, Invite: n})

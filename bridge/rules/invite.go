@@ -17,7 +17,12 @@ func (a *Attempt) invited(ev Event) *Invite {
 	return &a.invites[ev.Invite]
 }
 
-func trying(_ *machine, a *Attempt, ev Event) { a.invited(ev).provisional = true }
+// trying: the 100 of a proxy says nothing of the device behind it, which may be asleep.
+func trying(_ *machine, a *Attempt, ev Event) {
+	in := a.invited(ev)
+	in.relayed = in.relayed || ev.Relayed
+	in.provisional = in.provisional || !ev.Relayed
+}
 
 func rang(m *machine, a *Attempt, ev Event) {
 	in := a.invited(ev)

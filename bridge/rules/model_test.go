@@ -304,7 +304,7 @@ func (w *world) inviteMoves(i, n int, in *invited) []func() {
 				w.happen(ev)
 			})
 		}
-		out = append(out, func() {
+		out = append(out, func() { w.happen(Event{Kind: EvTrying, Attempt: i, Invite: n, Relayed: true}) }, func() {
 			in.answered, d.reached = true, true
 			w.happen(Event{Kind: EvAnswered, Attempt: i, Invite: n})
 		}, func() {

@@ -109,7 +109,8 @@ const (
 // Invite is one INVITE to a device; a newer one on another flow supersedes it.
 type Invite struct {
 	flow        sipua.FlowID
-	provisional bool // it got a 1xx, so it arrived
+	provisional bool // it got a 1xx of the device, so it arrived
+	relayed     bool // a proxy on the way has it, and said 100 for itself
 	over        bool // final response, or its flow is gone
 }
 
@@ -232,6 +233,11 @@ func (a *Attempt) standing() bool {
 // heard says that an INVITE that stands has reached the device.
 func (a *Attempt) heard() bool {
 	return slices.ContainsFunc(a.invites, func(i Invite) bool { return i.provisional && !i.over })
+}
+
+// relayed says that a proxy on flow f has an INVITE of which the device said nothing yet.
+func (a *Attempt) relayed(f sipua.FlowID) bool {
+	return slices.ContainsFunc(a.invites, func(i Invite) bool { return i.relayed && !i.provisional && !i.over && i.flow == f })
 }
 
 // Arrived says that some INVITE reached the device: it is awake, and will come
