@@ -61,14 +61,7 @@ type dialog struct {
 func (w *world) ua(name string, host netip.Addr) *ua {
 	w.t.Helper()
 	u := &ua{w: w, host: host, name: name, more: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
-	u.ep = endpoint(w.t, w.net, host, u, func(c *sipua.Config) {
-		if w.infos[host] {
-			c.Allow = withInfo
-		}
-		c.Dial = func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
-			return w.net.Host(u.host).Dial(ctx, netip.AddrPort{}, to.Addr)
-		}
-	})
+	u.boots()
 	var err error
 	if u.rtp, err = w.net.Host(host).ListenPacket(netip.AddrPortFrom(host, 40000)); err != nil {
 		w.t.Fatal(err)
@@ -76,6 +69,35 @@ func (w *world) ua(name string, host netip.Addr) *ua {
 	go u.run() // awaited by close
 	w.uas = append(w.uas, u)
 	return u
+}
+
+func (u *ua) boots() {
+	u.ep = endpoint(u.w.t, u.w.net, u.host, u, func(c *sipua.Config) {
+		if u.w.infos[u.host] {
+			c.Allow = withInfo
+		}
+		c.Dial = func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
+			return u.w.net.Host(u.host).Dial(ctx, netip.AddrPort{}, to.Addr)
+		}
+	})
+}
+
+// restart kills the app, which says nothing, and starts it anew at the same UDP address: it
+// knows nothing of its calls, and registers under another Call-ID.
+func (u *ua) restart(aor sipua.AOR) {
+	u.w.t.Helper()
+	u.w.net.Partition(u.host, serverHost)
+	u.do(func() {
+		for _, d := range u.calls {
+			d.Drop()
+		}
+	})
+	u.ep.Close()
+	u.boots()
+	u.w.net.Heal(u.host, serverHost)
+	u.boot += "again"
+	u.connect(sipua.UDP)
+	u.refresh(aor)
 }
 
 func (u *ua) run() {
