@@ -82,12 +82,16 @@ func (c *Call) cameBack(i int, d location.Device) {
 	}
 }
 
-// leaveFate leaves the word of a CANCEL to a device that rings, if there is none yet. To
-// one that reads fates it is nothing if it does not ring after all; others would ring for
-// it.
+// leaveFate leaves the word of a CANCEL to a device that rings, if there is none yet, and it
+// did not take the CANCEL of a newer INVITE. To one that reads fates it is nothing if it does
+// not ring after all; others would ring for it.
 func (c *Call) leaveFate(i, n int) bool {
 	t := c.attempts[i]
 	why := t.legs[n].taken
+	newer := func(l *tried) bool { return l.over && l.arrived && l.taken.Status != 0 }
+	if slices.ContainsFunc(t.legs[n+1:], newer) {
+		return false
+	}
 	if why.Status == 0 || t.fate != nil || c.state.Attempts[i].Outcome.Callee || !t.legs[n].arrived && !t.device.Push.FateHeader {
 		return false
 	}

@@ -108,7 +108,7 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 	case leg.Failed:
 		c.calleeFailed(i, n, ev)
 	case leg.CancelWent:
-		l.arrived = true
+		l.arrived = l.arrived || !l.proxied
 	case leg.CancelHeard:
 		c.cancelHeard(i, n)
 	case leg.Confirmed:
@@ -148,13 +148,14 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 
 func (c *Call) provisional(i, n int, ev leg.Provisional) {
 	t := c.attempts[i]
-	t.legs[n].arrived = true
-	// A proxy on the way says 100 for itself (RFC 3261 s16.2).
-	if ev.Status != 100 || len(t.path) == 0 {
+	l := t.legs[n]
+	relayed := ev.Status == 100 && l.proxied // a proxy on the way says 100 for itself (RFC 3261 s16.2)
+	if !relayed {
+		l.arrived = true
 		c.came(i, n)
 	}
 	if ev.Status == 100 {
-		c.step(rules.Event{Kind: rules.EvTrying, Attempt: i, Invite: n})
+		c.step(rules.Event{Kind: rules.EvTrying, Attempt: i, Invite: n, Relayed: relayed})
 		return
 	}
 	if t.rec.Rang.IsZero() {
@@ -162,7 +163,6 @@ func (c *Call) provisional(i, n int, ev leg.Provisional) {
 		c.reached(i, metricRinging, t.rec.Rang)
 		c.note("%s rings", t.name)
 	}
-	l := t.legs[n]
 	c.media.keypads.allows(l.leg, ev.Response)
 	if len(ev.Body) > 0 {
 		was := l.early
@@ -219,15 +219,16 @@ func (c *Call) calleeAnswered(i, n int, ev leg.Answered) {
 
 func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 	t := c.attempts[i]
+	theirs := c.saidByDevice(i, n, ev)
 	switch {
-	case ev.Response != nil:
+	case theirs:
 		c.arrived(t)
-	case !ev.BeforeProvisional:
-		t.legs[n].arrived = true
+	case ev.Response == nil && !ev.BeforeProvisional:
+		t.legs[n].arrived = t.legs[n].arrived || !t.legs[n].proxied
 		c.unheard(i, n)
 	}
 	out := rules.Event{Kind: rules.EvFailed, Attempt: i, Invite: n, Status: ev.Status, Phrase: header.Clean(ev.Phrase)}
-	if ev.Response != nil && out.FromDevice() {
+	if theirs && out.FromDevice() {
 		c.came(i, n)
 	}
 	if ev.Err != nil {
@@ -244,6 +245,14 @@ func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 		}
 	}
 	c.step(out)
+}
+
+// saidByDevice says that a final response shows that the device had the INVITE. A proxy on
+// the way may say it for a device that sleeps, 487 to a CANCEL for instance.
+func (c *Call) saidByDevice(i, n int, ev leg.Failed) bool {
+	l := c.attempts[i].legs[n]
+	users := ev.Status == 486 || ev.Status >= 600
+	return ev.Response != nil && (!l.proxied || l.arrived || users || c.state.Attempts[i].Came)
 }
 
 // winner is the leg that was answered, nil while there is none or when it ended.

@@ -232,9 +232,11 @@ func (c *Call) located(ch location.Change) {
 func (c *Call) registered(i int, ch location.Change) {
 	t := c.attempts[i]
 	b, ok := ch.Device.Flow()
+	before := t.target()
 	if !ok || !t.bind(b) {
 		return
 	}
+	moved := len(t.path) > 0 && t.target() != before // behind its proxy, whose flow stays
 	now := time.Now()
 	if t.rec.Registered.IsZero() {
 		t.rec.Registered = now
@@ -245,15 +247,16 @@ func (c *Call) registered(i int, ch location.Change) {
 	anew := t.boot.another(ch.Device, b)
 	if c.state.Winner == i {
 		if l := c.winner(); l != nil {
-			anew = anew && isOver(l.leg.Flow())
+			anew = anew && mayForget(l.leg.Flow(), b)
 			c.move(l.leg, flow)
 			c.probe(l.leg, anew)
 		}
 		return
 	}
 	kind := rules.EvRegistered
-	if flow == c.state.Attempts[i].Flow {
+	if flow == c.state.Attempts[i].Flow && !moved {
 		kind = rules.EvSameFlow
+		anew = anew && outlives(c.b.cfg.Endpoint().Flow(flow), b)
 	}
 	c.step(rules.Event{Kind: kind, Attempt: i, Flow: flow, Reborn: anew})
 }
@@ -273,6 +276,19 @@ func (b *boot) another(d location.Device, with location.Binding) bool {
 	}
 	*b = boot(with.CallID)
 	return before != "" && *b != ""
+}
+
+// outlives says that a flow stays although the app that registers by b over it is started
+// anew: nobody closes a UDP flow, and that behind a proxy is the proxy's.
+func outlives(f *sipua.Flow, b location.Binding) bool {
+	return len(b.Path) > 0 || f != nil && f.Transport() == sipua.UDP
+}
+
+// mayForget says that an app which registers by b under another Call-ID may know its dialog
+// on f no more. While f lives it may be a second user agent that registers under the same
+// instance, unless that is the flow on which it registers.
+func mayForget(f *sipua.Flow, b location.Binding) bool {
+	return isOver(f) || f.ID() == sipua.FlowID(b.Flow) && outlives(f, b)
 }
 
 func (c *Call) attemptOf(device string) int {
@@ -318,7 +334,7 @@ func (c *Call) callerLocated(ch location.Change) {
 		return
 	}
 	anew := c.a.boot.another(ch.Device, b)
-	anew = anew && isOver(c.a.Flow())
+	anew = anew && mayForget(c.a.Flow(), b)
 	if c.state.Phase == rules.Answering || c.state.Phase == rules.Bridged {
 		c.move(c.a.Leg, sipua.FlowID(b.Flow))
 	}
@@ -328,8 +344,7 @@ func (c *Call) callerLocated(ch location.Change) {
 }
 
 // probe asks an app that was started anew in a call whether it knows that still: if not,
-// the other one must not wait for it in silence. While its old connection lives it may be
-// a second user agent that registers under the same instance.
+// the other one must not wait for it in silence.
 func (c *Call) probe(l *leg.Leg, anew bool) {
 	if anew {
 		c.late("probe", l.Probe())

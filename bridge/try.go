@@ -46,7 +46,8 @@ type tried struct {
 	leg     *leg.Leg
 	flow    sipua.FlowID
 	over    bool
-	arrived bool             // the device had it: a 1xx came
+	proxied bool             // it went by way of proxies
+	arrived bool             // the device had it: a 1xx of its own came
 	proved  bool             // that pushes bring the device is told
 	leave   func()           // the device is no longer in this call
 	offered *sdp.Description // what its INVITE offers
@@ -101,6 +102,9 @@ func (t *try) bind(b location.Binding) bool {
 	t.contact, t.path = header.StripPush(uri), path
 	return true
 }
+
+// target is where an INVITE goes now.
+func (t *try) target() string { return fmt.Sprint(&t.contact, t.path) }
 
 // stop ends what is under way for the attempt's pushes; why is ErrReached or nil.
 func (t *try) stop(why error) {
@@ -195,7 +199,7 @@ func (c *Call) invite(a rules.Action) {
 		flow = c.b.cfg.Endpoint().Flow(a.Flow)
 	}
 	t.doubt = rules.Action{}
-	l := &tried{flow: a.Flow, leave: func() {}}
+	l := &tried{flow: a.Flow, proxied: len(t.path) > 0, leave: func() {}}
 	t.legs = append(t.legs, l)
 	fail := func(ev rules.Event) {
 		l.over = true

@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,8 @@ type ua struct {
 	dialled uint16      // streams so far
 	regID   int         // RFC 5626, 0: none
 	cseq    uint32
+	path    []string      // of its REGISTERs: it is a proxy with the phone behind it (RFC 3327)
+	behind  string        // host of its Contact; "": its own
 	boot    string        // tells the registrations of an app from those after its restart
 	answer  func(*dialog) // what to do with an INVITE; nil: nothing
 
@@ -58,14 +61,7 @@ type dialog struct {
 func (w *world) ua(name string, host netip.Addr) *ua {
 	w.t.Helper()
 	u := &ua{w: w, host: host, name: name, more: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
-	u.ep = endpoint(w.t, w.net, host, u, func(c *sipua.Config) {
-		if w.infos[host] {
-			c.Allow = withInfo
-		}
-		c.Dial = func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
-			return w.net.Host(u.host).Dial(ctx, netip.AddrPort{}, to.Addr)
-		}
-	})
+	u.boots()
 	var err error
 	if u.rtp, err = w.net.Host(host).ListenPacket(netip.AddrPortFrom(host, 40000)); err != nil {
 		w.t.Fatal(err)
@@ -73,6 +69,35 @@ func (w *world) ua(name string, host netip.Addr) *ua {
 	go u.run() // awaited by close
 	w.uas = append(w.uas, u)
 	return u
+}
+
+func (u *ua) boots() {
+	u.ep = endpoint(u.w.t, u.w.net, u.host, u, func(c *sipua.Config) {
+		if u.w.infos[u.host] {
+			c.Allow = withInfo
+		}
+		c.Dial = func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
+			return u.w.net.Host(u.host).Dial(ctx, netip.AddrPort{}, to.Addr)
+		}
+	})
+}
+
+// restart kills the app, which says nothing, and starts it anew at the same UDP address: it
+// knows nothing of its calls, and registers under another Call-ID.
+func (u *ua) restart(aor sipua.AOR) {
+	u.w.t.Helper()
+	u.w.net.Partition(u.host, serverHost)
+	u.do(func() {
+		for _, d := range u.calls {
+			d.Drop()
+		}
+	})
+	u.ep.Close()
+	u.boots()
+	u.w.net.Heal(u.host, serverHost)
+	u.boot += "again"
+	u.connect(sipua.UDP)
+	u.refresh(aor)
 }
 
 func (u *ua) run() {
@@ -159,8 +184,12 @@ func (u *ua) refresh(aor sipua.AOR) {
 	req.AppendHeader(&id)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: u.cseq, MethodName: sip.REGISTER})
 	contact := u.flow.Contact(aor.User)
+	contact.Host = cmp.Or(u.behind, contact.Host)
 	contact.UriParams = append(contact.UriParams, sip.HeaderKV{K: "pn-prid", V: "secret"})
 	req.AppendHeader(&sip.ContactHeader{Address: contact, Params: sip.HeaderParams{{K: "+sip.instance", V: u.name}, {K: "reg-id", V: strconv.Itoa(u.regID)}}})
+	for _, hop := range u.path {
+		req.AppendHeader(sip.NewHeader("Path", hop))
+	}
 	got := make(chan int, 10)
 	_, err := u.ep.Request(u.flow, req, func(res *sip.Response, err error) {
 		if err != nil {

@@ -292,7 +292,7 @@ func (w *world) Request(tx *sipua.ServerTx) {
 	now := time.Now()
 	up := location.Upsert{AOR: aor, Announced: location.Tokens, Push: tokens(instance), Binding: location.Binding{
 		Contact: c.Value(), Flow: location.FlowID(tx.Flow().ID()), Node: node, Instance: instance, RegID: regID, CallID: tx.Request.CallID().Value(),
-		CSeq: tx.Request.CSeq().SeqNo, Expires: now.Add(24 * time.Hour), Registered: now, UserAgent: "phone", Received: tx.Flow().Remote()}}
+		CSeq: tx.Request.CSeq().SeqNo, Expires: now.Add(24 * time.Hour), Registered: now, UserAgent: "phone", Received: tx.Flow().Remote(), Path: sipua.Values(tx.Request, "Path")}}
 	tx.Flow().SetParty(fmt.Sprint("user ", aor, " ", instance)) // as the registrar
 	tx.Flow().Pin(now.Add(24 * time.Hour))
 	applied := w.memory.Apply(up)

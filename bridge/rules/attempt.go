@@ -41,7 +41,7 @@ func attemptTable() [attemptPhases][eventKinds - callEvents]attemptRule {
 			EvSecondChance - callEvents: secondChance, EvVoIPDue - callEvents: voipDue, EvRepeat - callEvents: repeatAlert, EvGiveUp - callEvents: giveUpQuiet, EvLose - callEvents: lose,
 		},
 		rings: {
-			EvStart - callEvents: never, EvRegistered - callEvents: supersede, EvSameFlow - callEvents: ignore,
+			EvStart - callEvents: never, EvRegistered - callEvents: supersede, EvSameFlow - callEvents: startedAnew,
 			EvAlive - callEvents: ignore, EvFlowGone - callEvents: flowWentAway,
 			EvPushAccepted - callEvents: accepted, EvPushRefused - callEvents: pushWasRefused, EvTrying - callEvents: trying,
 			EvRinging - callEvents: rang, EvAnswered - callEvents: answered, EvUnusable - callEvents: unusable, EvFailed - callEvents: inviteFailed, EvDoubt - callEvents: ignore,
@@ -131,16 +131,31 @@ func forgetFlow(_ *machine, a *Attempt, ev Event) {
 func supersede(m *machine, a *Attempt, ev Event) {
 	m.cameOn(a, ev)
 	if ev.Reborn || !a.heard() {
-		m.invite(a, ev.Attempt)
+		m.inviteAnew(a, ev)
 	}
 }
 
+// inviteAgain: an INVITE without a 1xx may be lost. One that a proxy has may have gone to
+// where the device was before a push brought it: that needs another one. So does an app that
+// was started anew, unless the INVITE that is lost will do.
 func inviteAgain(m *machine, a *Attempt, ev Event) {
+	woken, relayed := a.WasPushed() && !a.Came, a.relayed(ev.Flow)
 	m.cameOn(a, ev)
+	if ev.Reborn && (relayed || a.heard()) || woken && relayed {
+		m.inviteAnew(a, ev)
+		return
+	}
 	for n := range a.invites {
 		if in := &a.invites[n]; !in.over && !in.provisional && in.flow == ev.Flow {
 			m.do(Action{Kind: ActAgain, Attempt: ev.Attempt, Invite: n})
 		}
+	}
+}
+
+// startedAnew: a flow may outlive the app that rings on it, over UDP and behind a proxy.
+func startedAnew(m *machine, a *Attempt, ev Event) {
+	if ev.Reborn {
+		supersede(m, a, ev)
 	}
 }
 

@@ -9,6 +9,13 @@ func (m *machine) invite(a *Attempt, i int) {
 	m.do(Action{Kind: ActInvite, Attempt: i, Invite: len(a.invites) - 1, Flow: a.Flow})
 }
 
+// inviteAnew sends an INVITE to a device that registered while another one is out. That one
+// is not cancelled: apps find calls by Call-ID.
+func (m *machine) inviteAnew(a *Attempt, ev Event) {
+	m.invite(a, ev.Attempt)
+	a.invites[len(a.invites)-1].anew = ev.Reborn
+}
+
 // invited is the INVITE that an event is about.
 func (a *Attempt) invited(ev Event) *Invite {
 	if ev.Invite < 0 || ev.Invite >= len(a.invites) {
@@ -17,16 +24,25 @@ func (a *Attempt) invited(ev Event) *Invite {
 	return &a.invites[ev.Invite]
 }
 
-func trying(_ *machine, a *Attempt, ev Event) { a.invited(ev).provisional = true }
+// trying: the 100 of a proxy says nothing of the device behind it, which may be asleep.
+func trying(_ *machine, a *Attempt, ev Event) {
+	in := a.invited(ev)
+	in.relayed = in.relayed || ev.Relayed
+	in.provisional = in.provisional || !ev.Relayed
+}
 
 func rang(m *machine, a *Attempt, ev Event) {
 	in := a.invited(ev)
-	in.provisional = true
+	in.provisional, in.rang = true, true
 	if in.over {
 		return
 	}
 	if a.rangAt.IsZero() {
 		a.rangAt = m.now
+	}
+	later := a.invites[ev.Invite+1:]
+	for n := range later {
+		later[n].anew = false // its app knows this one
 	}
 	a.Phase = rings
 	m.do(Action{Kind: ActStopPush, Attempt: ev.Attempt})
@@ -94,6 +110,7 @@ func inviteFailed(m *machine, a *Attempt, ev Event) {
 	in := a.invited(ev)
 	counts := !in.over
 	in.over, in.provisional = true, in.provisional || ev.FromDevice()
+	in.anew = in.anew && (in.rang || !ev.FromDevice()) // who refuses a duplicate knows the one before
 	declined := ev.Status == 600 || ev.Status == 603
 	if !declined && (!counts || a.standing()) {
 		return

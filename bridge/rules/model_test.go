@@ -46,6 +46,8 @@ type invited struct {
 	closed   bool // we cancelled it or said goodbye
 }
 
+func (w *world) draw(what string) bool { return rapid.Bool().Draw(w.t, what) }
+
 func (w *world) now() time.Time { return w.play.now }
 
 // happen gives an event to the rules and does what they want.
@@ -263,10 +265,10 @@ func (w *world) deviceMoves(i int, d *device) []func() {
 			w.flows++
 			d.flow = w.flows
 			d.came = d.came || d.voip+d.alert > 0
-			w.happen(Event{Kind: EvRegistered, Attempt: i, Flow: d.flow})
+			w.happen(Event{Kind: EvRegistered, Attempt: i, Flow: d.flow, Reborn: w.draw("reborn")})
 		})
 		if d.flow != 0 && w.s.Attempts[i].Flow == d.flow {
-			out = append(out, func() { w.happen(Event{Kind: EvSameFlow, Attempt: i, Flow: d.flow}) })
+			out = append(out, func() { w.happen(Event{Kind: EvSameFlow, Attempt: i, Flow: d.flow, Reborn: w.draw("reborn")}) })
 		}
 		if d.flow != 0 {
 			out = append(out, func() { w.happen(Event{Kind: EvAlive, Attempt: i, Flow: d.flow}) })
@@ -304,7 +306,7 @@ func (w *world) inviteMoves(i, n int, in *invited) []func() {
 				w.happen(ev)
 			})
 		}
-		out = append(out, func() {
+		out = append(out, func() { w.happen(Event{Kind: EvTrying, Attempt: i, Invite: n, Relayed: true}) }, func() {
 			in.answered, d.reached = true, true
 			w.happen(Event{Kind: EvAnswered, Attempt: i, Invite: n})
 		}, func() {

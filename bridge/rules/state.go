@@ -109,7 +109,10 @@ const (
 // Invite is one INVITE to a device; a newer one on another flow supersedes it.
 type Invite struct {
 	flow        sipua.FlowID
-	provisional bool // it got a 1xx, so it arrived
+	provisional bool // it got a 1xx of the device, so it arrived
+	relayed     bool // a proxy on the way has it, and said 100 for itself
+	rang        bool // it got a 180 or 183
+	anew        bool // it went to an app that was started anew, and seems to know none of those before
 	over        bool // final response, or its flow is gone
 }
 
@@ -224,14 +227,37 @@ func (a *Attempt) WasPushed() bool { return a.VoIP != PushNone || a.Alert != Pus
 
 func (a *Attempt) accepted() bool { return a.VoIP == PushAccepted || a.Alert == PushAccepted }
 
-// standing says that an INVITE may still bring an answer.
+// standing says that an INVITE may still bring an answer. Once an app that was started anew
+// rings, those of before do not.
 func (a *Attempt) standing() bool {
-	return slices.ContainsFunc(a.invites, func(i Invite) bool { return !i.over })
+	for _, in := range slices.Backward(a.invites) {
+		switch {
+		case !in.over:
+			return true
+		case in.anew && in.rang:
+			return false
+		}
+	}
+	return false
 }
 
-// heard says that an INVITE that stands has reached the device.
+// heard says that an INVITE that stands has reached the device, as it is since it was
+// started anew.
 func (a *Attempt) heard() bool {
-	return slices.ContainsFunc(a.invites, func(i Invite) bool { return i.provisional && !i.over })
+	for _, in := range slices.Backward(a.invites) {
+		switch {
+		case in.provisional && !in.over:
+			return true
+		case in.anew:
+			return false
+		}
+	}
+	return false
+}
+
+// relayed says that a proxy on flow f has an INVITE of which the device said nothing yet.
+func (a *Attempt) relayed(f sipua.FlowID) bool {
+	return slices.ContainsFunc(a.invites, func(i Invite) bool { return i.relayed && !i.provisional && !i.over && i.flow == f })
 }
 
 // Arrived says that some INVITE reached the device: it is awake, and will come

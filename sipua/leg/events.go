@@ -40,7 +40,7 @@ type Failed struct {
 }
 
 // CancelWent says that a CANCEL which waited for a provisional response has left: the
-// INVITE reached the device (UAC).
+// INVITE reached the device, or a proxy on the way to it (UAC).
 type CancelWent struct{}
 
 // CancelHeard says that the device took the CANCEL that CancelAgain sent (UAC). Failed

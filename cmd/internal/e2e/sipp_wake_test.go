@@ -354,3 +354,25 @@ func TestSIPpPushWithoutAnswer(t *testing.T) {
 		t.Errorf("push: %+v", p)
 	}
 }
+
+// TestSIPpSleepsBehindAProxy: an edge proxy (RFC 3327) says 100 for a phone that sleeps. It
+// is pushed all the same, comes by way of another proxy, and takes the call.
+func TestSIPpSleepsBehindAProxy(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	phone := newSleeper(s.apns, sippPhone(s, "alice", "invited", "trying", "pause 30000"))
+	phone.side.Flags = "\nPath: <sip:" + phoneHost + ":[local_port];lr>"
+	proxy := registered(t, phone.side)
+	caller := runSIPp(t, sippPBX(s, "201", "invite", "ringing", "answered", "pause 100", "bye"))
+	proxy.await(t, true, "SIP/2.0 100")
+	push := phone.pushed(t)
+	phone.side.taken = []string{"invited", "ring", "answer", "hungup", "quit"}
+	awake := phone.wakes(t)
+	caller.ends(t, sippPassed)
+	awake.ends(t, sippQuit)
+	invitedAs(t, awake, push)
+	if route := awake.await(t, false, "INVITE").header("Route"); !strings.HasPrefix(route, "<sip:"+phoneHost) {
+		t.Errorf("Route: %s", route)
+	}
+	s.recorded1(t, wantRecord{result: bridge.Answered, status: 200, hangup: "caller", outcomes: []string{"won"}, pushesOf: map[string]int{phone.side.Instance: 1}})
+}
