@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ func (ep *Endpoint) wayBack(f *Flow, req *sip.Request) *Flow {
 	}
 	via := req.Via()
 	wire, ok := f.wire.(*packetWire)
-	if !ok || via == nil || via.Params.Has("rport") {
+	if !ok || via == nil || via.Params.Has("rport") || !strings.EqualFold(via.Transport, UDP.String()) {
 		return f
 	}
 	port := via.Port
