@@ -62,6 +62,11 @@ func (w *world) ua(name string, host netip.Addr) *ua {
 		if w.infos[host] {
 			c.Allow = withInfo
 		}
+		if host == pbxHost { // it knows the server by its address, as the server knows it
+			c.Party = func(_ sipua.Transport, remote netip.AddrPort) string {
+				return map[netip.Addr]string{serverHost: "server"}[remote.Addr()]
+			}
+		}
 		c.Dial = func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
 			return w.net.Host(u.host).Dial(ctx, netip.AddrPort{}, to.Addr)
 		}

@@ -20,6 +20,7 @@ type dialog struct {
 	remoteSeq uint32 // of the peer's last request; 0: none yet
 	target    sip.Uri
 	routes    []sip.Uri
+	hop       hop
 }
 
 func (d *dialog) localTag() string  { return sipua.Tag(d.local.Params) }

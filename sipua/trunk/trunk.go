@@ -190,6 +190,11 @@ func (t *Trunk) Connect(ctx context.Context) (*sipua.Flow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w: %w", t.Contact.Host, ErrNoRoute, err)
 	}
+	return t.connect(ctx, targets)
+}
+
+// connect takes the first target that a flow can be had to.
+func (t *Trunk) connect(ctx context.Context, targets []Target) (*sipua.Flow, error) {
 	var errs []error
 	for _, target := range targets {
 		f, err := t.set.ep.Connect(ctx, target.Transport, sipua.Destination{Addr: target.Addr, Host: target.Host})
