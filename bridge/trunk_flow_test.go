@@ -1,6 +1,10 @@
 package bridge_test
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,4 +112,68 @@ func (d *dialog) lastWord() string {
 		}
 	})
 	return words
+}
+
+// The requests of a dialog with a trunk go to its Contact, if that is the trunk: here a
+// gateway that is called through a dispatcher, or calls through one, and stays in no path
+// (RFC 3261 s12.2.1.1). A stranger that a Contact names gets nothing (I9).
+func TestRequestsGoToTheTrunksContact(t *testing.T) {
+	gateway, stranger := netip.AddrPortFrom(phone2Host, 5080), netip.AddrPortFrom(mobileHost, 5080)
+	for _, tt := range []struct {
+		name       string
+		contact    netip.AddrPort
+		want, user string
+	}{
+		{"gateway, from the trunk", gateway, "BYE", "va"},
+		{"gateway, to the trunk", gateway, "ACK BYE", "bob"},
+		{"stranger, from the trunk", stranger, "", "va"},
+		{"stranger, to the trunk", stranger, "", "bob"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var sent []string // methods, by the server to the Contact
+			inWorld(t, func(o *options) {
+				o.peer.Match = append(o.peer.Match, netip.PrefixFrom(gateway.Addr(), 32))
+				o.peer.ForceRPort = true
+				o.tap = func(m sipua.Traffic) {
+					mu.Lock()
+					defer mu.Unlock()
+					req, ok := m.Message.(*sip.Request)
+					if ok && m.Sent && m.Flow.Remote() == tt.contact && !slices.Contains(sent, string(req.Method)) { // they are repeated
+						sent = append(sent, string(req.Method))
+					}
+				}
+			}, func(w *world) {
+				w.shown = map[netip.Addr]netip.AddrPort{pbxHost: tt.contact}
+				pbx := w.ua("100", pbxHost)
+				var trunk, user *dialog
+				if tt.user == "va" {
+					phone := w.ua("va", phoneHost)
+					phone.register(alice)
+					trunk = pbx.call("alice")
+					user = phone.invited(0)
+					user.pickUp()
+				} else {
+					phone := w.ua("bob", bobHost)
+					phone.register(bob)
+					user = phone.call("9100")
+					trunk = pbx.invited(0)
+					trunk.pickUp()
+				}
+				user.hangUp()
+				w.pass(time.Second)
+				mu.Lock()
+				got := strings.Join(sent, " ")
+				mu.Unlock()
+				if got != tt.want {
+					t.Errorf("sent to the Contact: [%s], want [%s]", got, tt.want)
+				}
+				if got := trunk.lastWord() == "BYE"; got != (tt.want == "") {
+					t.Errorf("the source was told %q", trunk.lastWord())
+				}
+				w.pass(time.Minute)
+				trunk.u.do(trunk.Drop)
+			})
+		})
+	}
 }

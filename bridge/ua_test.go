@@ -62,6 +62,12 @@ func (w *world) ua(name string, host netip.Addr) *ua {
 		if w.infos[host] {
 			c.Allow = withInfo
 		}
+		c.Advertise = func(*sipua.Flow) (string, int) {
+			if at, ok := w.shown[host]; ok {
+				return at.Addr().String(), int(at.Port())
+			}
+			return "", 0
+		}
 		if host == pbxHost { // it knows the server by its address, as the server knows it
 			c.Party = func(_ sipua.Transport, remote netip.AddrPort) string {
 				return map[netip.Addr]string{serverHost: "server"}[remote.Addr()]

@@ -1,8 +1,11 @@
 package leg
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -37,17 +40,34 @@ func (d *dialog) next() sip.Uri {
 }
 
 // way is the flow for a request now; known is false if a better one must be looked for
-// first.
+// first. A stream is as good as any while it lives; a UDP peer may listen elsewhere.
 func (l *Leg) way() (f *sipua.Flow, known bool) {
 	d := &l.d
-	switch {
-	case l.cfg.Reach == nil, l.phase == calling, !isGone(d.flow):
+	if l.cfg.Reach == nil || l.phase == calling {
 		return d.flow, true
-	case d.hop.flow == nil || isGone(d.hop.flow):
-		return d.flow, false
 	}
-	next := d.next()
-	return d.hop.flow, d.hop.to == next.String()
+	next, open := d.next(), !isGone(d.flow)
+	if open && (d.flow.Transport() != sipua.UDP || leadsTo(next, d.flow)) {
+		return d.flow, true
+	}
+	known = d.hop.to == next.String()
+	if d.hop.flow != nil && !isGone(d.hop.flow) {
+		return d.hop.flow, known
+	}
+	return d.flow, known && open && d.hop.flow == nil
+}
+
+// leadsTo says that a URI is plainly the address of a UDP flow.
+func leadsTo(uri sip.Uri, f *sipua.Flow) bool {
+	for _, p := range uri.UriParams {
+		if strings.EqualFold(p.K, "maddr") || strings.EqualFold(p.K, "transport") && !strings.EqualFold(p.V, "udp") {
+			return false
+		}
+	}
+	addr, err := netip.ParseAddr(strings.Trim(uri.Host, "[]"))
+	remote := f.Remote()
+	return err == nil && strings.EqualFold(uri.Scheme, "sip") && addr.Unmap() == remote.Addr().Unmap() &&
+		cmp.Or(uri.Port, 5060) == int(remote.Port())
 }
 
 func isGone(f *sipua.Flow) bool {
@@ -100,7 +120,7 @@ func (l *Leg) reach() {
 
 var errReach = errors.New("the search for a flow broke off")
 
-// found sends what waited. Without a flow it fails as it would have without a search.
+// found sends what waited; without a flow, over that of the dialog.
 func (l *Leg) found(to string, f *sipua.Flow, err error) {
 	h := &l.d.hop
 	if err != nil {

@@ -39,11 +39,12 @@ type Config struct {
 	// Credentials answer 401 and 407 to the requests of a UAC leg; only the peer
 	// that the INVITE was sent to can challenge them. nil: a challenge is a failure.
 	Credentials *digest.Client
-	// Reach finds the flow for a request inside the dialog when that of the dialog is
-	// gone: now was it, and next, the first Route or else the remote target, is where the
-	// request goes (RFC 3261 s18.1.1). It may wait until ctx ends and is called in a
-	// goroutine of its own, also after Ended. nil: requests go over the leg's flow only, as
-	// to a device.
+	// Reach finds the flow for a request inside the dialog to next, the first Route or else
+	// the remote target (RFC 3261 s12.2.1.1, s18.1.1). It is asked when the flow of the
+	// dialog, now, is gone, or is a UDP one to somewhere else; the result may be now. It may
+	// wait until ctx ends and is called in a goroutine of its own, also after Ended. After
+	// an error the request goes over now. nil: requests go over the leg's flow only, as to
+	// a device.
 	Reach func(ctx context.Context, next sip.Uri, now *sipua.Flow) (*sipua.Flow, error)
 }
 

@@ -315,6 +315,12 @@ func (v *invitation) keep(tag string, ack *sip.Request) *sip.Request {
 }
 
 func (l *Leg) sendAck(ack *sip.Request) {
+	if sipua.ToTag(ack) != l.d.remoteTag() { // another dialog's, of a fork: see dismiss
+		if err := l.cfg.Endpoint.Send(l.d.flow, ack); err != nil {
+			l.cfg.Log.Info("ACK to a fork was not sent", "error", err)
+		}
+		return
+	}
 	if len(l.d.hop.waiting) >= maxWaiting {
 		return
 	}

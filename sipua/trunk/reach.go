@@ -19,13 +19,18 @@ const hopWithin = 4 * time.Second
 
 var errNotTheTrunks = errors.New("leads to where the trunk is not")
 
-// Reach finds a flow for a request inside a dialog with the trunk whose own, now, is gone
-// (leg.Config.Reach): to next, the first Route or else the remote target, or where that
-// cannot be had to the trunk's Contact. A peer may name any host: what is no address that
-// the trunk sends from or is configured with gets nothing, and no name but that of the
-// Contact is looked up. What was said over TLS goes on over TLS. It may resolve names and
-// dial. The error wraps ErrNoRoute.
+// Reach finds the flow for a request inside a dialog with the trunk (leg.Config.Reach): to
+// next, the first Route or else the remote target. Where that cannot be had it is now, the
+// flow of the dialog, or one to the trunk's Contact if now is gone. A peer may name any
+// host: what is no address that the trunk sends from or is configured with gets nothing,
+// and no name but that of the Contact is looked up. What was said over TLS goes on over
+// TLS. It may resolve names, and dial if now is gone. The error wraps ErrNoRoute.
 func (t *Trunk) Reach(ctx context.Context, next sip.Uri, now *sipua.Flow) (*sipua.Flow, error) {
+	select {
+	case <-now.Done():
+	default:
+		return t.elsewhere(ctx, next, now), nil
+	}
 	f, err := t.hop(ctx, next, now)
 	if err == nil {
 		return f, nil
@@ -36,6 +41,31 @@ func (t *Trunk) Reach(ctx context.Context, next sip.Uri, now *sipua.Flow) (*sipu
 		return nil, fmt.Errorf("resolve %s: %w: %w", t.Contact.Host, ErrNoRoute, err)
 	}
 	return t.connect(ctx, secure(targets, now))
+}
+
+// elsewhere is the UDP flow to next while now, another one, is open; now if next is not
+// to be had that way. A trunk that may be behind a NAT has told its source by now, and its
+// own port may be closed from outside.
+func (t *Trunk) elsewhere(ctx context.Context, next sip.Uri, now *sipua.Flow) *sipua.Flow {
+	if now.Transport() != sipua.UDP {
+		return now
+	}
+	ctx, cancel := context.WithTimeout(ctx, hopWithin)
+	defer cancel()
+	targets, err := t.targets(ctx, next, now)
+	if err != nil {
+		t.set.log.Debug("a dialog stays where it is", "trunk", t.Name, "host", next.Host, "reason", err)
+		return now
+	}
+	for _, target := range targets {
+		if target.Transport != sipua.UDP || t.ForceRPort && target.Addr.Addr().Unmap() == now.Remote().Addr().Unmap() {
+			continue
+		}
+		if f := now.Beside(target.Addr); f != nil {
+			return f
+		}
+	}
+	return now
 }
 
 // hop connects to next.
@@ -79,6 +109,8 @@ func (t *Trunk) targets(ctx context.Context, next sip.Uri, now *sipua.Flow) ([]T
 func (t *Trunk) isAt(ctx context.Context, addr netip.Addr, now *sipua.Flow) bool {
 	addr, there := addr.Unmap().WithZone(""), now.Remote().Addr().Unmap()
 	switch {
+	case t.ForceRPort && isInside(addr) && !isInside(there): // the address that it has behind its NAT
+		return false
 	case !addr.IsValid(), addr.IsUnspecified(), addr.IsMulticast():
 		return false
 	case addr.IsLoopback() != there.IsLoopback(), addr.IsLinkLocalUnicast() != there.IsLinkLocalUnicast():
@@ -97,6 +129,11 @@ func (t *Trunk) isAt(ctx context.Context, addr netip.Addr, now *sipua.Flow) bool
 		}
 	}
 	return false
+}
+
+// isInside says that an address means nothing on the Internet (RFC 1918, 4193, 6598).
+func isInside(addr netip.Addr) bool {
+	return addr.IsPrivate() || netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(addr)
 }
 
 func parameter(uri sip.Uri, name string) bool {

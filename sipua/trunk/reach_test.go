@@ -21,9 +21,9 @@ import (
 // names are the DNS of these tests.
 var hosts = map[string]string{"pbx.example.com": pbxHost.String(), "sbc.example.com": "192.0.2.7", "evil.example.com": "10.0.0.66", "inside.example.com": pbxHost.String()}
 
-// dialogs makes a set with the trunk pbx, a flow that a dialog with it had, and everybody
-// who may be asked for. lookups are the names that were looked up.
-func dialogs(t *testing.T, change func(*trunk.Peer)) (tr *trunk.Trunk, had *sipua.Flow, lookups *[]string) {
+// dialogs makes a set with the trunk pbx, a flow that a dialog with it had over TCP, and
+// everybody who may be asked for. lookups are the names that were looked up.
+func dialogs(t *testing.T, change func(*trunk.Peer)) (tr *trunk.Trunk, had *sipua.Flow, ep *sipua.Endpoint, lookups *[]string) {
 	t.Helper()
 	n := memnet.New(memnet.Options{})
 	t.Cleanup(func() { n.Close() })
@@ -48,6 +48,9 @@ func dialogs(t *testing.T, change func(*trunk.Peer)) (tr *trunk.Trunk, had *sipu
 				return nil, fmt.Errorf("no such host: %w", err)
 			}
 			transport := sipua.UDP
+			if uri.Scheme == "sips" {
+				transport = sipua.TLS
+			}
 			switch v, _ := uri.UriParams.Get("transport"); strings.ToLower(v) {
 			case "tcp":
 				transport = sipua.TCP
@@ -57,14 +60,14 @@ func dialogs(t *testing.T, change func(*trunk.Peer)) (tr *trunk.Trunk, had *sipu
 			return []trunk.Target{{Transport: transport, Addr: netip.AddrPortFrom(addr, uint16(cmp.Or(uri.Port, 5060)))}}, nil
 		}})
 	t.Cleanup(s.Close)
-	ep := endpoint(t, n, ourHost, &pbx{})
+	ep = endpoint(t, n, ourHost, &pbx{})
 	s.Start(ep)
 	had, err := ep.Connect(t.Context(), sipua.TCP, sipua.Destination{Addr: netip.AddrPortFrom(pbxHost, 5060)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	had.Shut(errors.New("idle"))
-	return s.ByName("pbx"), had, lookups
+	return s.ByName("pbx"), had, ep, lookups
 }
 
 // Where the requests of a dialog go whose connection is gone. I9: a Contact or Record-Route
@@ -94,7 +97,7 @@ func TestReach(t *testing.T) {
 	} {
 		t.Run(uri, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tr, had, lookups := dialogs(t, nil)
+				tr, had, _, lookups := dialogs(t, nil)
 				var next sip.Uri
 				if err := sip.ParseUri(uri, &next); err != nil {
 					t.Fatal(err)
@@ -121,7 +124,7 @@ func TestReach(t *testing.T) {
 func TestReachStaysOutside(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "169.254.169.254", "0.0.0.0", "239.1.1.1"} {
 		synctest.Test(t, func(t *testing.T) {
-			tr, had, _ := dialogs(t, func(p *trunk.Peer) { p.Match = prefixes("0.0.0.0/1", "128.0.0.0/1") })
+			tr, had, _, _ := dialogs(t, func(p *trunk.Peer) { p.Match = prefixes("0.0.0.0/1", "128.0.0.0/1") })
 			f, err := tr.Reach(t.Context(), sip.Uri{Scheme: "sip", Host: host, UriParams: sip.HeaderParams{{K: "transport", V: "udp"}}}, had)
 			if err != nil || f.Remote().Addr().String() != "192.0.2.7" {
 				t.Errorf("%s: %v, %v", host, f, err)
@@ -132,9 +135,62 @@ func TestReachStaysOutside(t *testing.T) {
 
 func TestReachNowhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr, had, _ := dialogs(t, func(p *trunk.Peer) { p.Contact.Host = "gone.example.com" })
+		tr, had, _, _ := dialogs(t, func(p *trunk.Peer) { p.Contact.Host = "gone.example.com" })
 		if _, err := tr.Reach(t.Context(), sip.Uri{Scheme: "sip", Host: "10.0.0.66"}, had); !errors.Is(err, trunk.ErrNoRoute) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// A dialog over UDP whose flow is open goes to its target, if that is the trunk, over UDP,
+// and neither behind a NAT nor to the port that a NAT may hide.
+func TestReachElsewhere(t *testing.T) {
+	for _, tt := range []struct {
+		next   string
+		source string
+		rport  bool
+		want   string
+	}{
+		{"sip:a@10.0.0.5:5060", "10.0.0.5:32000", false, "10.0.0.5:5060"},
+		{"sip:a@10.0.0.5", "10.0.0.5:32000", false, "10.0.0.5:5060"},
+		{"sip:a@10.0.0.5:5060", "10.0.0.5:32000", true, ""},
+		{"sip:a@10.0.0.7:5080", "10.0.0.5:5060", false, "10.0.0.7:5080"},
+		{"sip:a@10.0.0.7:5080", "10.0.0.5:5060", true, "10.0.0.7:5080"}, // the gateway behind a dispatcher
+		{"sip:10.0.0.7;lr", "10.0.0.5:5060", true, "10.0.0.7:5060"},
+		{"sip:a@sbc.example.com", "10.0.0.5:5060", true, "192.0.2.7:5060"},
+		{"sip:a@192.0.2.7:5070", "10.0.0.5:5060", true, "192.0.2.7:5070"},
+		{"sip:a@10.0.0.5:5060", "192.0.2.7:5060", true, ""}, // as it calls itself behind a NAT
+		{"sip:a@10.0.0.5:5060", "192.0.2.7:5060", false, "10.0.0.5:5060"},
+		{"sip:a@10.0.0.5:5060;transport=tcp", "10.0.0.5:32000", false, ""}, // nothing is dialled while an ACK waits
+		{"sips:a@10.0.0.5:5061", "10.0.0.5:32000", false, ""},
+		{"sip:a@10.0.0.66", "10.0.0.5:5060", false, ""},
+		{"sip:a@10.0.0.6", "10.0.0.5:5060", false, ""},
+		{"sip:a@127.0.0.1", "10.0.0.5:5060", false, ""},
+		{"sip:a@inside.example.com", "10.0.0.5:5060", false, ""},
+		{"sip:a@[2001:db8::5]", "10.0.0.5:5060", false, ""},
+	} {
+		t.Run(tt.next, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr, _, ep, _ := dialogs(t, func(p *trunk.Peer) {
+					p.ForceRPort, p.Match = tt.rport, append(p.Match, prefixes("2001:db8::5/128")...)
+				})
+				source := netip.MustParseAddrPort(tt.source)
+				now, err := ep.Connect(t.Context(), sipua.UDP, sipua.Destination{Addr: source})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var next sip.Uri
+				if err := sip.ParseUri(tt.next, &next); err != nil {
+					t.Fatal(err)
+				}
+				f, err := tr.Reach(t.Context(), next, now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := cmp.Or(tt.want, tt.source); f.Transport() != sipua.UDP || f.Remote().String() != want || f.Local() != now.Local() {
+					t.Errorf("%s %s from %s, want %s", f.Transport(), f.Remote(), f.Local(), want)
+				}
+			})
+		})
+	}
 }

@@ -44,7 +44,7 @@ type Peer struct {
 	// TrustIdentity: P-Asserted-Identity of the trunk names the caller.
 	TrustIdentity bool
 	// ForceRPort: it may be behind a NAT. Its media may come from where its
-	// signalling does.
+	// signalling does, and its own port may be closed (see Reach).
 	ForceRPort bool
 }
 
