@@ -89,7 +89,7 @@ func newCall(b *Bridge, tx *sipua.ServerTx, origin Origin) *Call {
 	// behind the INVITE finds it.
 	c.a = &inbound{release: func() {}, leave: func() {}, Leg: leg.NewUAS(leg.Config{
 		Endpoint: b.cfg.Endpoint(), Post: c.own.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.callerEvent(ev) },
-		Log: c.log.With("leg", legA), ContactUser: req.Recipient.User,
+		Log: c.log.With("leg", legA), ContactUser: req.Recipient.User, Reach: reachOf(b.cfg.Trunks.ByName(origin.Trunk)),
 	}, tx)}
 	return c
 }

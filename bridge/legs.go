@@ -149,12 +149,15 @@ func (c *Call) calleeEvent(i, n int, ev leg.Event) {
 func (c *Call) provisional(i, n int, ev leg.Provisional) {
 	t := c.attempts[i]
 	l := t.legs[n]
-	relayed := ev.Status == 100 && l.proxied // a proxy on the way says 100 for itself (RFC 3261 s16.2)
+	// Nobody rings below 180, and a proxy on the way says that for itself: 100 (RFC 3261
+	// s16.2), or 110 when it has sent a push of its own (Flexisip).
+	trying := ev.Status < 180
+	relayed := trying && l.proxied
 	if !relayed {
 		l.arrived = true
 		c.came(i, n)
 	}
-	if ev.Status == 100 {
+	if trying {
 		c.step(rules.Event{Kind: rules.EvTrying, Attempt: i, Invite: n, Relayed: relayed})
 		return
 	}

@@ -23,10 +23,20 @@ func (w *world) behindProxy(name string) *ua {
 // The 100 of an edge proxy is not the phone's: one that sleeps is pushed, and invited once
 // more when it comes, by way of the proxy's connection that has been there all the time.
 func TestPhoneSleepsBehindAProxy(t *testing.T) {
+	t.Run("100", func(t *testing.T) { sleepsBehindAProxy(t, nil) })
+	t.Run("110 Push sent", func(t *testing.T) { // Flexisip's
+		sleepsBehindAProxy(t, func(d *dialog) { d.must(func() error { return d.Progress(110, nil) }) })
+	})
+}
+
+func sleepsBehindAProxy(t *testing.T, says func(*dialog)) {
 	inWorld(t, nil, func(w *world) {
 		pbx, phone := w.ua("100", pbxHost), w.behindProxy("va")
 		a := pbx.call("alice")
 		first := phone.invited(0) // nobody is there for it
+		if says != nil {
+			says(first)
+		}
 		w.pass(1499 * time.Millisecond)
 		w.pushed(0)
 		w.pass(time.Millisecond)

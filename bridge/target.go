@@ -128,6 +128,15 @@ func (c *Call) toTrunk() {
 	}()
 }
 
+// reachOf is leg.Config.Reach: a trunk is found again when its connection is gone, a device
+// comes by itself.
+func reachOf(t *trunk.Trunk) func(context.Context, sip.Uri, *sipua.Flow) (*sipua.Flow, error) {
+	if t == nil {
+		return nil
+	}
+	return t.Reach
+}
+
 func (c *Call) connected(t *trunk.Trunk, flow *sipua.Flow, err error) {
 	if c.state.Phase != rules.Routing {
 		return // cancelled meanwhile

@@ -233,7 +233,7 @@ func (c *Call) invite(a rules.Action) {
 	inv.Otherwise = func(status int) []byte { return c.media.otherwise(t, l, flow, status) }
 	l.leg = leg.NewUAC(leg.Config{
 		Endpoint: c.b.cfg.Endpoint(), Post: c.own.box.post, Emit: func(_ *leg.Leg, ev leg.Event) { c.calleeEvent(i, n, ev) },
-		Log: c.log.With("leg", legB, "attempt", i), ContactUser: c.caller.uri.User,
+		Log: c.log.With("leg", legB, "attempt", i), ContactUser: c.caller.uri.User, Reach: reachOf(t.trunk),
 	}, inv)
 }
 

@@ -76,6 +76,17 @@ func (u *ua) boots() {
 		if u.w.infos[u.host] {
 			c.Allow = withInfo
 		}
+		c.Advertise = func(*sipua.Flow) (string, int) {
+			if at, ok := u.w.shown[u.host]; ok {
+				return at.Addr().String(), int(at.Port())
+			}
+			return "", 0
+		}
+		if u.host == pbxHost { // it knows the server by its address, as the server knows it
+			c.Party = func(_ sipua.Transport, remote netip.AddrPort) string {
+				return map[netip.Addr]string{serverHost: "server"}[remote.Addr()]
+			}
+		}
 		c.Dial = func(ctx context.Context, _ sipua.Transport, to sipua.Destination) (net.Conn, error) {
 			return u.w.net.Host(u.host).Dial(ctx, netip.AddrPort{}, to.Addr)
 		}

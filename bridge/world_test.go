@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -54,7 +55,8 @@ type world struct {
 	fates  *fates
 	books  *books
 	uas    []*ua
-	infos  map[netip.Addr]bool // user agents that take INFO
+	infos  map[netip.Addr]bool           // user agents that take INFO
+	shown  map[netip.Addr]netip.AddrPort // what user agents call themselves
 
 	looking func() // runs while a call finds out who calls
 	taken   func() // runs in a REGISTER, between the fates and the watchers
@@ -138,7 +140,7 @@ func newWorld(t *testing.T, change func(*options)) *world {
 			if v, ok := uri.UriParams.Get("transport"); ok && v == "tcp" {
 				transport = sipua.TCP
 			}
-			return []trunk.Target{{Transport: transport, Addr: netip.AddrPortFrom(addr, 5060)}}, err
+			return []trunk.Target{{Transport: transport, Addr: netip.AddrPortFrom(addr, uint16(cmp.Or(uri.Port, 5060)))}}, err
 		}})
 	w.ep = endpoint(t, w.net, serverHost, w, func(c *sipua.Config) {
 		c.Log = o.log

@@ -81,8 +81,9 @@ type Trunk struct {
 	// Default: false.
 	ProgressHeader bool `mapstructure:"progress_header"`
 	// ForceRPort is for a trunk that may be behind a NAT: responses go to the
-	// port a request came from even if it did not ask for that (RFC 3581), and
-	// audio may come from the address of its signalling, whatever its SDP names.
+	// port a request came from even if it did not ask for that (RFC 3581),
+	// requests within a call stay there unless its Contact is another host of the
+	// trunk, and audio may come from the address of its signalling, whatever its SDP names.
 	// Default: true.
 	ForceRPort bool `mapstructure:"force_rport"`
 	// TrustIdentity takes the caller from P-Asserted-Identity (RFC 3325).

@@ -225,6 +225,12 @@ func (ep *Endpoint) launch(fn func(), note ...func()) bool {
 	return true
 }
 
+// Go runs fn in a goroutine that Close waits for and ends by ctx; false once closed. It is
+// for what waits on behalf of a dialog whose owner may be gone.
+func (ep *Endpoint) Go(fn func(ctx context.Context)) bool {
+	return ep.launch(func() { ep.contain("background work", func() { fn(ep.ctx) }) })
+}
+
 // reap closes idle flows, twice a minute.
 func (ep *Endpoint) reap() {
 	tick := time.NewTicker(30 * time.Second)

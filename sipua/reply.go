@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ func (ep *Endpoint) wayBack(f *Flow, req *sip.Request) *Flow {
 	}
 	via := req.Via()
 	wire, ok := f.wire.(*packetWire)
-	if !ok || via == nil || via.Params.Has("rport") {
+	if !ok || via == nil || via.Params.Has("rport") || !strings.EqualFold(via.Transport, UDP.String()) {
 		return f
 	}
 	port := via.Port
@@ -59,6 +60,17 @@ func (ep *Endpoint) wayBack(f *Flow, req *sip.Request) *Flow {
 		return f
 	}
 	return wire.l.flow(netip.AddrPortFrom(f.remote.Addr(), uint16(port)), f.local.Addr()) //nolint:gosec // the parser bounds ports
+}
+
+// Beside is the flow to another address from the same UDP socket and address of ours: a
+// dialog is still known by them. nil if f is no UDP flow or the families differ.
+func (f *Flow) Beside(remote netip.AddrPort) *Flow {
+	wire, ok := f.wire.(*packetWire)
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	if !ok || f.local.Addr().Unmap().Is4() != remote.Addr().Is4() {
+		return nil
+	}
+	return wire.l.flow(remote, f.local.Addr())
 }
 
 // WriteMsg implements sip.Connection.

@@ -48,11 +48,13 @@ const answerWithin = 32 * time.Second
 func (tx *ServerTx) Flow() *Flow { return tx.flow }
 
 // MoveTo sends the responses over f from now on: the flow of a dialog that went there
-// with its peer.
+// with its peer. Over UDP the port is that of the Via all the same where it counts
+// (Config.ForceRPort).
 func (tx *ServerTx) MoveTo(f *Flow) {
+	back := tx.ep.wayBack(f, tx.Request)
 	tx.reply.mu.Lock()
 	defer tx.reply.mu.Unlock()
-	tx.reply.flow = f
+	tx.reply.flow = back
 }
 
 // Tag is our tag: that of the request's To, or the one that all responses get.

@@ -1,6 +1,8 @@
 package leg
 
 import (
+	"errors"
+
 	"github.com/emiago/sipgo/sip"
 
 	"wakebridge/sipua"
@@ -87,16 +89,20 @@ func (l *Leg) gotBye(tx *sipua.ServerTx) {
 type question struct {
 	req     *sip.Request
 	attempt *digest.Attempt
+	again   bool                               // its flow went, and it was sent once more
 	done    func(res *sip.Response, err error) // gets the final response, or why there is none; nil: nobody asks
 }
 
 // ask sends a question, first or again.
-func (l *Leg) ask(q *question) {
-	if _, err := l.cfg.Endpoint.Request(l.d.flow, q.req, func(res *sip.Response, err error) {
+func (l *Leg) ask(q *question) { l.depart(func() { l.put(q) }) }
+
+func (l *Leg) put(q *question) {
+	f, _ := l.way()
+	if _, err := l.cfg.Endpoint.Request(f, q.req, func(res *sip.Response, err error) {
 		if err != nil || !res.IsProvisional() {
 			l.box.put(func() { l.asked(q, res, err) })
 		}
-	}); err != nil {
+	}); err != nil && !l.onceMore(q, err) {
 		l.cfg.Log.Info("request was not sent", "method", q.req.Method, "error", err)
 		if q.done != nil {
 			l.box.put(func() { q.done(nil, err) })
@@ -105,6 +111,9 @@ func (l *Leg) ask(q *question) {
 }
 
 func (l *Leg) asked(q *question, res *sip.Response, err error) {
+	if err != nil && l.onceMore(q, err) {
+		return
+	}
 	if err != nil {
 		l.cfg.Log.Info("request without response", "method", q.req.Method, "error", err)
 		if q.done != nil {
@@ -151,10 +160,27 @@ func (l *Leg) authorized(req *sip.Request, res *sip.Response, attempt **digest.A
 		l.cfg.Log.Info("challenge not answered", "method", req.Method, "reason", err)
 		return nil
 	}
+	next := l.renewed(req)
+	digest.Apply(next, headers)
+	return next
+}
+
+// renewed is req as a request of its own: with the next CSeq and a new branch.
+func (l *Leg) renewed(req *sip.Request) *sip.Request {
 	next := req.Clone()
 	next.RemoveHeader("Via")
 	l.d.localSeq++
 	next.ReplaceHeader(&sip.CSeqHeader{SeqNo: l.d.localSeq, MethodName: req.Method})
-	digest.Apply(next, headers)
 	return next
+}
+
+// onceMore sends a BYE once more, over another flow, when its own went before the answer. The
+// peer that had it says 481; other requests might do their work twice.
+func (l *Leg) onceMore(q *question, err error) bool {
+	if q.again || l.cfg.Reach == nil || q.req.Method != sip.BYE || !errors.Is(err, sipua.ErrFlowGone) {
+		return false
+	}
+	q.again, q.req = true, l.renewed(q.req)
+	l.ask(q)
+	return true
 }

@@ -21,6 +21,7 @@ type dialog struct {
 	heard     bool   // remoteSeq is set; 0 is a number too
 	target    sip.Uri
 	routes    []sip.Uri
+	hop       hop
 }
 
 func (d *dialog) localTag() string  { return sipua.Tag(d.local.Params) }

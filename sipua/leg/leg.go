@@ -1,6 +1,7 @@
 package leg
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -38,6 +39,13 @@ type Config struct {
 	// Credentials answer 401 and 407 to the requests of a UAC leg; only the peer
 	// that the INVITE was sent to can challenge them. nil: a challenge is a failure.
 	Credentials *digest.Client
+	// Reach finds the flow for a request inside the dialog to next, the first Route or else
+	// the remote target (RFC 3261 s12.2.1.1, s18.1.1). It is asked when the flow of the
+	// dialog, now, is gone, or is a UDP one to somewhere else; the result may be now. It may
+	// wait until ctx ends and is called in a goroutine of its own, also after Ended. After
+	// an error the request goes over now. nil: requests go over the leg's flow only, as to
+	// a device.
+	Reach func(ctx context.Context, next sip.Uri, now *sipua.Flow) (*sipua.Flow, error)
 }
 
 // phase is where a leg is.

@@ -25,7 +25,12 @@ type peer struct {
 
 func newPeer(t *testing.T, n *memnet.Network, addr netip.Addr, to *side) *peer {
 	t.Helper()
-	conn, err := n.ListenPacket(netip.AddrPortFrom(addr, 5060))
+	return newPeerAt(t, n, netip.AddrPortFrom(addr, 5060), to)
+}
+
+func newPeerAt(t *testing.T, n *memnet.Network, at netip.AddrPort, to *side) *peer {
+	t.Helper()
+	conn, err := n.ListenPacket(at)
 	if err != nil {
 		t.Fatal(err)
 	}

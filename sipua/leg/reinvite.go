@@ -67,6 +67,13 @@ func (l *Leg) tryReinvite() {
 		setBody(v.req, p.body, "")
 	}
 	l.offers.ours = v
+	l.depart(func() { l.startReinvite(v) })
+}
+
+func (l *Leg) startReinvite(v *invitation) {
+	if l.offers.ours != v { // the dialog ended while a flow was looked for
+		return
+	}
 	if err := l.start(v); err != nil {
 		l.offers.ours, l.offers.next = nil, nil
 		l.soon(offerFailed(err))
@@ -295,7 +302,9 @@ func (l *Leg) leaveOffers() {
 	}
 	if v := l.offers.ours; v != nil {
 		v.stop()
-		time.AfterFunc(giveUp, v.tx.Terminate)
+		if v.tx != nil {
+			time.AfterFunc(giveUp, v.tx.Terminate)
+		}
 	}
 	if p := l.offers.next; p != nil && p.pause != nil {
 		p.pause.Stop()

@@ -89,10 +89,11 @@ type invitation struct {
 	unacked bool
 }
 
-// start sends the INVITE of v on the leg's flow.
+// start sends the INVITE of v.
 func (l *Leg) start(v *invitation) error {
 	v.heard = false
-	tx, err := l.cfg.Endpoint.Request(l.d.flow, v.req, func(res *sip.Response, err error) {
+	f, _ := l.way()
+	tx, err := l.cfg.Endpoint.Request(f, v.req, func(res *sip.Response, err error) {
 		if res == nil || !res.IsProvisional() {
 			l.box.put(func() { l.responded(v, res, err) })
 			return
@@ -314,9 +315,21 @@ func (v *invitation) keep(tag string, ack *sip.Request) *sip.Request {
 }
 
 func (l *Leg) sendAck(ack *sip.Request) {
-	if err := l.cfg.Endpoint.Send(l.d.flow, ack); err != nil {
-		l.cfg.Log.Info("ACK was not sent", "error", err)
+	if sipua.ToTag(ack) != l.d.remoteTag() { // another dialog's, of a fork: see dismiss
+		if err := l.cfg.Endpoint.Send(l.d.flow, ack); err != nil {
+			l.cfg.Log.Info("ACK to a fork was not sent", "error", err)
+		}
+		return
 	}
+	if len(l.d.hop.waiting) >= maxWaiting {
+		return
+	}
+	l.depart(func() {
+		f, _ := l.way()
+		if err := l.cfg.Endpoint.Send(f, ack); err != nil {
+			l.cfg.Log.Info("ACK was not sent", "error", err)
+		}
+	})
 }
 
 // dismiss acknowledges and ends the dialog of a 2xx that is not the leg's: that of

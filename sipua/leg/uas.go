@@ -29,11 +29,11 @@ func NewUAS(cfg Config, tx *sipua.ServerTx) *Leg {
 // response each minute.
 func (l *Leg) Ring(headers ...sip.Header) error { return l.Progress(180, nil, headers...) }
 
-// Progress sends a provisional response, 180 to 199, with or without SDP. Errors:
+// Progress sends a provisional response, 101 to 199, with or without SDP. Errors:
 // ErrStatus, ErrState, ErrEnded, those of sipua.
 func (l *Leg) Progress(status int, body []byte, headers ...sip.Header) error {
 	switch {
-	case status < 180 || status > 199:
+	case status < 101 || status > 199:
 		return ErrStatus
 	case l.parted:
 		return ErrEnded

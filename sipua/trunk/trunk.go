@@ -44,7 +44,7 @@ type Peer struct {
 	// TrustIdentity: P-Asserted-Identity of the trunk names the caller.
 	TrustIdentity bool
 	// ForceRPort: it may be behind a NAT. Its media may come from where its
-	// signalling does.
+	// signalling does, and its own port may be closed (see Reach).
 	ForceRPort bool
 }
 
@@ -190,6 +190,11 @@ func (t *Trunk) Connect(ctx context.Context) (*sipua.Flow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w: %w", t.Contact.Host, ErrNoRoute, err)
 	}
+	return t.connect(ctx, targets)
+}
+
+// connect takes the first target that a flow can be had to.
+func (t *Trunk) connect(ctx context.Context, targets []Target) (*sipua.Flow, error) {
 	var errs []error
 	for _, target := range targets {
 		f, err := t.set.ep.Connect(ctx, target.Transport, sipua.Destination{Addr: target.Addr, Host: target.Host})
