@@ -51,7 +51,8 @@ type Announce struct {
 }
 
 // RemoveBinding is one Contact with expires=0, or with Contact "*" all of the
-// AOR's. A device that has no Contact left is logged out Rules.Grace later,
+// AOR's. What the same instance left at another address before goes too, if it uses
+// no reg-id. A device that has no Contact left is logged out Rules.Grace later,
 // unless it registers before. With "*" that is the device that sent it, if it can be
 // told; the others fall asleep.
 type RemoveBinding struct {

@@ -16,21 +16,29 @@ func (a *applying) removeBinding(r RemoveBinding) {
 	if d == nil {
 		return
 	}
-	var flow FlowID
-	removed := false
+	var removed []Binding
 	a.change(d, func(d *Device) {
+		found := false
 		d.Bindings = slices.DeleteFunc(d.Bindings, func(b Binding) bool {
-			gone := leaves != nil && b.Contact == leaves.Contact && b.RegID == leaves.RegID
+			gone := leaves != nil && (b.Contact == leaves.Contact && b.RegID == leaves.RegID || found && leftBehind(b, *leaves))
 			if gone {
-				flow, removed = b.Flow, true
+				found, removed = true, append(removed, b)
 			}
 			return gone
 		})
 		a.startLogout(d, at)
 	})
-	if removed {
-		a.emit(Unregistered, d, flow)
+	for _, b := range removed {
+		a.emit(Unregistered, d, b.Flow)
 	}
+}
+
+// leftBehind says that old, which is older than the Contact that leaves, is what the
+// same app left at another address: without a reg-id it has one Contact (RFC 5626
+// s4.2), and cannot remove one whose network it has left.
+func leftBehind(old, leaves Binding) bool {
+	return leaves.Instance != "" && old.Instance == leaves.Instance && old.RegID == 0 && leaves.RegID == 0 &&
+		(old.Flow != leaves.Flow || old.Received != leaves.Received)
 }
 
 // startLogout gives a device without a Contact its time to come back.

@@ -34,6 +34,55 @@ func TestLogOut(t *testing.T) {
 	}
 }
 
+// What the phone left behind when it changed its network does not keep it logged in:
+// no request of its own can remove that any more.
+func TestLogOutAfterAChangeOfNetwork(t *testing.T) {
+	for _, proto := range []sipua.Transport{sipua.UDP, sipua.TCP} {
+		t.Run(proto.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				o := newOffice(t)
+				p, q := o.phone("alice", aliceHost, proto), o.phone("alice", bobHost, proto)
+				p.must(200, p.contact(push(token1), instance(phone1)))
+				q.must(200, q.contact(push(token1), instance(phone1)))
+				o.watch()
+				if left := values(q.must(200, q.contact("", instance(phone1)+";expires=0")), "Contact"); len(left) != 0 {
+					t.Errorf("left %q", left)
+				}
+				if got := o.changed(); got != "unregistered@0s unregistered@0s" {
+					t.Errorf("told: %s", got)
+				}
+				time.Sleep(2 * time.Minute)
+				for _, d := range o.mem.Devices(alice) {
+					if d.Wakeable {
+						t.Errorf("%+v", d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A second Contact at the same place, or one with a reg-id of its own, is no left-over.
+func TestLogOutOfOneContactLeavesTheOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		for name, regIDs := range map[string][2]string{"at one place": {}, "by reg-id": {";reg-id=1", ";reg-id=2"}} {
+			o := newOffice(t)
+			p := o.phone("alice", aliceHost, sipua.TCP)
+			q := p
+			if regIDs[0] != "" {
+				q = o.phone("alice", bobHost, sipua.TCP)
+			}
+			p.must(200, "Contact: <sip:alice@10.0.0.2:1"+push(token1)+">"+instance(phone1)+regIDs[0])
+			q.must(200, "Contact: <sip:alice@10.0.0.2:2"+push(token1)+">"+instance(phone1)+regIDs[1])
+			q.must(200, "Contact: <sip:alice@10.0.0.2:2"+push(token1)+">"+instance(phone1)+regIDs[1]+";expires=0")
+			time.Sleep(2 * time.Minute)
+			if d := o.device(); len(d.Bindings) != 1 || !d.Wakeable || !d.LogoutDue.IsZero() {
+				t.Errorf("%s: %+v", name, d)
+			}
+		}
+	})
+}
+
 // A log-out after the connection and the binding are long gone, by what the phone is.
 func TestLogOutOfAnExpiredBinding(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
