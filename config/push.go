@@ -150,7 +150,8 @@ type Limits struct {
 }
 
 // AuthFailures bans a source that guesses passwords: Max failures within Per
-// ban it for Ban. "auth_failures: off" is Max 0.
+// ban it for Ban. A source where a user is connected is spared, and in a banned one the
+// REGISTERs of users who registered there last or were woken just now. "auth_failures: off" is Max 0.
 type AuthFailures struct {
 	// Max is the number of failures; 0 is off. Default: 10.
 	Max int `mapstructure:"max" range:"0..1000000"`

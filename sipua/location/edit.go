@@ -51,15 +51,25 @@ type Announce struct {
 }
 
 // RemoveBinding is one Contact with expires=0, or with Contact "*" all of the
-// AOR's. A device that has no Contact left is logged out Rules.Grace later,
-// unless it registers before.
+// AOR's. What the same instance left at another address before goes too, if it uses
+// no reg-id. A device that has no Contact left is logged out Rules.Grace later,
+// unless it registers before. With "*" that is the device that sent it, if it can be
+// told; the others fall asleep.
 type RemoveBinding struct {
 	AOR      sipua.AOR
 	Contact  string
 	RegID    int    // reg-id of the Contact; 0: any
-	Instance string // finds a device whose binding has already expired
+	Instance string // finds a device whose binding has already expired; not with "*"
 	Token    string // the same, by pn-prid
+	By       Sender // with "*", which names no device
 	At       time.Time
+}
+
+// Sender is what a request tells of the device that sent it.
+type Sender struct {
+	Flow      FlowID
+	CallID    string
+	UserAgent string
 }
 
 // RemoveToken forgets a token that the provider calls dead, in every device

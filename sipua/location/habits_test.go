@@ -11,6 +11,12 @@ import (
 
 func TestSleepingPhoneKeepsItsToken(t *testing.T) {
 	const c1, c2 = "<sip:alice@10.0.0.1>", "<sip:alice@10.9.9.9>"
+	everything := func(by location.Sender) func(*location.Memory) {
+		return func(m *location.Memory) {
+			apply(m, location.RemoveBinding{AOR: alice, Contact: "*", By: by})
+			pass(m, time.Minute)
+		}
+	}
 	for _, test := range []struct {
 		name string
 		do   func(*location.Memory)
@@ -123,13 +129,30 @@ func TestSleepingPhoneKeepsItsToken(t *testing.T) {
 		{"410 for the other kind", func(m *location.Memory) {
 			apply(m, location.RemoveToken{Kind: location.Alert, Value: token, NotAfter: time.Now().Add(time.Second)})
 		}, true},
-		{"Contact *", func(m *location.Memory) {
-			apply(m, location.RemoveBinding{AOR: alice, Contact: "*"})
-			pass(m, time.Minute)
+		{"Contact *", everything(location.Sender{}), false},
+		{"Contact * of another product", everything(location.Sender{UserAgent: "Desk phone"}), true},
+		{"Contact * of an update", everything(location.Sender{UserAgent: "Phone 2.0"}), false},
+		{"Contact * of another product by its flow", everything(location.Sender{Flow: 1, UserAgent: "Desk phone"}), true},
+		{"Contact * of another product by its Call-ID", everything(location.Sender{CallID: "c" + phone, UserAgent: "Desk phone"}), false},
+		{"Contact * of one of two", func(m *location.Memory) {
+			apply(m, register(alice, other, c2, "", 2))
+			everything(location.Sender{UserAgent: "Phone v1.0"})(m)
+		}, true},
+		{"Contact * of this one of two, by its flow", func(m *location.Memory) {
+			apply(m, register(alice, other, c2, "", 2))
+			everything(location.Sender{Flow: 1})(m)
 		}, false},
-		{"Contact * of another phone", func(m *location.Memory) {
-			apply(m, location.RemoveBinding{AOR: alice, Contact: "*", Instance: other})
-			pass(m, time.Minute)
+		{"Contact * of this one of two, by its Call-ID", func(m *location.Memory) {
+			apply(m, register(alice, other, c2, "", 2), location.FlowGone{Flow: 1})
+			everything(location.Sender{Flow: 3, CallID: "c" + phone})(m)
+		}, false},
+		{"Contact * of the other of two, by its flow", func(m *location.Memory) {
+			apply(m, register(alice, other, c2, "", 2))
+			everything(location.Sender{Flow: 2})(m)
+		}, true},
+		{"Contact * of one of two behind one proxy", func(m *location.Memory) {
+			apply(m, register(alice, other, c2, "", 1))
+			everything(location.Sender{Flow: 1})(m)
 		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

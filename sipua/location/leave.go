@@ -2,6 +2,7 @@ package location
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,21 +16,29 @@ func (a *applying) removeBinding(r RemoveBinding) {
 	if d == nil {
 		return
 	}
-	var flow FlowID
-	removed := false
+	var removed []Binding
 	a.change(d, func(d *Device) {
+		found := false
 		d.Bindings = slices.DeleteFunc(d.Bindings, func(b Binding) bool {
-			gone := leaves != nil && b.Contact == leaves.Contact && b.RegID == leaves.RegID
+			gone := leaves != nil && (b.Contact == leaves.Contact && b.RegID == leaves.RegID || found && leftBehind(b, *leaves))
 			if gone {
-				flow, removed = b.Flow, true
+				found, removed = true, append(removed, b)
 			}
 			return gone
 		})
 		a.startLogout(d, at)
 	})
-	if removed {
-		a.emit(Unregistered, d, flow)
+	for _, b := range removed {
+		a.emit(Unregistered, d, b.Flow)
 	}
+}
+
+// leftBehind says that old, which is older than the Contact that leaves, is what the
+// same app left at another address: without a reg-id it has one Contact (RFC 5626
+// s4.2), and cannot remove one whose network it has left.
+func leftBehind(old, leaves Binding) bool {
+	return leaves.Instance != "" && old.Instance == leaves.Instance && old.RegID == 0 && leaves.RegID == 0 &&
+		(old.Flow != leaves.Flow || old.Received != leaves.Received)
 }
 
 // startLogout gives a device without a Contact its time to come back.
@@ -66,15 +75,16 @@ func (a *applying) leaving(r RemoveBinding) (*Device, *Binding) {
 }
 
 // removeAll is Contact "*": every binding of the AOR goes. Who sends it is on
-// its way out; if it says who it is, the other devices only fall asleep.
+// its way out; the other devices only fall asleep.
 func (a *applying) removeAll(r RemoveBinding, at time.Time) {
-	named := r.Instance != "" || r.Token != ""
-	for _, snapshot := range a.devices(r.AOR) {
+	devices := a.devices(r.AOR)
+	sender, known := r.By.among(devices)
+	for _, snapshot := range devices {
 		d := a.device(snapshot.Ref())
 		had := d.Bindings
 		a.change(d, func(d *Device) {
 			d.Bindings = nil
-			if !named || r.Instance != "" && d.Instance == r.Instance || d.Push.has(r.Token) {
+			if known && d.Key == sender {
 				a.startLogout(d, at)
 			}
 		})
@@ -82,6 +92,44 @@ func (a *applying) removeAll(r RemoveBinding, at time.Time) {
 			a.emit(Unregistered, d, b.Flow)
 		}
 	}
+}
+
+// among finds the key of the device that sent a request: the one whose Call-ID it
+// has, or else the only one of this user on the flow, or else the user's only one.
+// False if none is, or if that one is another product: a desk phone removes
+// everything when it starts, before it is known, and the only device may be an
+// iPhone that sleeps.
+func (s Sender) among(devices []Device) (string, bool) {
+	having := func(is func(Binding) bool) []Device {
+		return slices.DeleteFunc(slices.Clone(devices), func(d Device) bool { return !slices.ContainsFunc(d.Bindings, is) })
+	}
+	if same := having(func(b Binding) bool { return b.CallID != "" && b.CallID == s.CallID }); len(same) == 1 {
+		return same[0].Key, true
+	}
+	if here := having(func(b Binding) bool { return b.Flow != 0 && b.Flow == s.Flow }); len(here) > 0 {
+		devices = here
+	}
+	if len(devices) != 1 {
+		return "", false
+	}
+	other := slices.ContainsFunc(devices[0].Bindings, func(b Binding) bool {
+		return b.UserAgent != "" && s.UserAgent != "" && product(b.UserAgent) != product(s.UserAgent)
+	})
+	return devices[0].Key, !other
+}
+
+// product is a User-Agent as far as its first version: an update is no other product.
+func product(agent string) string {
+	name, _, _ := strings.Cut(agent, "/")
+	words := strings.Fields(strings.ToLower(name))
+	version := slices.IndexFunc(words, func(w string) bool {
+		w = strings.TrimPrefix(w, "v")
+		return w != "" && '0' <= w[0] && w[0] <= '9'
+	})
+	if version > 0 {
+		words = words[:version]
+	}
+	return strings.Join(words, " ")
 }
 
 // logOut makes d unwakeable until it registers again. What SIP announced is

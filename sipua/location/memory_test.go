@@ -42,7 +42,7 @@ func newMemory(t *testing.T, store location.Store) *location.Memory {
 func register(aor sipua.AOR, instance, contact, voip string, flow location.FlowID) location.Upsert {
 	now := time.Now()
 	u := location.Upsert{AOR: aor, Binding: location.Binding{
-		Contact: contact, Flow: flow, Instance: instance, Registered: now, Expires: now.Add(7 * day), Transport: "tcp", CallID: "c" + instance,
+		Contact: contact, Flow: flow, Instance: instance, Registered: now, Expires: now.Add(7 * day), Transport: "tcp", CallID: "c" + instance, UserAgent: "Phone v1.0",
 	}}
 	if voip != "" {
 		u.Announced = location.Tokens

@@ -29,6 +29,7 @@ type modelDevice struct {
 type modelBinding struct {
 	expires time.Time
 	flow    location.FlowID
+	order   int // of its REGISTER
 }
 
 type model map[location.Ref]*modelDevice
@@ -75,7 +76,11 @@ func (m model) register(u location.Upsert) {
 			delete(d.contacts, c)
 		}
 	}
-	d.contacts[u.Binding.Contact] = modelBinding{u.Binding.Expires, u.Binding.Flow}
+	order := 1
+	for _, b := range d.contacts {
+		order = max(order, b.order+1)
+	}
+	d.contacts[u.Binding.Contact] = modelBinding{u.Binding.Expires, u.Binding.Flow, order}
 	d.seen, d.loggedOut, d.logoutDue = now, false, time.Time{}
 	switch u.Announced {
 	case location.Tokens:
@@ -97,7 +102,10 @@ func (m model) remove(ref location.Ref, contact string) {
 	if d == nil {
 		return
 	}
-	delete(d.contacts, contact)
+	if gone, ok := d.contacts[contact]; ok {
+		maps.DeleteFunc(d.contacts, func(_ string, b modelBinding) bool { return b.order < gone.order && b.flow != gone.flow })
+		delete(d.contacts, contact)
+	}
 	for _, b := range d.contacts {
 		if b.expires.After(time.Now()) {
 			return
@@ -189,7 +197,7 @@ func TestModel(t *testing.T) {
 					for _, d := range model {
 						for c, b := range d.contacts {
 							if b.flow == gone {
-								d.contacts[c] = modelBinding{b.expires, 0}
+								d.contacts[c] = modelBinding{b.expires, 0, b.order}
 							}
 						}
 					}
@@ -241,7 +249,7 @@ func TestModel(t *testing.T) {
 					}
 					for _, d := range model {
 						for c, b := range d.contacts {
-							d.contacts[c] = modelBinding{b.expires, 0}
+							d.contacts[c] = modelBinding{b.expires, 0, b.order}
 						}
 					}
 					same("after a restart")

@@ -31,9 +31,14 @@ func TestWatchKinds(t *testing.T) {
 		}
 		apply(m, register(bob, other, "sip:b@9", "", 9))
 		step()
-		apply(m, register(alice, phone, "sip:a@1", token, 1))
+		over := func(regID int) location.Upsert {
+			u := register(alice, phone, fmt.Sprint("sip:a@", regID), token, location.FlowID(regID))
+			u.Binding.RegID = regID
+			return u
+		}
+		apply(m, over(1))
 		step("registered 1 true")
-		apply(m, register(alice, phone, "sip:a@2", token, 2))
+		apply(m, over(2))
 		step("registered 2 true")
 		apply(m, location.FlowGone{Flow: 1})
 		step("flow-lost 1 true")

@@ -14,6 +14,7 @@ type metrics struct {
 	rejected     *prometheus.CounterVec
 	delay        prometheus.Histogram
 	commitErrors prometheus.Counter
+	panics       prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, mem *location.Memory) *metrics {
@@ -26,11 +27,13 @@ func newMetrics(reg prometheus.Registerer, mem *location.Memory) *metrics {
 			Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5}}),
 		commitErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "wakebridge_store_commit_errors_total",
 			Help: "Commits of registrations that failed."}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "wakebridge_registrar_panics_total",
+			Help: "REGISTER requests whose handling panicked and was contained."}),
 	}
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.accepted, m.rejected, m.delay, m.commitErrors)
+	reg.MustRegister(m.accepted, m.rejected, m.delay, m.commitErrors, m.panics)
 	gauge := func(state string, of func(location.Stats) int) {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wakebridge_devices",
 			Help: "Known devices by state.", ConstLabels: prometheus.Labels{"state": state}},

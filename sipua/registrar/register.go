@@ -213,17 +213,11 @@ func (in *intake) leaving() []location.Edit {
 	})
 }
 
-// everything is Contact "*". Who sends it is the device on this flow, if one has
-// registered on it: then the user's other devices fall asleep and are not logged
-// out.
+// everything is Contact "*".
 func (in *intake) everything() {
-	edit := location.RemoveBinding{AOR: in.reg.aor, Contact: "*", At: in.now}
-	for _, d := range in.r.cfg.Memory.OnFlow(location.FlowID(in.tx.Flow().ID())) {
-		if d.AOR == in.reg.aor {
-			edit.Instance, edit.Token = d.Instance, cmp.Or(d.Push.VoIP.Value, d.Push.Alert.Value)
-		}
-	}
-	in.removals = append(in.removals, edit)
+	req := in.tx.Request
+	in.removals = append(in.removals, location.RemoveBinding{AOR: in.reg.aor, Contact: "*", At: in.now, By: location.Sender{
+		Flow: location.FlowID(in.tx.Flow().ID()), CallID: req.CallID().Value(), UserAgent: header.Clean(sipua.Value(req, "User-Agent"))}})
 }
 
 // refusedPush adds to a 555 what would work instead (RFC 8599 s4.1.5).

@@ -176,7 +176,11 @@ func (r *Registrar) apply(jobs []job) {
 		if j.tx == nil {
 			continue
 		}
-		reg, err := r.authorise(j.tx, order)
+		var reg registration
+		err := r.contain("REGISTER from "+j.tx.Flow().Remote().String(), func() (err error) {
+			reg, err = r.authorise(j.tx, order)
+			return err
+		})
 		if err != nil {
 			r.refuse(j.tx, err)
 			continue
@@ -197,7 +201,7 @@ func (r *Registrar) apply(jobs []job) {
 		w := &b.waiting[i]
 		w.notes = slices.DeleteFunc(slices.Clone(applied.Notes), func(n location.Note) bool { return n.Edit < w.from || n.Edit >= w.to })
 	}
-	b.release = sync.OnceFunc(applied.Release)
+	b.release = sync.OnceFunc(func() { r.release(applied) })
 	// A call that waits for a device must not wait for the disk, nor for the batch
 	// that is on its way there.
 	b.slow = time.AfterFunc(releaseAfter, b.release)
@@ -206,6 +210,17 @@ func (r *Registrar) apply(jobs []job) {
 	}
 	r.report(applied.Notes)
 	r.commits.put(b)
+}
+
+// release tells the watchers.
+func (r *Registrar) release(applied *location.Applied) {
+	err := r.contain("telling watchers of devices", func() error {
+		applied.Release()
+		return nil
+	})
+	if err != nil {
+		r.log.Error("watchers may have missed a change", "error", err)
+	}
 }
 
 // refuse answers a REGISTER that changes nothing. Who has proven nothing costs no
@@ -290,7 +305,13 @@ func (r *Registrar) settle(batches []*batch) {
 	}
 	for _, b := range batches {
 		for _, a := range b.answers {
-			r.respond(a, err)
+			fault := r.contain("answer to a REGISTER from "+a.tx.Flow().Remote().String(), func() error {
+				r.respond(a, err)
+				return nil
+			})
+			if fault != nil {
+				r.refuse(a.tx, fault)
+			}
 		}
 		b.slow.Stop()
 		b.release()

@@ -3,6 +3,7 @@ package daemon
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"wakebridge/config"
 	"wakebridge/sipua"
+	"wakebridge/sipua/location"
 )
 
 // gateConfig is what a gate needs, all of it.
@@ -22,6 +24,8 @@ type gateConfig struct {
 	IsUser func(sipua.AOR) bool
 	// IsTrunk says that an address is a trunk's. Trunks are no sources.
 	IsTrunk func(netip.Addr) bool
+	// Devices are those of a user. It must not call the gate.
+	Devices func(sipua.AOR) []location.Device
 	Log     *slog.Logger
 }
 
@@ -47,6 +51,7 @@ type bucket struct {
 type suspect struct {
 	source  netip.Addr
 	packets bool
+	user    sipua.AOR // who is let through from a banned source, else the zero AOR
 }
 
 type failures struct {
@@ -57,6 +62,9 @@ type failures struct {
 
 // watched is how many sources are remembered at a time.
 const watched = 65536
+
+// wokenFor is how long after a push its phone may come from a banned source.
+const wokenFor = time.Minute
 
 func newGate(cfg gateConfig) (*gate, error) {
 	buckets, err := lru.New[bucket, *rate.Limiter](watched)
@@ -89,11 +97,11 @@ func (g *gate) admit(f *sipua.Flow, req *sip.Request) error {
 	if g.cfg.IsTrunk(f.Remote().Addr()) {
 		return nil
 	}
-	who := suspect{sourceOf(f.Remote().Addr()), f.Transport() == sipua.UDP}
+	who := suspect{source: sourceOf(f.Remote().Addr()), packets: f.Transport() == sipua.UDP}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	if g.isBanned(who, now) {
+	if g.isBanned(who, now) && !g.isAwaited(who, req, now) {
 		return sipua.Reject(403, "Banned")
 	}
 	b, limit := g.bucketOf(who.source, req)
@@ -112,11 +120,21 @@ func (g *gate) bucketOf(source netip.Addr, req *sip.Request) (bucket, config.Rat
 		return b, g.cfg.Limits.InvitePerSource
 	case req.Method == sip.REGISTER:
 		b.method = sip.REGISTER
-		if aor, err := sipua.AOROf(req.To().Address); err == nil && g.cfg.IsUser(aor) {
-			b.user = aor
-		}
+		b.user, _ = g.userOf(req)
 	}
 	return b, g.cfg.Limits.RegisterPerSource
+}
+
+// userOf is whom a REGISTER is for, if it is a user of ours.
+func (g *gate) userOf(req *sip.Request) (sipua.AOR, bool) {
+	if req.Method != sip.REGISTER {
+		return sipua.AOR{}, false
+	}
+	aor, err := sipua.AOROf(req.To().Address)
+	if err != nil || !g.cfg.IsUser(aor) {
+		return sipua.AOR{}, false
+	}
+	return aor, true
 }
 
 func (g *gate) take(b bucket, limit config.Rate, now time.Time) bool {
@@ -135,35 +153,68 @@ func (g *gate) isBanned(who suspect, now time.Time) bool {
 	return ok && now.Before(b.banned) && len(g.proven[who.source]) == 0
 }
 
+// isAwaited says that a request from a banned source may be from a phone that sleeps
+// behind the same NAT: a REGISTER for a user who registered from there last, or whose
+// phone was woken just now, wherever it is. Anybody can wake a phone by a call, so
+// wrong passwords end that.
+func (g *gate) isAwaited(who suspect, req *sip.Request, now time.Time) bool {
+	user, ok := g.userOf(req)
+	if !ok {
+		return false
+	}
+	devices := g.cfg.Devices(user)
+	if slices.ContainsFunc(devices, func(d location.Device) bool {
+		return slices.ContainsFunc(d.Bindings, func(b location.Binding) bool { return sourceOf(b.Received.Addr()) == who.source })
+	}) {
+		return true
+	}
+	who.user = user
+	b, ok := g.fails.Get(who)
+	return !(ok && now.Before(b.banned)) &&
+		slices.ContainsFunc(devices, func(d location.Device) bool { return now.Sub(d.Health.LastAccepted) < wokenFor })
+}
+
 // failed is registrar.Auth.Failed: it counts a wrong password towards a ban of its
-// source.
+// source, and in a banned one towards that of its user there.
 func (g *gate) failed(req *sip.Request) {
 	limit := g.cfg.Limits.AuthFailures
 	at, err := netip.ParseAddrPort(req.Source())
 	if limit.Off() || err != nil || g.cfg.IsTrunk(at.Addr()) {
 		return
 	}
-	who := suspect{sourceOf(at.Addr()), req.Transport() == sipua.UDP.String()}
+	who := suspect{source: sourceOf(at.Addr()), packets: req.Transport() == sipua.UDP.String()}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
+	if b, ok := g.fails.Get(who); ok && now.Before(b.banned) {
+		if who.user, ok = g.userOf(req); ok {
+			g.count(who, now)
+		}
+		return
+	}
+	if until, banned := g.count(who, now); banned {
+		g.cfg.Log.Warn("source banned: too many wrong passwords (limits.auth_failures)", "source", who.source.String(),
+			"packets", who.packets, "until", until.UTC(), "spared", len(g.proven[who.source]) > 0)
+	}
+}
+
+// count adds a failure, and says whether this one is the last that was allowed, and
+// how long the ban lasts.
+func (g *gate) count(who suspect, now time.Time) (until time.Time, banned bool) {
+	limit := g.cfg.Limits.AuthFailures
 	b, ok := g.fails.Get(who)
 	if !ok {
 		b = &failures{}
 		g.fails.Add(who, b)
 	}
-	if now.Before(b.banned) {
-		return // of a source that is never banned, as long as it is one
-	}
 	if now.Sub(b.since) > limit.Per {
 		b.count, b.since = 0, now
 	}
 	if b.count++; b.count < limit.Max {
-		return
+		return time.Time{}, false
 	}
 	b.count, b.banned = 0, now.Add(limit.Ban)
-	g.cfg.Log.Warn("source banned: too many wrong passwords (limits.auth_failures)", "source", who.source.String(),
-		"packets", who.packets, "until", b.banned.UTC(), "spared", len(g.proven[who.source]) > 0)
+	return b.banned, true
 }
 
 // proved is registrar.Config.Proved: a user is on the flow.

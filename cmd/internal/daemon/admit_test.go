@@ -16,6 +16,7 @@ import (
 
 	"wakebridge/config"
 	"wakebridge/sipua"
+	"wakebridge/sipua/location"
 	"wakebridge/sipua/memnet"
 )
 
@@ -29,6 +30,8 @@ type guarded struct {
 	gate *gate
 	log  *bytes.Buffer
 	seq  int
+	// devices of users, as the location has them
+	devices map[string][]location.Device
 }
 
 var guardedAt = netip.MustParseAddrPort("10.0.0.1:5060")
@@ -41,7 +44,8 @@ func newGuarded(t *testing.T, limits config.Limits) *guarded {
 	var err error
 	g.gate, err = newGate(gateConfig{Limits: limits, Log: slog.New(slog.NewTextHandler(g.log, nil)),
 		IsUser:  func(a sipua.AOR) bool { return a.User == "alice" || a.User == "bob" },
-		IsTrunk: func(a netip.Addr) bool { return a.String() == trunkAt }})
+		IsTrunk: func(a netip.Addr) bool { return a.String() == trunkAt },
+		Devices: func(a sipua.AOR) []location.Device { return g.devices[a.User] }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,6 +355,60 @@ func TestBan(t *testing.T) {
 			if n := len(g.gate.proven); n != 0 {
 				t.Errorf("%d sources are remembered", n)
 			}
+		})
+	})
+	asleepAt := func(addr string) []location.Device {
+		return []location.Device{{Bindings: []location.Binding{{Received: netip.MustParseAddrPort(addr)}}}}
+	}
+	t.Run("not a phone that sleeps there", func(t *testing.T) {
+		bubble(t, limits, func(t *testing.T, g *guarded) {
+			g.devices = map[string][]location.Device{"alice": asleepAt("10.0.0.2:5999"), "bob": asleepAt("10.0.0.3:5999")}
+			tablet := g.tcp("10.0.0.2")
+			for range 10 {
+				wantStatus(t, "the user's tablet with an old password", tablet.register("alice", "wrong"), 401)
+			}
+			wantStatus(t, "a user from elsewhere", g.tcp("10.0.0.2").register("bob", "right"), 403)
+			wantStatus(t, "nobody", g.tcp("10.0.0.2").register("ghost", "right"), 403)
+			wantStatus(t, "a call", g.tcp("10.0.0.2").send("INVITE", "alice", ""), 403)
+			wantStatus(t, "the phone asks for a challenge", g.tcp("10.0.0.2").register("alice", ""), 401)
+			wantStatus(t, "and has the password", g.tcp("10.0.0.2").register("alice", "right"), 200)
+		})
+	})
+	t.Run("not a phone that was woken", func(t *testing.T) {
+		bubble(t, limits, func(t *testing.T, g *guarded) {
+			woken := asleepAt("10.0.0.3:5999")
+			g.devices = map[string][]location.Device{"alice": woken}
+			for range 3 {
+				g.tcp("10.0.0.2").register("bob", "wrong")
+			}
+			wantStatus(t, "before", g.tcp("10.0.0.2").register("alice", "right"), 403)
+			woken[0].Health.LastAccepted = time.Now()
+			wantStatus(t, "another user", g.tcp("10.0.0.2").register("bob", "right"), 403)
+			time.Sleep(59 * time.Second)
+			phone := g.tcp("10.0.0.2")
+			wantStatus(t, "59 s after the push", phone.register("alice", "right"), 200)
+			phone.conn.Close()
+			synctest.Wait()
+			time.Sleep(2 * time.Second)
+			wantStatus(t, "61 s after the push", g.tcp("10.0.0.2").register("alice", "right"), 403)
+		})
+	})
+	t.Run("whoever guesses the password of a phone that he wakes", func(t *testing.T) {
+		bubble(t, limits, func(t *testing.T, g *guarded) {
+			woken := asleepAt("10.0.0.3:5999")
+			g.devices = map[string][]location.Device{"alice": woken}
+			guesses := 0
+			for range 15 {
+				woken[0].Health.LastAccepted = time.Now()
+				for g.tcp("10.0.0.2").register("alice", "wrong") == 401 {
+					guesses++
+				}
+				time.Sleep(time.Minute - time.Millisecond)
+			}
+			if guesses != 6 {
+				t.Errorf("%d guesses in a quarter of an hour", guesses)
+			}
+			wantStatus(t, "the phone from where it was", g.tcp("10.0.0.3").register("alice", "right"), 200)
 		})
 	})
 	t.Run("forged packets ban no streams", func(t *testing.T) {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -74,8 +75,8 @@ func newNight(t *testing.T, rules location.Rules) *night {
 		t.Fatal(err)
 	}
 	n.waker = &waker{dispatcher: push.NewDispatcher(delivery), mux: mux, names: map[push.App]bool{{BundleID: DevBundle}: true},
-		alerts: map[string]alertTerms{DevBundle: {missed: true}},
-		edit:   func(e ...location.Edit) { n.memory.Apply(e...).Release() },
+		alerts: map[string]alertTerms{DevBundle: {missed: true}}, log: slog.New(slog.DiscardHandler), panics: newPanics(nil),
+		edit: func(e ...location.Edit) { n.memory.Apply(e...).Release() },
 		settle: func(_ context.Context, e ...location.Edit) error {
 			n.memory.Apply(e...).Release()
 			return nil

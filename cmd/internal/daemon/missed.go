@@ -64,7 +64,9 @@ func (a *alerts) Missed(missed []bridge.Missed, rec bridge.Record) {
 	if a.closed || len(missed) == 0 {
 		return
 	}
-	a.running.Go(func() { a.tell(missed, rec) }) // awaited by close
+	a.running.Go(func() { // awaited by close
+		a.waker.contain("telling of a missed call", func() { a.tell(missed, rec) })
+	})
 }
 
 // tell pushes to the devices that did not come in time, and completes the record with
@@ -79,8 +81,9 @@ func (a *alerts) tell(missed []bridge.Missed, rec bridge.Record) {
 	outcomes := make(chan outcome, len(missed))
 	for _, m := range missed {
 		go func() { // received below
-			p, ok := a.tellOne(m)
-			outcomes <- outcome{m.Attempt, p, ok}
+			o := outcome{of: m.Attempt}
+			a.waker.contain("telling of a missed call", func() { o.push, o.ok = a.tellOne(m) })
+			outcomes <- o
 		}()
 	}
 	for range missed {

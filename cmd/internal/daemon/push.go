@@ -34,13 +34,14 @@ type waker struct {
 	edit       func(...location.Edit)
 	settle     func(context.Context, ...location.Edit) error // edit that waits until it is done
 	log        *slog.Logger
+	panics     prometheus.Counter
 }
 
 // newWaker connects to the push services of the configured apps by dial (nil: as
 // they do by themselves); without any app, it serves none.
 func newWaker(cfg config.Push, log *slog.Logger, reg prometheus.Registerer, dial apns.DialFunc) (*waker, error) {
 	ac := apns.Config{Production: cfg.APNs.Production, Sandbox: cfg.APNs.Sandbox, Dial: dial, Log: log, Metrics: reg}
-	w := &waker{log: log, names: make(map[push.App]bool), alerts: make(map[string]alertTerms)}
+	w := &waker{log: log, names: make(map[push.App]bool), alerts: make(map[string]alertTerms), panics: newPanics(reg)}
 	if cfg.APNs.CAFile != "" {
 		pool, err := loadCAs("push.apns.ca_file", cfg.APNs.CAFile)
 		if err != nil {
@@ -222,6 +223,10 @@ func isGone(r push.Reason) bool {
 // learn notes what the push service told about a token: where it lives, or that
 // it is dead.
 func (w *waker) learn(wake bridge.Wake, res push.Result) {
+	w.contain("learning from a push", func() { w.note(wake, res) })
+}
+
+func (w *waker) note(wake bridge.Wake, res push.Result) {
 	if res.Status == 0 {
 		return // our own verdict, or none: nobody said anything about the token
 	}

@@ -44,19 +44,25 @@ func (r *refresher) close() {
 
 func (r *refresher) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		wait := refreshPace
-		if d, ok := r.memory.TakeRefresh(time.Now()); ok {
-			if !r.ask(ctx, d) {
-				continue
-			}
-		} else {
-			wait = r.untilDue()
-		}
+		wait := refreshLook // after a panic
+		r.waker.contain("asking a phone to register again", func() { wait = r.step(ctx) })
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
 		}
 	}
+}
+
+// step sees to one device, and says how long to wait then.
+func (r *refresher) step(ctx context.Context) time.Duration {
+	d, ok := r.memory.TakeRefresh(time.Now())
+	switch {
+	case !ok:
+		return r.untilDue()
+	case !r.ask(ctx, d):
+		return 0
+	}
+	return refreshPace
 }
 
 // untilDue is how long nothing is to be done.

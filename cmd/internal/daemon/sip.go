@@ -22,7 +22,7 @@ func (d *Daemon) openSIP(context.Context) error {
 	d.trunks = trunk.New(trunk.Config{Peers: peers, Log: d.log, Resolve: resolver(resolve.New(resolve.Options{}))})
 	d.gate, err = newGate(gateConfig{
 		Limits: d.cfg.Limits, Log: d.log, IsUser: newUsers(d.cfg.Domains).has,
-		IsTrunk: func(a netip.Addr) bool { return d.trunks.ByAddr(a) != nil },
+		IsTrunk: func(a netip.Addr) bool { return d.trunks.ByAddr(a) != nil }, Devices: d.memory.Devices,
 	})
 	if err != nil {
 		return fmt.Errorf("limits: %w", err)
