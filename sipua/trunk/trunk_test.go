@@ -170,6 +170,7 @@ func qualified(t *testing.T, transport sipua.Transport, log *slog.Logger) (*trun
 	far := &pbx{}
 	far.status.Store(200)
 	endpoint(t, n, pbxHost, far)
+	n.ImpairBoth(ourHost, pbxHost, memnet.Impairment{Delay: 10 * time.Millisecond}) // before the first OPTIONS
 	s := trunk.New(trunk.Config{Log: log,
 		Peers: []trunk.Peer{{Name: "pbx", Contact: sip.Uri{Scheme: "sip", Host: "pbx.example.com"}, Qualify: 30 * time.Second}},
 		Resolve: func(context.Context, sip.Uri) ([]trunk.Target, error) {
@@ -186,7 +187,6 @@ func TestQualify(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var logged strings.Builder
 				tr, far, n := qualified(t, transport, slog.New(slog.NewTextHandler(&logged, nil)))
-				n.ImpairBoth(ourHost, pbxHost, memnet.Impairment{Delay: 10 * time.Millisecond})
 				state := func(after time.Duration, want trunk.State, cause bool) {
 					t.Helper()
 					time.Sleep(after)
