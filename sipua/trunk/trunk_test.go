@@ -163,7 +163,7 @@ func endpoint(t *testing.T, n *memnet.Network, host netip.Addr, h sipua.Handler)
 }
 
 // qualified is a set with one trunk that is asked every 30 s over transport.
-func qualified(t *testing.T, transport sipua.Transport, log *slog.Logger) (*trunk.Trunk, *pbx, *memnet.Network) {
+func qualified(t *testing.T, transport sipua.Transport, log *slog.Logger) (*trunk.Trunk, *pbx) {
 	t.Helper()
 	n := memnet.New(memnet.Options{Seed: 1})
 	t.Cleanup(func() { n.Close() })
@@ -178,7 +178,7 @@ func qualified(t *testing.T, transport sipua.Transport, log *slog.Logger) (*trun
 		}})
 	t.Cleanup(s.Close)
 	s.Start(endpoint(t, n, ourHost, &pbx{}))
-	return s.All()[0], far, n
+	return s.All()[0], far
 }
 
 func TestQualify(t *testing.T) {
@@ -186,7 +186,7 @@ func TestQualify(t *testing.T) {
 		t.Run(transport.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var logged strings.Builder
-				tr, far, n := qualified(t, transport, slog.New(slog.NewTextHandler(&logged, nil)))
+				tr, far := qualified(t, transport, slog.New(slog.NewTextHandler(&logged, nil)))
 				state := func(after time.Duration, want trunk.State, cause bool) {
 					t.Helper()
 					time.Sleep(after)
@@ -239,7 +239,7 @@ func TestQualify(t *testing.T) {
 // that makes the trunk count as down, the next one is tried over another.
 func TestQualifyLeavesADeadStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr, far, _ := qualified(t, sipua.TCP, slog.New(slog.DiscardHandler))
+		tr, far := qualified(t, sipua.TCP, slog.New(slog.DiscardHandler))
 		time.Sleep(time.Second)
 		first := far.flow.Load()
 		first.SetParty("us") // a stranger's idle stream would be closed
