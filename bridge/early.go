@@ -55,11 +55,13 @@ func (m *callMedia) earlyAgain(t *try, l *tried, was []byte) {
 // straighten offers a caller an answer that does not fit the SDP that it has, once that
 // session stands.
 func (m *callMedia) straighten() {
-	if l := m.c.winner(); l != nil && l.session != nil && l.session.astray {
+	l := m.c.winner()
+	if l == nil || l.session == nil || !l.session.astray || m.asked != nil {
+		return
+	}
+	if m.bring(l.leg, m.c.a.Leg, "re-INVITE with the answer, which differs from the early media") {
 		l.session.astray = false
-		if m.bring(l.leg, m.c.a.Leg, "re-INVITE with the answer, which differs from the early media") {
-			m.asked.straightens = l.session.unfit
-		}
+		m.asked.straightens = l.session.unfit
 	}
 }
 
@@ -67,12 +69,12 @@ func (m *callMedia) straighten() {
 // the answer.
 func (m *callMedia) narrow(x *exchange) {
 	kept, err := m.promised(m.agreed[x.to])
-	if err != nil {
-		m.c.note("the early media cannot be offered again: %v", err)
-		return
+	if err == nil {
+		m.agreed[x.to] = kept
+		if m.bring(x.to, x.from, "re-INVITE with the codecs that the caller keeps to") {
+			m.asked.narrows = true
+			return
+		}
 	}
-	m.agreed[x.to] = kept
-	if m.bring(x.to, x.from, "re-INVITE with the codecs that the caller keeps to") {
-		m.asked.narrows = true
-	}
+	m.c.Hangup("the legs have no codec in common")
 }

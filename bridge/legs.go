@@ -231,6 +231,7 @@ func (c *Call) calleeFailed(i, n int, ev leg.Failed) {
 		c.unheard(i, n)
 	}
 	out := rules.Event{Kind: rules.EvFailed, Attempt: i, Invite: n, Status: ev.Status, Phrase: header.Clean(ev.Phrase)}
+	out.Relayed = ev.Response != nil && !theirs
 	if theirs && out.FromDevice() {
 		c.came(i, n)
 	}

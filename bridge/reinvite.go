@@ -122,6 +122,7 @@ func (m *callMedia) answeredOffer(to *leg.Leg, ev leg.OfferAnswered) {
 		return
 	}
 	m.asked = nil
+	defer m.straighten() // if that had to wait
 	if ev.Status < 200 || ev.Status > 299 {
 		m.c.note("re-INVITE refused by the other leg: %d", ev.Status)
 		switch {
@@ -182,6 +183,9 @@ func (m *callMedia) passAnswer(x *exchange, body []byte) error {
 	m.keypads.settled(x.to, answer, x.sent)
 	m.keypads.listen()
 	m.c.late("answer offer", x.from.AnswerOffer(out.Bytes()))
+	if l := m.c.winner(); l != nil && l.session != nil {
+		l.session.astray = false // the legs have agreed since
+	}
 	return nil
 }
 

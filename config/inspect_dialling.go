@@ -67,13 +67,19 @@ func (in *inspector) users(d *Domain, domainPath string, owners map[string]holde
 // tenants warns of numbers that are names in another domain: a call that names that domain
 // reaches the name, any other the number.
 func (in *inspector) tenants() {
+	homes := make(map[string][]string) // domains by the names of their users
+	for _, d := range in.cfg.Domains {
+		for _, u := range d.Users {
+			homes[u.Name] = append(homes[u.Name], d.Name)
+		}
+	}
 	for i, d := range in.cfg.Domains {
 		for j, u := range d.Users {
 			for k, n := range u.Numbers {
-				for _, other := range in.cfg.Domains {
-					if other.Name != d.Name && slices.ContainsFunc(other.Users, func(o User) bool { return o.Name == n }) {
+				for _, other := range homes[n] {
+					if other != d.Name {
 						in.warn(fmt.Sprintf("domains[%d].users[%d].numbers[%d]", i, j, k), fmt.Sprintf("%q is also the name of a user of %s, who is reached only as %s@%s",
-							n, other.Name, n, other.Name), "give one of them another")
+							n, other, n, other), "give one of them another")
 					}
 				}
 			}

@@ -35,7 +35,9 @@ type progress struct {
 	// answeredOn is the flow on which the newest final response came.
 	answeredOn *Flow
 	final      bool // a final response or an error was delivered
-	finalRes   *sip.Response
+	// provisional: something came, a 1xx at least.
+	provisional bool
+	finalRes    *sip.Response
 }
 
 // Request sends a request on f and delivers what comes back: any number of
@@ -176,7 +178,7 @@ func (tx *ClientTx) read() {
 			tx.forget()
 			err := tx.reason()
 			tx.giveUp(err)
-			if errors.Is(err, ErrTimeout) {
+			if errors.Is(err, ErrTimeout) && tx.req.Method != sip.OPTIONS { // there are peers that ignore it: see sipua/trunk
 				tx.doubt(err)
 			}
 			return
@@ -188,9 +190,29 @@ func (tx *ClientTx) read() {
 // a firewall may have forgotten it, and the system notices no sooner than after
 // minutes. Over the next one requests may arrive.
 func (tx *ClientTx) doubt(err error) {
-	if f := tx.flow; f.Dialled() && f.lastSeen.Load() <= tx.began {
+	if f := tx.flow; f.Dialled() && f.lastSeen.Load() <= tx.began && !tx.ep.Rings(f) {
 		f.Shut(err)
 	}
+}
+
+// Rings says that an INVITE of ours waits on a flow whose callee has answered it by a 1xx:
+// nothing need come for as long as a phone rings.
+func (ep *Endpoint) Rings(f *Flow) bool {
+	ep.txs.mu.Lock()
+	defer ep.txs.mu.Unlock()
+	for _, tx := range ep.txs.clients {
+		if tx.flow == f && tx.waits() {
+			return true
+		}
+	}
+	return false
+}
+
+// waits says that the transaction is an INVITE's, with a 1xx and nothing final.
+func (tx *ClientTx) waits() bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return tx.req.IsInvite() && tx.provisional && !tx.final
 }
 
 func (tx *ClientTx) reason() error {
@@ -296,6 +318,7 @@ func (tx *ClientTx) pass(res *sip.Response) {
 	if res.StatusCode >= 200 {
 		tx.final = true
 	}
+	tx.provisional = true
 	tx.mu.Unlock()
 	if !done {
 		tx.ep.contain("response", func() { tx.deliver(res, nil) })

@@ -290,7 +290,8 @@ func TestSocketOfSeveralThatLeadsToThePeer(t *testing.T) {
 	}{
 		{[]string{"127.0.0.2", routed}, 1},
 		{[]string{routed, "127.0.0.2"}, 0},
-		{[]string{"0.0.0.0", routed}, 1},
+		{[]string{"0.0.0.0", routed}, 0}, // the order of the configuration decides
+		{[]string{"127.0.0.2", "0.0.0.0", routed}, 1},
 		{[]string{"127.0.0.2", "0.0.0.0"}, 1},
 		{[]string{"127.0.0.2", "127.0.0.4"}, 0},
 	} {

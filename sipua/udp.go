@@ -289,9 +289,9 @@ func (w *packetWire) shut() {
 }
 
 // packetListenerFor finds the socket from which to write to somebody who has not
-// written to us; nil if none fits. On a host with several addresses it is the one
-// bound to where the system would write from, or else to no address: the peer may
-// have no way back to the others.
+// written to us; nil if none fits. On a host with several addresses it is the first that
+// is bound to where the system would write from, or to no address: the peer may have no
+// way back to the others.
 func (ep *Endpoint) packetListenerFor(remote netip.AddrPort) *packetListener {
 	fit := ep.packetListenersTo(remote.Addr())
 	switch len(fit) {
@@ -302,13 +302,8 @@ func (ep *Endpoint) packetListenerFor(remote netip.AddrPort) *packetListener {
 	}
 	from := outgoingAddr(remote)
 	for _, l := range fit {
-		if l.local.Addr() == from {
-			return l
-		}
-	}
-	for _, l := range fit {
 		// Not "[::]" for IPv4, which another socket has then.
-		if a := l.local.Addr(); a.IsUnspecified() && a.Is4() == remote.Addr().Is4() {
+		if a := l.local.Addr(); a == from || a.IsUnspecified() && a.Is4() == remote.Addr().Is4() {
 			return l
 		}
 	}

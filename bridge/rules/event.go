@@ -22,7 +22,7 @@ type Event struct {
 	NoFlow  bool // EvFailed: the transport failed, the device said nothing
 	Own     bool // EvFailed: we could not make the INVITE, the device is not to blame
 	Early   bool // EvRinging: with an SDP
-	Relayed bool // EvTrying: a proxy on the way said it for itself (RFC 3261 s16.2)
+	Relayed bool // EvTrying, EvFailed: a proxy on the way may have said it for itself (RFC 3261 s16.2)
 	Reborn  bool // EvRegistered, EvSameFlow: the app was started anew since it was invited
 	Maybe   bool // EvPushRefused: nobody said no, the push may have arrived
 }

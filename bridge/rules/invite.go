@@ -130,7 +130,7 @@ func inviteFailed(m *machine, a *Attempt, ev Event) {
 // FromDevice says that a failure is the word of whom we invited, and not that he
 // could not be reached.
 func (ev Event) FromDevice() bool {
-	return !ev.NoFlow && !ev.Own && !slices.Contains([]int{408, 430, 480, 503}, ev.Status)
+	return !ev.NoFlow && !ev.Own && !ev.Relayed && !slices.Contains([]int{408, 430, 480, 503}, ev.Status)
 }
 
 func inviteOver(_ *machine, a *Attempt, ev Event) { a.invited(ev).over = true }

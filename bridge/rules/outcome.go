@@ -43,6 +43,11 @@ func outcomeOf(a *Attempt, ev Event, window time.Duration, now time.Time) (o Out
 		o.away = true
 		return o, false
 	}
+	if ev.Relayed && !rang { // for a device that it does not reach
+		o = unreachable(described("the device was not reached", ev))
+		o.away = true
+		return o, false
+	}
 	return unreachable(described("the device refused the call", ev)), true
 }
 

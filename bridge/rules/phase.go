@@ -76,8 +76,8 @@ const (
 	EvFlowGone     //
 	EvPushAccepted //
 	EvPushRefused  // or it could not be sent at all
-	EvTrying       // 100, of the device or of a proxy on the way
-	EvRinging      // 101 to 199
+	EvTrying       // 100 to 179, of the device or of a proxy on the way
+	EvRinging      // 180 to 199
 	EvAnswered     // 2xx
 	EvUnusable     // 2xx with an SDP that cannot be relayed: the event's status
 	EvFailed       // final >= 300, or the transport failed

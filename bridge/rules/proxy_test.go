@@ -7,6 +7,13 @@ func relayed(i, n int) Event { return Event{Kind: EvTrying, Attempt: i, Invite: 
 
 func sameFlow() Event { return Event{Kind: EvSameFlow, Flow: 7} }
 
+// proxyFails is a final response that the device need not have given.
+func proxyFails(status int) Event {
+	ev := fails(0, 0, status)
+	ev.Relayed = true
+	return ev
+}
+
 func TestProxyTries(t *testing.T) {
 	run(t, []scenario{
 		{name: "its 100 brings no device: push, and INVITE again when it comes over the proxy's flow", targets: []Attempt{live()}, steps: []step{
@@ -62,6 +69,17 @@ func TestProxyTries(t *testing.T) {
 			{0, relayed(0, 0), ""},
 			{2 * s, fails(0, 0, 408), "@1.5s push 0"},
 			{s, sameFlow(), "ring registered, invite 0.1"},
+		}},
+		{name: "it says at once that it reaches nobody: push, INVITE when that registers", targets: []Attempt{live()}, steps: []step{
+			{0, just(EvRouted), "invite 0.0"},
+			{0, relayed(0, 0), ""},
+			{s, proxyFails(477), "push 0"},
+			{s, sameFlow(), "ring registered, invite 0.1"},
+		}},
+		{name: "a refusal behind a ringing device is final", targets: []Attempt{live()}, steps: []step{
+			{0, just(EvRouted), "invite 0.0"},
+			{s, on(EvRinging, 0, 0), "ring ringing"},
+			{s, fails(0, 0, 404), "reject 480 by server"},
 		}},
 		{name: "nothing can wake it: the INVITE has its time", targets: []Attempt{alone()}, steps: []step{
 			{0, just(EvRouted), "invite 0.0"},

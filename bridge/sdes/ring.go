@@ -182,9 +182,13 @@ func (r *Ring) IsOpportunistic(i int) bool {
 // Use notes what the streams have now, by what the peer said. A key of ours that went out
 // of use is spent.
 func (r *Ring) Use(said *sdp.Description, keys []*media.Secure) {
-	r.opportunistic = r.opportunistic[:0]
-	for _, s := range said.Streams() {
-		r.opportunistic = append(r.opportunistic, s.IsOpportunistic())
+	for i, s := range said.Streams() {
+		if i == len(r.opportunistic) {
+			r.opportunistic = append(r.opportunistic, false)
+		}
+		if s.Active() { // a refused line says nothing of it
+			r.opportunistic[i] = s.IsOpportunistic()
+		}
 	}
 	for i, was := range r.inUse {
 		if was == nil || i < len(keys) && keys[i] != nil && keys[i].Ours.Equal(was.Ours) {

@@ -75,6 +75,11 @@ func TestKeysComeOnce(t *testing.T) {
 	if third := offer(); third[5].Equal(second[5]) || !third[4].Equal(second[4]) {
 		t.Error("a key of a stream that ended is offered again")
 	}
+	k.Use(sdpOf(t, "m=audio 4000 RTP/AVP 0\r\n"+suite80), nil)
+	k.Use(sdpOf(t, "m=audio 0 RTP/AVP 0\r\n"), nil)
+	if !k.IsOpportunistic(0) {
+		t.Error("a hold by port 0 changes the profile of the next offer")
+	}
 	if k.Suite() != "" {
 		t.Errorf("in use: %s", k.Suite())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,10 +58,18 @@ func (t *Trunk) elsewhere(ctx context.Context, next sip.Uri, now *sipua.Flow) *s
 		t.set.log.Debug("a dialog stays where it is", "trunk", t.Name, "host", next.Host, "reason", err)
 		return now
 	}
-	for _, target := range targets {
-		if target.Transport != sipua.UDP || t.ForceRPort && target.Addr.Addr().Unmap() == now.Remote().Addr().Unmap() {
-			continue
+	targets = slices.DeleteFunc(targets, func(target Target) bool { return target.Transport != sipua.UDP })
+	// Of several places the dialog is at the one where it is.
+	here := slices.IndexFunc(targets, func(target Target) bool {
+		return target.Addr.Addr().Unmap() == now.Remote().Addr().Unmap()
+	})
+	if here >= 0 {
+		targets = targets[here : here+1]
+		if t.ForceRPort {
+			return now
 		}
+	}
+	for _, target := range targets {
 		if f := now.Beside(target.Addr); f != nil {
 			return f
 		}

@@ -19,7 +19,8 @@ import (
 )
 
 // names are the DNS of these tests.
-var hosts = map[string]string{"pbx.example.com": pbxHost.String(), "sbc.example.com": "192.0.2.7", "evil.example.com": "10.0.0.66", "inside.example.com": pbxHost.String()}
+var hosts = map[string]string{"pbx.example.com": pbxHost.String(), "sbc.example.com": "192.0.2.7", "evil.example.com": "10.0.0.66", "inside.example.com": pbxHost.String(),
+	"two.example.com": "192.0.2.7 192.0.2.8", "owt.example.com": "192.0.2.8 192.0.2.7"}
 
 // dialogs makes a set with the trunk pbx, a flow that a dialog with it had over TCP, and
 // everybody who may be asked for. lookups are the names that were looked up.
@@ -43,10 +44,6 @@ func dialogs(t *testing.T, change func(*trunk.Peer)) (tr *trunk.Trunk, had *sipu
 				*lookups = append(*lookups, host)
 				host = name
 			}
-			addr, err := netip.ParseAddr(host)
-			if err != nil {
-				return nil, fmt.Errorf("no such host: %w", err)
-			}
 			transport := sipua.UDP
 			if uri.Scheme == "sips" {
 				transport = sipua.TLS
@@ -57,7 +54,15 @@ func dialogs(t *testing.T, change func(*trunk.Peer)) (tr *trunk.Trunk, had *sipu
 			case "tls":
 				transport = sipua.TLS
 			}
-			return []trunk.Target{{Transport: transport, Addr: netip.AddrPortFrom(addr, uint16(cmp.Or(uri.Port, 5060)))}}, nil
+			var targets []trunk.Target
+			for _, h := range strings.Fields(host) {
+				addr, err := netip.ParseAddr(h)
+				if err != nil {
+					return nil, fmt.Errorf("no such host: %w", err)
+				}
+				targets = append(targets, trunk.Target{Transport: transport, Addr: netip.AddrPortFrom(addr, uint16(cmp.Or(uri.Port, 5060)))})
+			}
+			return targets, nil
 		}})
 	t.Cleanup(s.Close)
 	ep = endpoint(t, n, ourHost, &pbx{})
@@ -192,5 +197,29 @@ func TestReachElsewhere(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A trunk with several addresses has a dialog at the one where it is.
+func TestReachOneOfSeveral(t *testing.T) {
+	for _, name := range []string{"two.example.com", "owt.example.com"} {
+		for source, want := range map[string]map[bool]string{
+			"192.0.2.7:5060":  {true: "192.0.2.7:5060", false: "192.0.2.7:5060"},
+			"192.0.2.8:32000": {true: "192.0.2.8:32000", false: "192.0.2.8:5060"},
+		} {
+			for rport, want := range want {
+				synctest.Test(t, func(t *testing.T) {
+					tr, _, ep, _ := dialogs(t, func(p *trunk.Peer) { p.ForceRPort, p.Contact.Host = rport, name })
+					now, err := ep.Connect(t.Context(), sipua.UDP, sipua.Destination{Addr: netip.MustParseAddrPort(source)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					f, err := tr.Reach(t.Context(), sip.Uri{Scheme: "sip", Host: name}, now)
+					if err != nil || f.Remote().String() != want {
+						t.Errorf("%s from %s, force_rport %v: %v, %v, want %s", name, source, rport, f, err, want)
+					}
+				})
+			}
+		}
 	}
 }

@@ -80,13 +80,14 @@ type Trunk struct {
 	Peer
 	set *Set
 
-	mu    sync.Mutex
-	calls int
-	state State
-	fails int
-	rtt   time.Duration
-	cause string
-	since time.Time
+	mu      sync.Mutex
+	calls   int
+	state   State
+	fails   int
+	answers bool // to OPTIONS, once at least
+	rtt     time.Duration
+	cause   string
+	since   time.Time
 }
 
 // State is what OPTIONS told of a trunk.
@@ -268,6 +269,7 @@ func (t *Trunk) probe() (time.Duration, error) {
 	select {
 	case err := <-got:
 		if err != nil {
+			t.doubt(f, start)
 			return 0, fmt.Errorf("%w: %w", errProbe, err)
 		}
 		return time.Since(start), nil
@@ -278,14 +280,14 @@ func (t *Trunk) probe() (time.Duration, error) {
 	}
 }
 
-// doubt closes a stream of ours whose silence makes the trunk count as down: a
-// firewall may have forgotten it, and a new one gets through. (Where Qualify is above
-// 64*T1, the endpoint has closed it.)
+// doubt closes a stream of ours whose silence makes the trunk count as down: a firewall
+// may have forgotten it, and a new one gets through. A peer that never answered OPTIONS
+// says nothing by its silence, nor does one whose phone rings over the stream.
 func (t *Trunk) doubt(f *sipua.Flow, probed time.Time) {
 	t.mu.Lock()
-	down := t.fails+1 >= probesUntilDown
+	down := t.fails+1 == probesUntilDown && t.answers
 	t.mu.Unlock()
-	if down && t.set.ctx.Err() == nil && f.Dialled() && !f.LastSeen().After(probed) {
+	if down && t.set.ctx.Err() == nil && f.Dialled() && !f.LastSeen().After(probed) && !t.set.ep.Rings(f) {
 		f.Shut(errProbe)
 	}
 }
@@ -306,7 +308,7 @@ func (t *Trunk) judge(rtt time.Duration, err error) {
 	t.mu.Lock()
 	before := t.state
 	if err == nil {
-		t.state, t.fails, t.rtt, t.cause = Up, 0, rtt, ""
+		t.state, t.fails, t.rtt, t.cause, t.answers = Up, 0, rtt, "", true
 	} else {
 		t.fails++
 		t.cause = err.Error()

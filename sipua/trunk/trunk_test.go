@@ -261,6 +261,21 @@ func TestQualifyLeavesADeadStream(t *testing.T) {
 	})
 }
 
+// A trunk that never answered OPTIONS is down by that, but its stream is good for calls.
+func TestQualifyLeavesTheStreamOfWhoIgnoresOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr, far := qualified(t, sipua.TCP, slog.New(slog.DiscardHandler))
+		far.status.Store(0)
+		time.Sleep(time.Second)
+		first := far.flow.Load()
+		first.SetParty("us")
+		time.Sleep(10 * time.Minute)
+		if s := tr.Status().State; s != trunk.Down || far.flow.Load() != first {
+			t.Errorf("%s, over the first stream: %v", s, far.flow.Load() == first)
+		}
+	})
+}
+
 // A trunk that cannot even be connected to is down as well.
 func TestQualifyWithoutConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
