@@ -37,8 +37,11 @@ func (a *applying) removeBinding(r RemoveBinding) {
 // same app left at another address: without a reg-id it has one Contact (RFC 5626
 // s4.2), and cannot remove one whose network it has left.
 func leftBehind(old, leaves Binding) bool {
-	return leaves.Instance != "" && old.Instance == leaves.Instance && old.RegID == 0 && leaves.RegID == 0 &&
-		(old.Flow != leaves.Flow || old.Received != leaves.Received)
+	if leaves.Instance == "" || old.Instance != leaves.Instance || old.RegID != 0 || leaves.RegID != 0 {
+		return false
+	}
+	// All that a proxy on the way brings comes from the same place.
+	return old.Flow != leaves.Flow || old.Received != leaves.Received || len(leaves.Path) > 0 && old.Registered.Before(leaves.Registered)
 }
 
 // startLogout gives a device without a Contact its time to come back.

@@ -62,6 +62,28 @@ func TestLogOutAfterAChangeOfNetwork(t *testing.T) {
 	}
 }
 
+// The same behind an edge proxy, whose one connection brings all of it.
+func TestLogOutBehindAProxyAfterAChangeOfNetwork(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		o := newOffice(t)
+		p := o.phone("alice", aliceHost, sipua.TCP)
+		const path = "Path: <sip:edge.example.com;lr>"
+		at := func(host, uri, more string) string {
+			return "Contact: <sip:alice@" + host + uri + ">" + instance(phone1) + more
+		}
+		p.must(200, at("192.0.2.1", push(token1), ""), path)
+		time.Sleep(time.Minute)
+		p.must(200, at("192.0.2.2", push(token1), ""), path)
+		p.must(200, at("192.0.2.2", "", ";expires=0"), path)
+		time.Sleep(2 * time.Minute)
+		for _, d := range o.mem.Devices(alice) {
+			if d.Wakeable || len(d.Bindings) > 0 {
+				t.Errorf("%+v", d)
+			}
+		}
+	})
+}
+
 // A second Contact at the same place, or one with a reg-id of its own, is no left-over.
 func TestLogOutOfOneContactLeavesTheOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,8 +64,14 @@ type failures struct {
 // watched is how many sources are remembered at a time.
 const watched = 65536
 
-// wokenFor is how long after a push its phone may come from a banned source.
-const wokenFor = time.Minute
+const (
+	// wokenFor is how long after a push its phone may come from a banned source.
+	wokenFor = time.Minute
+	// awaitedTimes is how many times as many wrong passwords as ban a source a user has in
+	// a banned one, for each ban: beside the phone that sleeps there, the same user's
+	// tablet may go on with an old password.
+	awaitedTimes = 10
+)
 
 func newGate(cfg gateConfig) (*gate, error) {
 	buckets, err := lru.New[bucket, *rate.Limiter](watched)
@@ -155,23 +162,32 @@ func (g *gate) isBanned(who suspect, now time.Time) bool {
 
 // isAwaited says that a request from a banned source may be from a phone that sleeps
 // behind the same NAT: a REGISTER for a user who registered from there last, or whose
-// phone was woken just now, wherever it is. Anybody can wake a phone by a call, so
-// wrong passwords end that.
+// phone was woken just now, wherever it is. Who sits there can guess, and anybody can
+// wake a phone by a call, so wrong passwords end that.
 func (g *gate) isAwaited(who suspect, req *sip.Request, now time.Time) bool {
 	user, ok := g.userOf(req)
-	if !ok {
+	if !ok || provesAnother(req, user) {
 		return false
 	}
-	devices := g.cfg.Devices(user)
-	if slices.ContainsFunc(devices, func(d location.Device) bool {
-		return slices.ContainsFunc(d.Bindings, func(b location.Binding) bool { return sourceOf(b.Received.Addr()) == who.source })
-	}) {
-		return true
-	}
 	who.user = user
-	b, ok := g.fails.Get(who)
-	return !(ok && now.Before(b.banned)) &&
-		slices.ContainsFunc(devices, func(d location.Device) bool { return now.Sub(d.Health.LastAccepted) < wokenFor })
+	if b, ok := g.fails.Get(who); ok && now.Before(b.banned) {
+		return false
+	}
+	return slices.ContainsFunc(g.cfg.Devices(user), func(d location.Device) bool {
+		here := func(b location.Binding) bool { return sourceOf(b.Received.Addr()) == who.source }
+		return now.Sub(d.Health.LastAccepted) < wokenFor || slices.ContainsFunc(d.Bindings, here)
+	})
+}
+
+// provesAnother says that a request has credentials of somebody else than user.
+func provesAnother(req *sip.Request, user sipua.AOR) bool {
+	for _, h := range req.GetHeaders("Authorization") {
+		_, v, _ := strings.Cut(strings.ReplaceAll(h.Value(), " ", ""), `username="`)
+		if name, _, _ := strings.Cut(v, `"`); name != user.User && name != user.User+"@"+user.Domain {
+			return true
+		}
+	}
+	return false
 }
 
 // failed is registrar.Auth.Failed: it counts a wrong password towards a ban of its
@@ -188,11 +204,12 @@ func (g *gate) failed(req *sip.Request) {
 	now := time.Now()
 	if b, ok := g.fails.Get(who); ok && now.Before(b.banned) {
 		if who.user, ok = g.userOf(req); ok {
-			g.count(who, now)
+			limit.Max, limit.Per = limit.Max*awaitedTimes, limit.Ban
+			g.count(who, limit, now)
 		}
 		return
 	}
-	if until, banned := g.count(who, now); banned {
+	if until, banned := g.count(who, limit, now); banned {
 		g.cfg.Log.Warn("source banned: too many wrong passwords (limits.auth_failures)", "source", who.source.String(),
 			"packets", who.packets, "until", until.UTC(), "spared", len(g.proven[who.source]) > 0)
 	}
@@ -200,8 +217,7 @@ func (g *gate) failed(req *sip.Request) {
 
 // count adds a failure, and says whether this one is the last that was allowed, and
 // how long the ban lasts.
-func (g *gate) count(who suspect, now time.Time) (until time.Time, banned bool) {
-	limit := g.cfg.Limits.AuthFailures
+func (g *gate) count(who suspect, limit config.AuthFailures, now time.Time) (until time.Time, banned bool) {
 	b, ok := g.fails.Get(who)
 	if !ok {
 		b = &failures{}

@@ -405,10 +405,34 @@ func TestBan(t *testing.T) {
 				}
 				time.Sleep(time.Minute - time.Millisecond)
 			}
-			if guesses != 6 {
+			if guesses != 33 {
 				t.Errorf("%d guesses in a quarter of an hour", guesses)
 			}
 			wantStatus(t, "the phone from where it was", g.tcp("10.0.0.3").register("alice", "right"), 200)
+		})
+	})
+	t.Run("whoever guesses where a phone sleeps", func(t *testing.T) {
+		bubble(t, limits, func(t *testing.T, g *guarded) {
+			g.devices = map[string][]location.Device{"alice": asleepAt("10.0.0.2:5999")}
+			guesses := 0
+			for range 500 {
+				if g.tcp("10.0.0.2").register("alice", "wrong") == 401 {
+					guesses++
+				}
+				time.Sleep(time.Second)
+			}
+			if guesses != 33 {
+				t.Errorf("%d guesses in 500 s", guesses)
+			}
+		})
+	})
+	t.Run("whoever guesses another user's password behind a phone's name", func(t *testing.T) {
+		bubble(t, limits, func(t *testing.T, g *guarded) {
+			g.devices = map[string][]location.Device{"alice": asleepAt("10.0.0.2:5999")}
+			for range 3 {
+				g.tcp("10.0.0.2").register("bob", "wrong")
+			}
+			wantStatus(t, "alice has no credentials of bob's", g.tcp("10.0.0.2").send("REGISTER", "alice", "wrong\r\nAuthorization: Digest username=\"bob\", realm=\"x\", nonce=\"y\", uri=\"sip:x\", response=\"z\""), 403)
 		})
 	})
 	t.Run("forged packets ban no streams", func(t *testing.T) {
