@@ -51,9 +51,9 @@ type signed struct {
 
 // current is the token to use now; it is made at the first use and every 40
 // minutes, at the same times by all that use the key: those of one period are equal to
-// the letter, so that a server that starts often, or servers that share a key, show
+// the letter, so that a server that starts often, or servers that share a key, mostly show
 // Apple one token. One that was first used late in its period outlives it, so that the
-// next does not come too soon. After Apple complained of too many it is used up to its
+// next does not come too soon; a server that starts meanwhile begins with the next. After Apple complained of too many it is used up to its
 // end.
 func (t *providerToken) current() (string, error) {
 	t.mu.Lock()

@@ -43,7 +43,7 @@ type latch struct {
 	strictAt time.Time      // zero: no packet was taken since answer or reopening
 	answered bool
 	again    bool // reopened: source is from before
-	held     bool // the far end need not send now
+	held     bool // the far end sends nothing now, it says
 	loose    bool // never strict
 	// proven is who talked before one without its SSRC took its place, for want of anything
 	// better; zero: nobody did. If it talks again, it was no move.
