@@ -20,11 +20,7 @@ func (c *Call) admit(offer *sdp.Description, app bool, f *sipua.Flow) (*sdp.Desc
 
 // protected is that of the terms for the peer of a side, with the same note.
 func (m *callMedia) protected(offer *sdp.Description, side *media.Side) (*sdp.Description, error) {
-	app := m.c.plan.Trunk == ""
-	if side == m.a {
-		app = m.c.origin.Trunk == ""
-	}
-	out, err := m.c.b.cfg.Terms.SRTP.Protected(offer, app)
+	out, err := m.c.b.cfg.Terms.SRTP.Protected(offer, m.isAppSide(side))
 	if err == nil {
 		m.c.noteUnprotected(offer, out)
 	}

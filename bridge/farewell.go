@@ -181,7 +181,7 @@ func (p *parting) seen(d location.Device) {
 // now looks where the device is: it came back meanwhile, or is as it was and did not
 // understand, or it registered over two connections and has the call on the first.
 func (p *parting) now(devices []location.Device) {
-	if old := p.leg.Left(); old != nil && !isOver(old) {
+	if old := p.leg.Left(); old != nil && !old.Gone() {
 		p.leg.ByeAgain(old)
 	}
 	for _, d := range devices {
@@ -225,13 +225,4 @@ func (b *Bridge) flowOf(d location.Device) *sipua.Flow {
 		return nil
 	}
 	return b.cfg.Endpoint().Flow(sipua.FlowID(binding.Flow))
-}
-
-func isOver(f *sipua.Flow) bool {
-	select {
-	case <-f.Done():
-		return true
-	default:
-		return false
-	}
 }

@@ -292,7 +292,7 @@ func (m *callMedia) hold(side *media.Side, l *leg.Leg, what said) {
 			}
 		}
 		// Who holds the other one need not send either: not every phone plays music.
-		r.Mute = !s.Sends()
+		r.SendsNothing = !s.Sends()
 		r.Hold = s.Held() || !s.Sends() || i < len(others) && !others[i].Receives()
 		side.SetRemote(i, r)
 	}

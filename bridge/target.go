@@ -297,7 +297,7 @@ func outlives(f *sipua.Flow, b location.Binding) bool {
 // on f no more. While f lives it may be a second user agent that registers under the same
 // instance, unless that is the flow on which it registers.
 func mayForget(f *sipua.Flow, b location.Binding) bool {
-	return isOver(f) || f.ID() == sipua.FlowID(b.Flow) && outlives(f, b)
+	return f.Gone() || f.ID() == sipua.FlowID(b.Flow) && outlives(f, b)
 }
 
 func (c *Call) attemptOf(device string) int {

@@ -231,6 +231,16 @@ func (f *Flow) SameParty(g *Flow) bool {
 // Done is closed when the flow is gone.
 func (f *Flow) Done() <-chan struct{} { return f.done }
 
+// Gone says that Done is closed.
+func (f *Flow) Gone() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // OnClose calls fn once when the flow goes, or at once if it is gone already. fn
 // must only post. The result takes fn back.
 func (f *Flow) OnClose(fn func(error)) (forget func()) { return f.onGone(fn, false) }

@@ -136,7 +136,7 @@ func TestSprayedDuringHold(t *testing.T) {
 		atTrunk := media.Remote{RTP: trunk.addr(), PayloadTypes: []uint8{0}}
 		behind := media.Remote{RTP: app.addr(), Signalling: router, PayloadTypes: []uint8{0}}
 		signal := func(hold bool) {
-			atTrunk.Hold, behind.Hold, behind.Mute = hold, hold, hold
+			atTrunk.Hold, behind.Hold, behind.SendsNothing = hold, hold, hold
 			a.SetRemote(0, atTrunk)
 			b.SetRemote(0, behind)
 		}

@@ -46,12 +46,12 @@ func (l *Leg) way() (f *sipua.Flow, known bool) {
 	if l.cfg.Reach == nil || l.phase == calling {
 		return d.flow, true
 	}
-	next, open := d.next(), !isGone(d.flow)
+	next, open := d.next(), !d.flow.Gone()
 	if open && (d.flow.Transport() != sipua.UDP || leadsTo(next, d.flow)) {
 		return d.flow, true
 	}
 	known = d.hop.to == next.String()
-	if d.hop.flow != nil && !isGone(d.hop.flow) {
+	if d.hop.flow != nil && !d.hop.flow.Gone() {
 		return d.hop.flow, known
 	}
 	return d.flow, known && open && d.hop.flow == nil
@@ -68,15 +68,6 @@ func leadsTo(uri sip.Uri, f *sipua.Flow) bool {
 	remote := f.Remote()
 	return err == nil && strings.EqualFold(uri.Scheme, "sip") && addr.Unmap() == remote.Addr().Unmap() &&
 		cmp.Or(uri.Port, 5060) == int(remote.Port())
-}
-
-func isGone(f *sipua.Flow) bool {
-	select {
-	case <-f.Done():
-		return true
-	default:
-		return false
-	}
 }
 
 // depart runs send, which sends a request over way: at once if that is known, else when it

@@ -27,9 +27,7 @@ var errNotTheTrunks = errors.New("leads to where the trunk is not")
 // and no name but that of the Contact is looked up. What was said over TLS goes on over
 // TLS. It may resolve names, and dial if now is gone. The error wraps ErrNoRoute.
 func (t *Trunk) Reach(ctx context.Context, next sip.Uri, now *sipua.Flow) (*sipua.Flow, error) {
-	select {
-	case <-now.Done():
-	default:
+	if !now.Gone() {
 		return t.elsewhere(ctx, next, now), nil
 	}
 	f, err := t.hop(ctx, next, now)

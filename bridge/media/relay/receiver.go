@@ -78,7 +78,7 @@ func (r *receiver) setRemote(next Remote) {
 		r.clocks[t&0x7f] = hz
 	}
 	r.rtp.loose, r.rtcp.loose = next.Datagram, next.Datagram
-	r.rtp.held, r.rtcp.held = next.Mute, next.Mute
+	r.rtp.held, r.rtcp.held = next.SendsNothing, next.SendsNothing
 	if !next.Disabled() && !next.muted() {
 		r.rtp = r.rtp.signalled(next.RTP, next.Signalling)
 		r.rtcp = r.rtcp.signalled(next.RTCP, next.Signalling)

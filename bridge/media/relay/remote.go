@@ -40,9 +40,9 @@ type Remote struct {
 	// Hold says that the far end need not send: it is on hold, or keeps the other end
 	// there. What it sends is relayed as ever.
 	Hold bool
-	// Mute says that the far end has said that it sends nothing (a=recvonly, a=inactive):
-	// who comes in its place is not believed.
-	Mute bool
+	// SendsNothing: the far end has said so (a=recvonly, a=inactive). Who comes in its
+	// place is not believed.
+	SendsNothing bool
 }
 
 // Secure are the keys of one stream in both directions.
