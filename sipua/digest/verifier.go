@@ -225,6 +225,16 @@ func (v *Verifier) pick(values []string) (params, error) {
 	return nil, nil
 }
 
+// Username is the user that credentials in an Authorization value name, "" if it holds none
+// or does not parse.
+func Username(authorization string) string {
+	p, isDigest, err := parse(authorization)
+	if err != nil || !isDigest {
+		return ""
+	}
+	return p["username"]
+}
+
 // initial says that a client that was not challenged yet only names its user
 // (3GPP TS 24.229 s5.1.1.2; PJSIP's initial_auth): it guesses at nothing.
 func initial(p params) bool {

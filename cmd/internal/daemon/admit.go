@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"wakebridge/config"
 	"wakebridge/sipua"
+	"wakebridge/sipua/digest"
 	"wakebridge/sipua/location"
 )
 
@@ -181,13 +181,10 @@ func (g *gate) isAwaited(who suspect, req *sip.Request, now time.Time) bool {
 
 // provesAnother says that a request has credentials of somebody else than user.
 func provesAnother(req *sip.Request, user sipua.AOR) bool {
-	for _, h := range req.GetHeaders("Authorization") {
-		_, v, _ := strings.Cut(strings.ReplaceAll(h.Value(), " ", ""), `username="`)
-		if name, _, _ := strings.Cut(v, `"`); name != user.User && name != user.User+"@"+user.Domain {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(req.GetHeaders("Authorization"), func(h sip.Header) bool {
+		name := digest.Username(h.Value())
+		return name != user.User && name != user.User+"@"+user.Domain
+	})
 }
 
 // failed is registrar.Auth.Failed: it counts a wrong password towards a ban of its

@@ -432,7 +432,10 @@ func TestBan(t *testing.T) {
 			for range 3 {
 				g.tcp("10.0.0.2").register("bob", "wrong")
 			}
-			wantStatus(t, "alice has no credentials of bob's", g.tcp("10.0.0.2").send("REGISTER", "alice", "wrong\r\nAuthorization: Digest username=\"bob\", realm=\"x\", nonce=\"y\", uri=\"sip:x\", response=\"z\""), 403)
+			for _, credentials := range []string{`Digest username="bob", realm="x"`, `Digest xusername="alice", username="bob"`, `Digest opaque="username=alice", username=bob`, `Basic username="alice"`} {
+				wantStatus(t, credentials, g.tcp("10.0.0.2").send("REGISTER", "alice", "wrong\r\nAuthorization: "+credentials), 403)
+			}
+			wantStatus(t, "her own", g.tcp("10.0.0.2").send("REGISTER", "alice", "wrong\r\nAuthorization: Digest realm=\"x\", username=\"alice\""), 401)
 		})
 	})
 	t.Run("forged packets ban no streams", func(t *testing.T) {
